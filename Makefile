@@ -1,0 +1,46 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer: they make .venv and install into it, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow format lint types check bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+demo: $(INSTALLED)  ## find a learning rate for a small CNN on scikit-learn's digits
+	$(BIN)/lrscout find-lr --recipe recipes/digits_cnn.yaml
+
+test: $(INSTALLED)  ## run the tests
+	$(BIN)/python -m pytest
+
+test-slow: $(INSTALLED)  ## run the tests that take long
+	$(BIN)/python -m pytest -m slow
+
+format: $(INSTALLED)  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only .
+
+lint: $(INSTALLED)  ## check format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(INSTALLED)  ## check types
+	$(BIN)/mypy
+
+check: lint types test  ## format, lint, types and tests
+
+bench: $(INSTALLED)  ## measure lrscout's overhead over a bare training loop, and its start-up
+	$(BIN)/python tests/benchmarks/overhead.py
+
+clean:  ## remove what was installed and cached
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# torch is pinned by constraints.txt here; a user's own installation is not
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"lrscout needs Python 3.11 or newer, this is {sys.version.split()[0]}; try make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,recipes]'
+	touch $@

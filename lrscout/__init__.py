@@ -1,0 +1,36 @@
+"""Find the learning rate for any PyTorch code before the real training starts.
+
+`import lrscout` is cheap: torch is imported when a search is called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lrscout.api import FindLrResult, find_lr
+    from lrscout.engine.workload import Workload
+    from lrscout.errors import LrscoutError
+
+__all__ = ["FindLrResult", "LrscoutError", "Workload", "find_lr"]
+
+_PLACES = {
+    "FindLrResult": "lrscout.api",
+    "find_lr": "lrscout.api",
+    "LrscoutError": "lrscout.errors",
+    "Workload": "lrscout.engine.workload",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PLACES])

@@ -1,0 +1,67 @@
+"""Errors that lrscout raises about its use; a user's own exceptions pass through untouched."""
+
+from __future__ import annotations
+
+
+class LrscoutError(Exception):
+    """Something went wrong that lrscout can explain: what happened, and the next thing to try.
+
+    `exit_code` is what the command line exits with: 1 failed, 2 usage or recipe, 3 target, 4 inconclusive.
+    """
+
+    exit_code = 1
+    shows_cause = False  # whether the exception behind it is the user's own, to be shown with its traceback
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\n{self.hint}"
+
+
+class UsageError(LrscoutError):
+    """An option, a setting or an argument that cannot be used."""
+
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    """A recipe with mistakes; the message lists every one with file:line:column."""
+
+
+class RecordError(UsageError):
+    """A record that cannot be read, or a place where none can be written."""
+
+
+class TargetError(LrscoutError):
+    """A target that cannot be imported, or that does not give a workload."""
+
+    exit_code = 3
+
+
+class TargetImportError(TargetError):
+    """The target's own code failed while it was imported."""
+
+    shows_cause = True
+
+
+class WorkloadError(LrscoutError):
+    """A workload that loads but cannot be stepped: an empty loader, a loss that is no scalar."""
+
+
+def closest(name: str, known: list[str] | tuple[str, ...]) -> str | None:
+    """The known name that `name` was probably meant to be, or None."""
+    import difflib  # costs 10 ms to import, and only errors need it
+
+    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def did_you_mean(name: str, known: list[str] | tuple[str, ...]) -> str:
+    """A hint that offers the closest known name, or lists all of them."""
+    match = closest(name, known)
+    if match is not None:
+        return f"Did you mean {match!r}?"
+    return f"Known: {', '.join(known)}." if known else "There is none to choose from."

@@ -1,0 +1,1 @@
+"""The algorithms: pure functions of plain numbers, free of torch and of input and output."""

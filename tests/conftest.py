@@ -1,0 +1,29 @@
+"""What every test gets: a cache folder of its own, and an environment that says nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+SPEAKING = (
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
+    "COLUMNS",
+    "CI",
+    "GITHUB_ACTIONS",
+    "TTY_COMPATIBLE",
+)
+
+
+@pytest.fixture(autouse=True)
+def quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Records go to a folder of the test; returns it."""
+    for name in [*SPEAKING, *(n for n in os.environ if n.startswith("LRSCOUT_"))]:
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "lrscout"

@@ -1,0 +1,200 @@
+"""Settings: names, types, bounds."""
+
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrscout.errors import UsageError
+from lrscout.search.suggestion import RULES
+from lrscout.settings import (
+    COMMANDS,
+    FindLrSettings,
+    SessionSettings,
+    bounds_problem,
+    coerce,
+    fields_of,
+    make_settings,
+    positive_name,
+)
+
+FIELDS = {f.name: f for f in fields_of(FindLrSettings)}
+
+
+def made(**given):
+    return make_settings(FindLrSettings, given)
+
+
+def refusal(**given):
+    with pytest.raises(UsageError) as caught:
+        made(**given)
+    return caught.value
+
+
+def test_nothing_given_gives_the_defaults():
+    assert made() == FindLrSettings()
+    assert (made().min_lr, made().max_lr, made().steps, made().rule) == (1e-7, 10.0, 100, "scout")
+
+
+def test_what_is_given_is_set():
+    settings = made(min_lr=1e-5, steps=30, rule="valley", optimizer_arg={"betas": [0.9, 0.95]})
+    assert (settings.min_lr, settings.steps, settings.rule) == (1e-5, 30, "valley")
+    assert settings.optimizer_arg == {"betas": [0.9, 0.95]}
+
+
+def test_every_default_is_within_its_bounds_and_of_its_type():
+    for field in FIELDS.values():
+        assert bounds_problem(field, field.default) is None
+        assert coerce(field, field.default) == field.default
+
+
+def test_every_command_puts_its_own_settings_before_the_common_ones():
+    common = [f.name for f in fields_of(SessionSettings)]
+    for settings in COMMANDS.values():
+        names = [f.name for f in fields_of(settings)]
+        assert names[-len(common) :] == common
+        assert sorted(names) == sorted(f.name for f in dataclasses.fields(settings))
+
+
+def test_every_setting_has_a_help_that_is_a_sentence():
+    assert all(f.option.help.endswith(".") for f in FIELDS.values())
+
+
+def test_every_rule_can_be_chosen():
+    assert {made(rule=rule).rule for rule in RULES} == set(RULES)
+
+
+def test_mappings_are_not_shared_between_settings():
+    given = {"lr": 1.0}
+    settings = made(optimizer_arg=given)
+    given["lr"] = 2.0
+    assert settings.optimizer_arg == {"lr": 1.0}
+    assert made().optimizer_arg is not made().optimizer_arg
+
+
+# Names
+
+
+def test_an_unknown_name_offers_the_closest():
+    error = refusal(max_rl=1.0)
+    assert "'max_rl'" in error.message
+    assert error.hint == "Did you mean 'max_lr'?"
+
+
+def test_a_name_like_nothing_lists_all():
+    assert "max_lr" in refusal(zzzzzz=1).hint
+
+
+def test_a_boolean_can_be_negated_by_its_name():
+    assert made(no_early_stop=True).early_stop is False
+    assert made(no_early_stop=False).early_stop is True
+    assert made(no_cudnn_benchmark=True).cudnn_benchmark is False
+    assert made(no_cudnn_benchmark=None).cudnn_benchmark is None
+
+
+def test_only_booleans_are_negated():
+    assert positive_name("no_compile", FindLrSettings) == ("compile", True)
+    assert positive_name("no_steps", FindLrSettings) == ("no_steps", False)
+    assert "'no_steps'" in refusal(no_steps=3).message
+
+
+def test_a_setting_and_its_negation_are_a_contradiction():
+    assert "sets 'early_stop' again" in refusal(early_stop=True, no_early_stop=True).message
+
+
+# Types
+
+
+def test_a_whole_number_will_do_for_a_number():
+    settings = made(max_lr=1)
+    assert settings.max_lr == 1.0
+    assert type(settings.max_lr) is float
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"steps": True}, "steps must be a whole number, not True"),
+        ({"steps": 20.0}, "steps must be a whole number, not 20.0"),
+        ({"steps": "20"}, "steps must be a whole number, not '20'"),
+        ({"steps": None}, "steps must be a whole number, not None"),
+        ({"max_lr": False}, "max_lr must be a number, not False"),
+        ({"max_lr": "1e-3"}, "max_lr must be a number, not '1e-3'"),
+        ({"early_stop": 1}, "early_stop must be true or false, not 1"),
+        ({"no_early_stop": "yes"}, "early_stop must be true or false, not 'yes'"),
+        ({"device": 0}, "device must be text, not 0"),
+        ({"optimizer_arg": [1]}, "optimizer_arg must be a mapping, not [1]"),
+        ({"max_lr": 10**400}, "max_lr is too large"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(given, told):
+    assert told in refusal(**given).message
+
+
+def test_none_is_taken_where_it_is_a_value():
+    assert made(clip_norm=None, optimizer=None).clip_norm is None
+
+
+# Bounds
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"min_lr": 0.0}, "--min-lr 0.0 must be above 0"),
+        ({"min_lr": -1}, "--min-lr -1.0 must be above 0"),
+        ({"steps": 2}, "--steps 2 must be at least 3"),
+        ({"smoothing": 1.0}, "--smoothing 1.0 must be below 1"),
+        ({"smoothing": -0.1}, "--smoothing -0.1 must be at least 0"),
+        ({"stop_factor": 0}, "--stop-factor 0.0 must be above 0"),
+        ({"accumulate": 0}, "--accumulate 0 must be at least 1"),
+        ({"clip_norm": 0}, "--clip-norm 0.0 must be above 0"),
+        ({"val_batches": -1}, "--val-batches -1 must be at least 0"),
+        ({"seed": -1}, "--seed -1 must be at least 0"),
+        ({"precision": "fp8"}, "--precision fp8 is not one of fp32, bf16, fp16"),
+        ({"spacing": "log"}, "--spacing log is not one of exponential, linear"),
+    ],
+)
+def test_a_value_out_of_its_bounds_is_refused_with_the_bound(given, told):
+    assert told in refusal(**given).message
+
+
+@pytest.mark.parametrize("name", [f.name for f in FIELDS.values() if f.type is float])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_no_number_may_be_nan_or_infinite(name, bad):
+    assert name.replace("_", "-") in refusal(**{name: bad}).message
+
+
+def test_values_on_a_closed_bound_are_taken():
+    settings = made(smoothing=0.0, seed=0, accumulate=1)
+    assert (settings.smoothing, settings.seed, settings.accumulate) == (0.0, 0, 1)
+
+
+def test_a_wrong_choice_offers_the_closest():
+    assert refusal(rule="steep").hint == "Did you mean 'steepest'?"
+
+
+@pytest.mark.parametrize("ends", [(1.0, 0.1), (0.1, 0.1)])
+def test_a_sweep_must_rise(ends):
+    low, high = ends
+    error = refusal(min_lr=low, max_lr=high)
+    assert f"--min-lr {low:g} is not below --max-lr {high:g}" in error.message
+
+
+def test_settings_made_directly_are_checked_too():
+    with pytest.raises(UsageError, match="--steps 1 must be at least 3"):
+        FindLrSettings(steps=1)
+
+
+JUNK = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
+
+
+@given(st.dictionaries(st.sampled_from([*FIELDS, "no_compile", "other"]), JUNK, max_size=4))
+def test_any_values_are_either_taken_or_refused_as_usage(values):
+    try:
+        settings = make_settings(FindLrSettings, values)
+    except UsageError:
+        return
+    assert 0 < settings.min_lr < settings.max_lr < math.inf
