@@ -1,0 +1,83 @@
+"""The user's data as it is fed to the steps: without end, and on the right device."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lrscout.errors import WorkloadError
+
+
+class Batches(Iterator[Any]):
+    """Endless batches of a loader that is restarted whenever it ends.
+
+    Raises (on next):
+        WorkloadError: the loader is empty, or can be iterated only once and has ended.
+    """
+
+    def __init__(self, loader: Iterable[Any], name: str = "train_loader") -> None:
+        self._loader = loader
+        self._name = name
+        self._iterator = iter(loader)
+        self._given = 0
+
+    def __next__(self) -> Any:
+        for _ in range(2):  # the second time from the loader's start
+            try:
+                batch = next(self._iterator)
+            except StopIteration:
+                self._iterator = iter(self._loader)
+            else:
+                self._given += 1
+                return batch
+        if self._given:
+            raise WorkloadError(
+                f"The {self._name} ended after {self._given} batches and cannot be iterated again.",
+                hint="Give a DataLoader or a list of batches, not a generator.",
+            )
+        raise WorkloadError(
+            f"The {self._name} is empty: it gives no batch.",
+            hint="With drop_last=True, a batch size above the data set's length leaves none.",
+        )
+
+    def close(self) -> None:
+        """End the loader's worker processes."""
+        end_workers(self._iterator)
+        self._iterator = iter(())
+
+
+def end_workers(iterator: Any) -> None:
+    """End a DataLoader iterator's worker processes now: a traceback that holds it would keep them alive."""
+    shut_down = getattr(iterator, "_shutdown_workers", None)
+    if shut_down is not None:
+        shut_down()
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """The batch with every tensor on the device, however deep; what cannot be moved stays as it is."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=device.type == "cuda")  # elsewhere the copy might lose its source
+    if callable(getattr(batch, "to", None)) and not isinstance(batch, type):
+        # a tokenizer's encoding, a packed sequence, a graph
+        moved = batch.to(device)
+        return batch if moved is None else moved
+    if isinstance(batch, MutableMapping):  # keeps its type, which may have attributes too
+        shallow = copy.copy(batch)
+        for key, value in batch.items():
+            shallow[key] = to_device(value, device)  # Hugging Face's outputs refuse update()
+        return shallow
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(to_device(value, device) for value in batch))
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(to_device(value, device) for value in batch)
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        values = {f.name: to_device(getattr(batch, f.name), device) for f in dataclasses.fields(batch) if f.init}
+        return dataclasses.replace(batch, **values)
+    return batch

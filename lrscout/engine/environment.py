@@ -1,0 +1,33 @@
+"""What a run ran on, for its record."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import torch
+
+import lrscout
+from lrscout.engine.session import Session
+
+
+def describe_environment(session: Session) -> dict[str, Any]:
+    """Versions, device and optimizer, in plain values."""
+    parameters = sum(p.numel() for p in session.workload.model.parameters() if p.requires_grad)
+    return {
+        "lrscout": lrscout.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": str(session.device),
+        "device_name": _device_name(session.device),
+        "threads": torch.get_num_threads(),
+        "optimizer": session.optimizer_name,
+        "trainable_parameters": parameters,
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()

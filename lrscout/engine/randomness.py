@@ -1,0 +1,91 @@
+"""Seeds, and the states of every random generator that a search draws from."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+Restore = Callable[[], None]
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's (where it is loaded) and torch's random generators, on all devices."""
+    random.seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def preserved_random_state() -> Iterator[None]:
+    """Put the random states of Python, NumPy, torch and its accelerators back on leaving."""
+    restore = random_state()
+    try:
+        yield
+    finally:
+        restore()
+
+
+def random_state(holders: Iterable[Any] = ()) -> Restore:
+    """Save the global random states, and those of the generators that the holders keep as attributes."""
+    python_state = random.getstate()
+    numpy = sys.modules.get("numpy")
+    numpy_state = None if numpy is None else numpy.random.get_state()
+    torch_state = torch.get_rng_state()
+    devices = [_device_state(backend) for backend in (torch.cuda, torch.xpu) if backend.is_available()]
+    mps_state = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    own = [_generator_state(generator) for generator in _generators(holders)]
+
+    def restore() -> None:
+        random.setstate(python_state)
+        if numpy is not None:
+            numpy.random.set_state(numpy_state)
+        torch.set_rng_state(torch_state)
+        if mps_state is not None:
+            torch.mps.set_rng_state(mps_state)
+        for put_back in (*devices, *own):
+            put_back()
+
+    return restore
+
+
+def sources_of(loader: Any) -> list[Any]:
+    """A loader and what it draws its order and its samples from, where it is a DataLoader."""
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    sampler = getattr(batch_sampler, "sampler", None)
+    return [loader, getattr(loader, "sampler", None), batch_sampler, sampler, getattr(loader, "dataset", None)]
+
+
+def _device_state(backend: Any) -> Restore:
+    if backend.is_initialized():
+        states = backend.get_rng_state_all()
+        return lambda: backend.set_rng_state_all(states)
+    # a seed waits until the device is first used; torch.manual_seed gives all devices the same one
+    seed = torch.initial_seed()
+    return lambda: backend.manual_seed_all(seed)
+
+
+def _generators(holders: Iterable[Any]) -> list[Any]:
+    numpy = sys.modules.get("numpy")
+    kinds: tuple[type, ...] = (torch.Generator, random.Random)
+    if numpy is not None:
+        kinds = (*kinds, numpy.random.Generator, numpy.random.RandomState)
+    values = [value for holder in holders for value in getattr(holder, "__dict__", {}).values()]
+    return list({id(value): value for value in values if isinstance(value, kinds)}.values())
+
+
+def _generator_state(generator: Any) -> Restore:
+    if isinstance(generator, random.Random):
+        state = generator.getstate()
+        return lambda: generator.setstate(state)
+    if hasattr(generator, "bit_generator"):  # NumPy's, whose state is a new dict at every reading
+        state = generator.bit_generator.state
+        return lambda: setattr(generator.bit_generator, "state", state)
+    state = generator.get_state()
+    return lambda: generator.set_state(state)

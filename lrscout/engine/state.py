@@ -1,0 +1,231 @@
+"""Borrowed state goes back: snapshot and restore of everything that a search touches, in memory."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from types import CellType
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from lrscout.engine.batches import end_workers
+from lrscout.engine.randomness import Restore, random_state, sources_of
+
+Held = TypeVar("Held")
+
+REGISTRIES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")  # of a module, by name
+
+
+@contextmanager
+def preserved(
+    modules: Sequence[nn.Module], optimizers: Sequence[Optimizer], loaders: Iterable[Any] = ()
+) -> Iterator[None]:
+    """Put everything back on leaving, whatever happens inside.
+
+    That is: parameters, buffers, gradients, attributes, train or eval mode and device of every module; state, groups
+    and parameters of every optimizer; the random states of Python, NumPy, torch, its accelerators and the generators
+    that modules and loaders keep; the workers of a loader that keeps them.
+    Objects keep their identity: values are copied back into the tensors that were there.
+    """
+    every = _unique(module for root in modules for module in root.modules())
+    loaders = list(loaders)
+    parameters = _parameters_of(modules, optimizers)
+    with ExitStack() as stack:  # which runs all of its callbacks, even where one of them raises
+        stack.callback(random_state([*every, *(source for loader in loaders for source in sources_of(loader))]))
+        stack.callback(_kept_iterators(loaders))
+        for optimizer in optimizers:
+            stack.callback(_optimizer_state(optimizer))
+        stack.callback(_parameter_state(parameters))
+        stack.callback(_module_state(every))
+        for parameter in parameters:
+            parameter.grad = None  # the user's gradients stay aside, so that nothing is added to them
+        yield
+
+
+def held(kind: type[Held], *parts: Any) -> list[Held]:
+    """The objects of this kind among the parts, or one step behind them.
+
+    Behind a function lie its closure and the globals it names, behind a method or another object its attributes:
+    a step may well update a teacher's weights, or a second optimizer.
+    """
+    everything = [found for part in parts for found in (part, *_behind(part))]
+    return _unique(found for found in everything if isinstance(found, kind))
+
+
+@contextmanager
+def backend_flags(deterministic: bool, cudnn_benchmark: bool | None) -> Iterator[None]:
+    """Set torch's process-wide switches, and put them back."""
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.deterministic,
+    )
+    try:
+        if deterministic:
+            # cuBLAS reads it when its handle is made; without it deterministic mode raises on CUDA
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True)
+            torch.backends.cudnn.deterministic = True
+        if cudnn_benchmark is not None:
+            torch.backends.cudnn.benchmark = cudnn_benchmark
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.backends.cudnn.benchmark = before[2]
+        torch.backends.cudnn.deterministic = before[3]
+
+
+def _unique(things: Iterable[Held]) -> list[Held]:
+    return list({id(thing): thing for thing in things}.values())
+
+
+def _behind(part: Any) -> list[Any]:
+    if isinstance(part, functools.partial):
+        return [part.func, *part.args, *part.keywords.values()]
+    if inspect.isfunction(part):
+        named = [part.__globals__[name] for name in part.__code__.co_names if name in part.__globals__]
+        return [*named, *(found for cell in part.__closure__ or () for found in _in_cell(cell))]
+    owner = getattr(part, "__self__", part)
+    return [owner, *getattr(owner, "__dict__", {}).values()]
+
+
+def _in_cell(cell: CellType) -> list[Any]:
+    try:
+        return [cell.cell_contents]
+    except ValueError:  # a variable that was not assigned yet
+        return []
+
+
+def _parameters_of(modules: Iterable[nn.Module], optimizers: Iterable[Optimizer]) -> list[Tensor]:
+    of_modules = [parameter for module in modules for parameter in module.parameters()]
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    return _unique([*of_modules, *(parameter for group in groups for parameter in group["params"])])
+
+
+class _SavedTensor:
+    """A tensor with a copy of its value; restoring fills that same tensor."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+        self._data = tensor.data  # moving a module gives its parameters other data
+        # in the host's memory: the device's has to hold the training step
+        self._value = None if _is_read_only(tensor) else tensor.detach().to("cpu", copy=True)
+
+    @torch.no_grad()
+    def restored(self) -> Tensor:
+        if self._tensor.device != self._data.device or self._tensor.data_ptr() != self._data.data_ptr():
+            self._tensor.data = self._data
+        if self._value is not None:
+            self._tensor.copy_(self._value)
+        return self._tensor
+
+
+def _is_read_only(tensor: Tensor) -> bool:
+    """Whether torch refuses to write into it: an expanded tensor, or one from inference mode."""
+    if tensor.layout is not torch.strided:
+        return False
+    return tensor.is_inference() or any(s == 0 and n > 1 for s, n in zip(tensor.stride(), tensor.shape))
+
+
+def _parameter_state(parameters: Iterable[Tensor]) -> Restore:
+    state = [(parameter, _SavedTensor(parameter), parameter.grad, parameter.requires_grad) for parameter in parameters]
+
+    def restore() -> None:
+        for parameter, saved, grad, requires_grad in state:
+            parameter.grad = None  # which may be on another device
+            saved.restored()
+            parameter.grad = grad
+            if parameter.requires_grad != requires_grad:
+                parameter.requires_grad_(requires_grad)
+
+    return restore
+
+
+def _module_state(modules: Iterable[nn.Module]) -> Restore:
+    """Attributes, registered names and modes of the modules, and the values of all tensors among them.
+
+    Moving a module puts other buffers in the place of the old ones, and so may a step of the user's.
+    """
+    contents: list[tuple[Any, Any]] = []
+    tensors: list[Tensor] = []
+    modes = [(module, module.training) for module in modules]
+    for module in modules:
+        own = [vars(module), *(getattr(module, name, None) for name in REGISTRIES)]
+        contents += [(content, copy.copy(content)) for content in own if isinstance(content, (dict, set))]
+        tensors += [t for t in (*module._buffers.values(), *vars(module).values()) if isinstance(t, Tensor)]
+    saved = [_SavedTensor(tensor) for tensor in _unique(tensors)]
+
+    def restore() -> None:
+        for content, before in contents:
+            content.clear()
+            content.update(before)
+        for tensor in saved:
+            tensor.restored()
+        for module, training in modes:
+            module.training = training
+
+    return restore
+
+
+def _optimizer_state(optimizer: Optimizer) -> Restore:
+    # not by state_dict: loading one casts the state to the parameters' type and makes new tensors
+    attributes = dict(vars(optimizer))
+    state = [(parameter, _saved(entry)) for parameter, entry in optimizer.state.items()]
+    groups = [(group, {k: _saved(v) for k, v in group.items() if k != "params"}) for group in optimizer.param_groups]
+
+    def restore() -> None:
+        vars(optimizer).clear()
+        vars(optimizer).update(attributes)
+        optimizer.state.clear()
+        for parameter, entry in state:
+            optimizer.state[parameter] = _restored(entry)
+        optimizer.param_groups[:] = [group for group, _ in groups]
+        for group, values in groups:
+            for key in set(group) - set(values) - {"params"}:
+                del group[key]
+            group.update({key: _restored(value) for key, value in values.items()})
+
+    return restore
+
+
+def _saved(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return _SavedTensor(value)
+    if isinstance(value, dict):
+        return {k: _saved(v) for k, v in value.items()}
+    if isinstance(value, list):  # LBFGS keeps lists of tensors
+        return [_saved(v) for v in value]
+    return copy.deepcopy(value)
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, _SavedTensor):
+        return value.restored()
+    if isinstance(value, dict):
+        return {k: _restored(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_restored(v) for v in value]
+    return value
+
+
+def _kept_iterators(loaders: Iterable[Any]) -> Restore:
+    """Set aside the iterator that a DataLoader keeps with its persistent workers, and so their random states."""
+    kept = [(loader, loader._iterator) for loader in loaders if isinstance(loader, DataLoader)]
+    for loader, _ in kept:
+        loader._iterator = None
+
+    def restore() -> None:
+        for loader, iterator in kept:
+            end_workers(loader._iterator)
+            loader._iterator = iterator
+
+    return restore
