@@ -1,0 +1,421 @@
+"""Records: JSON that round-trips, files that are whole or not there, and the last one found again."""
+
+import dataclasses
+import json
+import math
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrscout import records
+from lrscout.errors import RecordError
+from lrscout.records import (
+    cache_folder,
+    check_writable,
+    from_json,
+    last_record,
+    load,
+    new_record_path,
+    remember,
+    save,
+    to_json,
+    write_text,
+)
+from lrscout.results import LrResult, RunRecord, Suggestion, SweepPoint
+
+POINTS = (SweepPoint(0, 1e-3, 2.0, 2.0), SweepPoint(1, 1e-2, math.nan, 2.0))
+RESULT = LrResult(
+    Suggestion(1e-3, "scout", "lowest there", 1e-4, 1e-2, (1e-3, 1e-4)),
+    {"scout": 1e-3, "valley": None},
+    POINTS,
+    "non_finite",
+    2,
+    0.5,
+)
+RECORD = RunRecord(
+    command="find-lr",
+    status="ok",
+    target={"path": "train.py:build", "kwargs": {"width": 64}, "app_dir": None},
+    settings={"steps": 2, "optimizer_arg": {}},
+    environment={"torch": "2.13"},
+    result=RESULT,
+    warnings=("Odd.",),
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """The cache folder, away from the user's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "lrscout"
+
+
+# JSON
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+RATES = st.none() | st.floats(1e-12, 1e3)
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | NUMBERS | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+MAPPINGS = st.dictionaries(st.text(), PLAIN, max_size=4)
+SUGGESTIONS = st.builds(
+    Suggestion, RATES, st.sampled_from(["scout", "valley"]), st.text(), RATES, RATES, st.lists(NUMBERS).map(tuple)
+)
+RESULTS = st.builds(
+    LrResult,
+    SUGGESTIONS,
+    st.dictionaries(st.text(), RATES, max_size=5),
+    st.lists(st.builds(SweepPoint, st.integers(0, 999), NUMBERS, NUMBERS, NUMBERS), max_size=5).map(tuple),
+    st.sampled_from(["completed", "diverged", "non_finite", "interrupted"]),
+    st.integers(0, 999),
+    NUMBERS,
+)
+RECORDS = st.builds(
+    RunRecord,
+    command=st.text(),
+    status=st.sampled_from(["ok", "inconclusive", "failed", "interrupted"]),
+    target=MAPPINGS,
+    settings=MAPPINGS,
+    environment=MAPPINGS,
+    result=st.none() | RESULTS,
+    warnings=st.lists(st.text(), max_size=3).map(tuple),
+    error=st.none() | st.text(),
+)
+
+
+@given(RECORDS)
+def test_records_round_trip(record):
+    assert from_json(to_json(record)) == record
+
+
+def test_the_document_has_the_keys_that_scripts_rely_on():
+    document = json.loads(to_json(RECORD))
+    assert list(document) == [
+        "schema", "command", "status", "target", "settings", "environment", "result", "warnings", "error",
+    ]  # fmt: skip
+    result = document["result"]
+    assert document["schema"] == 1
+    assert set(result) == {"suggestion", "suggestions", "points", "stop_reason", "steps", "seconds"}
+    assert set(result["suggestion"]) == {"lr", "rule", "reason", "low", "high", "groups"}
+    assert result["suggestions"] == {"scout": 1e-3, "valley": None}
+    assert result["points"][0] == {"step": 0, "lr": 1e-3, "loss": 2.0, "smoothed_loss": 2.0}
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_is_null_and_reads_back_as_nan(bad):
+    result = dataclasses.replace(RESULT, points=(SweepPoint(0, 1e-3, bad, bad),))
+    text = to_json(dataclasses.replace(RECORD, result=result, settings={"odd": [bad]}))
+    assert json.loads(text, parse_constant=pytest.fail)["settings"] == {"odd": [None]}
+    point = from_json(text).result.points[0]
+    assert math.isnan(point.loss)
+    assert math.isnan(point.smoothed_loss)
+
+
+def test_what_json_has_no_word_for_becomes_text():
+    record = dataclasses.replace(RECORD, target={"kwargs": {"path": Path("a/b"), 3: {1}, "pair": (1, 2)}})
+    assert from_json(to_json(record)).target == {"kwargs": {"path": "a/b", "3": "{1}", "pair": [1, 2]}}
+
+
+def test_text_that_is_not_ascii_stays_readable():
+    assert "größe" in to_json(dataclasses.replace(RECORD, error="größe"))
+
+
+def test_a_path_that_is_no_valid_unicode_round_trips_through_a_file(tmp_path):
+    record = dataclasses.replace(RECORD, target={"path": os.fsdecode(b"\xff.py:build")})
+    save(record, tmp_path / "record.json")
+    assert load(tmp_path / "record.json").target == record.target
+
+
+def test_keys_that_a_newer_version_added_are_ignored():
+    document = json.loads(to_json(RECORD))
+    document["new"] = document["result"]["new"] = document["result"]["suggestion"]["new"] = 1
+    document["result"]["points"][0]["new"] = 1
+    assert from_json(json.dumps(document)).result.suggestion == RESULT.suggestion
+
+
+def test_keys_with_a_default_may_be_missing():
+    document = json.loads(to_json(RECORD))
+    del document["error"]
+    assert from_json(json.dumps(document)).error is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "nonsense", "[]", "{}", "null", '"schema"', '{"schema": 1}', "[" * 100_000, '{"schema": 1, "result": 3}'],
+)
+def test_what_is_no_record_is_refused_by_name(text):
+    with pytest.raises(RecordError, match=r"^some\.json is no record of lrscout"):
+        from_json(text, "some.json")
+
+
+def test_a_record_of_another_schema_is_refused_with_a_hint():
+    document = json.loads(to_json(RECORD)) | {"schema": 2}
+    with pytest.raises(RecordError, match="has schema 2, and this lrscout reads schema 1") as caught:
+        from_json(json.dumps(document))
+    assert caught.value.hint is not None
+
+
+# Files
+
+
+def test_a_saved_record_loads(tmp_path):
+    save(RECORD, tmp_path / "r.json")
+    assert load(tmp_path / "r.json").settings == RECORD.settings
+    assert (tmp_path / "r.json").read_text().endswith("}\n")
+
+
+def fail_to_replace(self, target):
+    raise OSError(28, "No space left on device")
+
+
+def fail_to_write(self, text, **more):
+    self.write_bytes(b"half")
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(("method", "fault"), [("replace", fail_to_replace), ("write_text", fail_to_write)])
+def test_a_failing_write_leaves_the_old_file_and_no_temporary(tmp_path, monkeypatch, method, fault):
+    path = tmp_path / "r.json"
+    path.write_text("old")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, method, fault)
+        with pytest.raises(RecordError, match="No space left on device"):
+            write_text(path, "new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["r.json"]
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_no_temporary(tmp_path, monkeypatch):
+    def interrupt(self, target):
+        raise KeyboardInterrupt
+
+    path = tmp_path / "r.json"
+    path.write_text("old")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            write_text(path, "new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["r.json"]
+
+
+def test_readers_see_the_old_or_the_new_document_and_never_half_of_one(tmp_path):
+    path, texts = tmp_path / "r.json", ["a" * 300_000, "b" * 300_000]
+    write_text(path, texts[0])
+    seen, done = set(), threading.Event()
+
+    def read():
+        while not done.is_set():
+            seen.add(path.read_text())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for i in range(60):
+        write_text(path, texts[i % 2])
+    done.set()
+    reader.join()
+    assert seen <= set(texts)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_writing_to_a_link_writes_its_file_and_keeps_the_link(tmp_path, exists):
+    file, link = tmp_path / "file.json", tmp_path / "link.json"
+    if exists:
+        file.write_text("old")
+    link.symlink_to(file)
+    check_writable(link)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert file.read_text() == "new"
+
+
+def test_links_in_a_circle_are_no_crash(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    check_writable(tmp_path / "a")
+    write_text(tmp_path / "a", "new")
+    assert (tmp_path / "a").read_text() == "new"
+
+
+def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path):
+    # a pipe of our own stands for /dev/null, which a mistake would replace for the whole machine
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        check_writable(path)
+        write_text(path, "text")
+        assert stat.S_ISFIFO(path.stat().st_mode)
+        assert os.read(reading, 10) == b"text"
+    finally:
+        os.close(reading)
+
+
+def test_dev_null_can_be_written():
+    check_writable(Path("/dev/null"))
+
+
+def test_a_pipe_behind_a_link_is_written_to():
+    reading, writing = os.pipe()
+    with os.fdopen(reading, encoding="utf-8") as reader:
+        path = Path(f"/dev/fd/{writing}")  # as in --output >(command)
+        check_writable(path)
+        write_text(path, "text")
+        os.close(writing)
+        assert reader.read() == "text"
+
+
+def test_writing_to_a_folder_is_refused_and_leaves_nothing_behind(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(RecordError, match="Cannot write"):
+        write_text(tmp_path / "folder", "text")
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_writing_into_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(RecordError, match="No such file or directory"):
+        write_text(tmp_path / "missing" / "r.json", "text")
+
+
+# Whether it can be written, before the run
+
+
+def test_a_new_file_in_a_folder_can_be_written(tmp_path):
+    check_writable(tmp_path / "new.json")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_relative_name_can_be_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_writable(Path("new.json"))
+
+
+def test_a_folder_cannot_be_written(tmp_path):
+    with pytest.raises(RecordError, match="it is a folder"):
+        check_writable(tmp_path)
+
+
+def test_a_file_in_a_missing_folder_cannot_be_written(tmp_path):
+    with pytest.raises(RecordError, match="there is no folder"):
+        check_writable(tmp_path / "missing" / "r.json")
+
+
+@pytest.mark.parametrize("closed", ["folder", "folder/r.json"])
+def test_a_file_without_permission_for_it_or_its_folder_cannot_be_written(tmp_path, monkeypatch, closed):
+    # the folder counts even where the file may be written: a new file takes the old one's place
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "r.json").write_text("old")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / closed)  # root may write anywhere
+    with pytest.raises(RecordError, match="permission denied"):
+        check_writable(tmp_path / "folder" / "r.json")
+
+
+# Loading
+
+
+def test_loading_a_missing_file_says_so(tmp_path):
+    with pytest.raises(RecordError, match="No such file or directory"):
+        load(tmp_path / "missing.json")
+
+
+def test_loading_a_folder_says_so(tmp_path):
+    with pytest.raises(RecordError, match="Is a directory"):
+        load(tmp_path)
+
+
+def test_loading_what_is_no_text_says_so(tmp_path):
+    (tmp_path / "r.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecordError, match="it is no text"):
+        load(tmp_path / "r.json")
+
+
+# The cache folder and the last record
+
+
+def test_the_cache_folder_follows_xdg_cache_home():
+    assert cache_folder({"XDG_CACHE_HOME": "/var/cache"}) == Path("/var/cache/lrscout")
+
+
+@pytest.mark.parametrize("environ", [{}, {"XDG_CACHE_HOME": ""}, {"XDG_CACHE_HOME": "relative"}])
+def test_the_cache_folder_is_in_the_home_otherwise(environ, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert cache_folder(environ) == Path("/home/ada/.cache/lrscout")
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(RecordError, match="Could not determine home") as caught:
+        cache_folder({})
+    assert caught.value.hint == "Set XDG_CACHE_HOME."
+
+
+def test_a_new_record_is_named_by_command_and_target(cache):
+    path = new_record_path("find-lr", "my/train.py:build")
+    assert path.parent == cache
+    assert path.name.endswith(f"-find-lr-my-train-py-build-{os.getpid()}.json")
+    check_writable(path)
+
+
+def test_a_new_record_without_a_target_has_a_name_too():
+    assert new_record_path("find-lr", None).name.endswith(f"-find-lr-{os.getpid()}.json")
+
+
+def test_a_cache_folder_that_cannot_be_made_is_told(cache):
+    cache.parent.write_text("a file in its place")
+    with pytest.raises(RecordError, match="Cannot write records to"):
+        new_record_path("find-lr", None)
+    with pytest.raises(RecordError, match="Cannot write to"):
+        remember(cache / "r.json")
+
+
+def test_the_oldest_records_are_removed_beyond_the_number_kept(cache, monkeypatch):
+    monkeypatch.setattr(records, "KEPT_RECORDS", 3)
+    cache.mkdir(parents=True)
+    for year in (2021, 2023, 2020, 2022):
+        (cache / f"{year}.json").touch()
+    (cache / "last").touch()
+    write_text(new_record_path("find-lr", None), "{}")
+    kept = sorted(path.name for path in cache.iterdir())
+    assert len(kept) == 4
+    assert {"2022.json", "2023.json", "last"} < set(kept)
+
+
+def test_the_last_record_is_the_one_remembered_wherever_it_lies(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(RECORD, new_record_path("find-lr", None))
+    save(RECORD, Path("elsewhere.json"))
+    remember(Path("elsewhere.json"))
+    assert last_record() == tmp_path / "elsewhere.json"
+
+
+@pytest.mark.parametrize("name", ["two words .json", os.fsdecode(b"\xff.json")])
+def test_a_record_with_an_odd_name_is_remembered(tmp_path, name):
+    save(RECORD, tmp_path / name)
+    remember(tmp_path / name)
+    assert last_record() == tmp_path / name
+
+
+@pytest.mark.parametrize("pointer", [None, "", "/nowhere/gone.json\n", "\0", "x" * 5000])
+def test_a_stale_pointer_gives_the_newest_record_of_the_cache(cache, pointer):
+    cache.mkdir(parents=True)
+    for name in ("20240101T000000.json", "20250101T000000.json", "20230101T000000.json"):
+        (cache / name).touch()
+    if pointer is not None:
+        (cache / "last").write_text(pointer)
+    assert last_record() == cache / "20250101T000000.json"
+
+
+def test_no_record_at_all_says_what_to_run():
+    with pytest.raises(RecordError, match="There is no record") as caught:
+        last_record()
+    assert "lrscout find-lr" in caught.value.hint
