@@ -1,0 +1,1 @@
+"""Results as text: plots, tables, files, and the one sink that prints."""

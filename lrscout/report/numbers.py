@@ -1,0 +1,35 @@
+"""Numbers as text: one way to write a rate, a loss and a duration everywhere."""
+
+from __future__ import annotations
+
+import math
+
+
+def format_lr(lr: float) -> str:
+    """A rate with two digits and a short exponent: 3.2e-3."""
+    return scientific(lr, 1)
+
+
+def scientific(value: float, decimals: int) -> str:
+    """Scientific notation without the exponent's padding: 3.2e-3 and not 3.2e-03."""
+    if not math.isfinite(value):
+        return str(value)
+    mantissa, exponent = f"{value:.{decimals}e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def format_loss(loss: float) -> str:
+    """A loss with four digits: 0.4121, 2.291, 1.234e5."""
+    if loss == 0 or 1e-3 <= abs(loss) < 1e5:
+        return f"{loss:#.4g}"
+    return scientific(loss, 3)
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration as people say it: 0.42 s, 12.3 s, 3 min 5 s, 2 h 4 min."""
+    if seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,90 @@
+"""The one sink: results go to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Literal, TextIO
+
+from lrscout.errors import LrscoutError
+from lrscout.report.progress import Progress, Say, live_progress, no_progress, plain_progress
+from lrscout.report.streams import write, write_safely
+from lrscout.report.terminal import detect
+
+Mode = Literal["human", "json", "quiet"]
+RED, YELLOW = "\x1b[1;31m", "\x1b[1;33m"
+
+__all__ = ["Output", "Progress"]
+
+
+class Output:
+    """Where everything goes: results to stdout, the rest to stderr.
+
+    Encoding problems never raise; a reader of the results that went away does (BrokenPipeError), one of the
+    messages does not.
+    """
+
+    def __init__(
+        self,
+        results: TextIO | None,
+        messages: TextIO | None,
+        *,
+        mode: Mode = "human",
+        width: int | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._results, self._messages = results, messages
+        self._above: Say | None = None  # writes above a progress line while there is one
+        self.mode = mode
+        self.results_style = detect(results, environ, width)
+        self.messages_style = detect(messages, environ, width)
+
+    def result(self, text: str) -> None:
+        """Write a block of the result, ended by one newline.
+
+        Raises:
+            BrokenPipeError: nobody reads any more.
+        """
+        write(self._results, text.rstrip("\n") + "\n")
+
+    def note(self, text: str) -> None:
+        """Say something that is good to know."""
+        if self.mode != "quiet":
+            self._say(text)
+
+    def warn(self, text: str) -> None:
+        """Say something that the user should look at."""
+        self._say(self._colored("Warning:", YELLOW) + f" {text}")
+
+    def error(self, error: LrscoutError) -> None:
+        """Say what went wrong, and the next thing to try."""
+        self._say(self._colored("Error:", RED) + f" {error.message}")
+        if error.hint is not None:
+            self._say(error.hint)
+
+    def user_error(self, error: BaseException) -> None:
+        """Show an exception of the user's code with the user's traceback."""
+        from lrscout.report.user_errors import user_traceback
+
+        self._say(user_traceback(error))
+
+    def progress(self, total: int, label: str) -> AbstractContextManager[Progress]:
+        """Show how a loop of `total` steps gets on, for the time of a `with`."""
+        if self.mode == "quiet" or self._messages is None:
+            return no_progress()
+        if self.messages_style.live:
+            return live_progress(total, label, self._messages, self.messages_style, self._set_above)
+        return plain_progress(total, label, self._say)
+
+    def _set_above(self, say: Say | None) -> None:
+        self._above = say
+
+    def _say(self, text: str) -> None:
+        if self._above is not None:
+            self._above(text.rstrip("\n"))
+        else:
+            write_safely(self._messages, text.rstrip("\n") + "\n")
+
+    def _colored(self, text: str, code: str) -> str:
+        return f"{code}{text}\x1b[0m" if self.messages_style.color else text

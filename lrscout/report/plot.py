@@ -1,0 +1,205 @@
+"""Plots for the terminal; the only module that knows plotext."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lrscout.report.axes import (
+    HUGE,
+    Axis,
+    Points,
+    inside,
+    loss_limits,
+    pieces,
+    rate_axis,
+    thin,
+    value_axis,
+)
+from lrscout.report.numbers import format_lr
+from lrscout.report.terminal import Style, printable, trim
+from lrscout.results import LrResult
+
+MAX_WIDTH = 120  # wider plots only stretch
+MIN_HEIGHT = 6  # the frame, the labels and three rows between
+ASCII = str.maketrans("┌┐└┘├┤┬┴┼─│━┯┃•▚…±", "+++++++++-|=+|.*~~")
+DIM, BLUE, MAGENTA = "2", "94", "35"  # readable on dark and on light backgrounds
+
+_figure = threading.Lock()  # plotext has one figure for the whole process
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What one symbol shows, as dots or as lines; later series lie on top of earlier ones."""
+
+    pieces: Sequence[Points]  # a line is broken between them
+    symbol: str  # in the key, and of the dots
+    label: str  # in the key
+    ink: str  # ANSI color code
+    line: bool = False
+    drawn: str | None = None  # what a line is drawn with, where that is not the symbol
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A range of x, shown as a thicker stretch of the axis."""
+
+    low: float
+    high: float
+    label: str
+    ink: str
+
+
+def plot_sweep(result: LrResult, style: Style, height: int | None = None) -> str:
+    """The loss over the learning rate: every batch as a dot, the smoothed loss as a line, the suggestion."""
+    usable = [p for p in result.points if p.lr > 0 and math.isfinite(p.lr)]
+    raw = [(math.log10(p.lr), _tame(p.loss)) for p in usable if math.isfinite(p.loss)]
+    smooth = [(math.log10(p.lr), _tame(p.smoothed_loss)) for p in usable if math.isfinite(p.smoothed_loss)]
+    if not raw or not smooth:
+        return "no finite loss to plot"
+    width = min(style.width, MAX_WIDTH)
+    height = max(MIN_HEIGHT, height or min(22, max(14, width // 4)))
+    y = value_axis(*loss_limits([p[1] for p in raw], [p[1] for p in smooth]), height - 3)
+    rates = [p[0] for p in raw + smooth]
+    x = rate_axis(min(rates), max(rates), width - 4 - _widest(y), "learning rate")
+    dots = thin(inside(raw, y.low, y.high), width)
+    curve = pieces(thin(smooth, 2 * width), y.low, y.high)
+    series = [Series([dots], "•", "loss", DIM), Series(curve, "▚", "smoothed", BLUE, line=True, drawn="hd")]
+    lr = result.suggestion.lr
+    if lr is not None and lr > 0 and x.low <= math.log10(lr) <= x.high:
+        upright = [(math.log10(lr), y.low), (math.log10(lr), y.high)]
+        series.insert(1, Series([upright], "┃", f"suggested {format_lr(lr)}", MAGENTA, line=True))
+    return _draw(series, x, y, (width, height), style, _band(result, x))
+
+
+def _tame(loss: float) -> float:
+    return min(max(loss, -HUGE), HUGE)
+
+
+def _band(result: LrResult, x: Axis) -> Band | None:
+    low, high = result.suggestion.low, result.suggestion.high
+    if low is None or high is None or not 0 < low < high < math.inf:
+        return None
+    left, right = max(math.log10(low), x.low), min(math.log10(high), x.high)
+    label = f"usable {format_lr(low)} to {format_lr(high)}"
+    return Band(left, right, label, MAGENTA) if left < right else None
+
+
+def _draw(
+    series: Sequence[Series], x: Axis, y: Axis, size: tuple[int, int], style: Style, band: Band | None = None
+) -> str:
+    """A plot of the series with a line below that explains their symbols.
+
+    Points must lie within the axes. The size is in characters, without the lines below the x axis's ticks.
+    """
+    cells = _cells(_plotext(series, x, y, size, style))
+    left = _widest(y)
+    if band is not None:
+        _thicken(cells, left, x, band)
+    lines = [_line(row, series, style) for row in cells]
+    if x.label:
+        lines.append(" " * (left + max(0, (size[0] - left - len(x.label)) // 2)) + printable(x.label))
+    return trim("\n".join([*lines, *_key(series, band, left, size[0], style)]))
+
+
+def _widest(axis: Axis) -> int:
+    return max((len(label) for _, label in axis.ticks), default=0)
+
+
+def _plotext(series: Sequence[Series], x: Axis, y: Axis, size: tuple[int, int], style: Style) -> str:
+    """The plot as plotext draws it; its colors are the series' numbers, which _cells reads back.
+
+    plotext sees only numbers from 0 to 1: NaN ends the process, and points far outside take it minutes.
+    """
+    import plotext  # costs 0.4 s
+
+    with _figure:
+        plotext.terminal.limit(False, False)  # otherwise the size of a terminal that may not be there
+        figure = plotext.figure
+        figure.clear()
+        figure.theme("colorless")
+        figure.plot_size(*size)
+        for number, each in enumerate(series):
+            glyph = (each.drawn or each.symbol) if style.unicode else each.symbol.translate(ASCII)
+            marker = plotext.marker(glyph, plotext.pixel(number))
+            for points in filter(None, each.pieces):
+                xs, ys = [x.fraction(p[0]) for p in points], [y.fraction(p[1]) for p in points]
+                signal = figure.signal(xs, ys, marker=marker)
+                figure.draw(signal.lines() if each.line else signal)
+        for name, axis in (("x", x), ("y", y)):
+            ruler = figure.ruler(name)
+            ruler.lim(0, 1)
+            places = [min(max(axis.fraction(at), 0), 1) for at, _ in axis.ticks]
+            ruler.ticks(places, [label for _, label in axis.ticks])
+        try:
+            return str(figure.build().string(colorless=False))
+        finally:
+            figure.clear()
+
+
+_TOKEN = re.compile(r"\x1b\[(?:38;5;(\d+)|[0-9;]*)m|(.)")
+Cells = list[list[tuple[str, int | str | None]]]  # a character with its series' number, its ink, or neither
+
+
+def _cells(text: str) -> Cells:
+    rows: Cells = []
+    for line in text.rstrip("\n").split("\n"):
+        row: list[tuple[str, int | str | None]] = []
+        number: int | None = None
+        for token in _TOKEN.finditer(line):
+            if token[2] is not None:
+                row.append((token[2], number))
+            else:
+                number = int(token[1]) if token[1] else None
+        rows.append(row)
+    return rows
+
+
+def _thicken(cells: Cells, left: int, x: Axis, band: Band) -> None:
+    axis = next((row for row in reversed(cells) if len(row) > left and row[left][0] == "└"), None)
+    if axis is None:
+        return
+    last = len(axis) - left - 3  # the canvas's last column
+    first, final = (_column(x.fraction(end), last) for end in (band.low, band.high))
+    for column in range(left + 1 + first, left + 2 + final):
+        axis[column] = ("┯" if axis[column][0] == "┬" else "━", band.ink)
+
+
+def _column(fraction: float, last: int) -> int:
+    """Where plotext puts a tick: it rounds halves towards the middle."""
+    return int(0.5 + 1e-4 + fraction * (last - 2e-4))
+
+
+def _line(row: list[tuple[str, int | str | None]], series: Sequence[Series], style: Style) -> str:
+    """A row of cells as text, with as few color codes as will do."""
+    text, current = "", None
+    for character, owner in row:
+        ink = series[owner].ink if isinstance(owner, int) else owner
+        if style.color and ink != current:
+            text += ("\x1b[0m" if current else "") + (f"\x1b[{ink}m" if ink else "")
+            current = ink
+        text += character if style.unicode else character.translate(ASCII)
+    return text + ("\x1b[0m" if current else "")
+
+
+def _key(series: Sequence[Series], band: Band | None, indent: int, width: int, style: Style) -> list[str]:
+    """The symbols and what they mean, on as many lines as they need."""
+    entries = {each.label: (each.symbol, each.ink) for each in sorted(series, key=lambda s: s.symbol == "┃")}
+    if band is not None:
+        entries[band.label] = ("━", band.ink)
+    lines: list[str] = []
+    room = 0
+    for label, (symbol, ink) in entries.items():
+        glyph = symbol if style.unicode else symbol.translate(ASCII)
+        entry = (f"\x1b[{ink}m{glyph}\x1b[0m" if style.color else glyph) + f" {printable(label)}"
+        needed = 2 + len(printable(label)) + 2
+        if not lines or needed > room:
+            lines.append(" " * indent + entry)
+            room = width - indent - needed + 2
+        else:
+            lines[-1] += "  " + entry
+            room -= needed
+    return lines

@@ -1,0 +1,68 @@
+"""Tracebacks of the user's code, without the frames that are none of the user's business."""
+
+from __future__ import annotations
+
+import importlib
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from traceback import FrameSummary, StackSummary, TracebackException
+
+import lrscout
+
+BUG = "This looks like a bug in lrscout: please report it with the lines above."
+
+
+def user_traceback(error: BaseException) -> str:
+    """The traceback as Python prints it, cut to the user's frames.
+
+    Where there is none of them, the bug is lrscout's own: then every frame is shown.
+    """
+    shown = TracebackException.from_exception(error, compact=True)
+    members = list(_members(shown))
+    # a SyntaxError names the user's file itself, without a frame in it
+    if not any(isinstance(m.stack, StackSummary) and any(map(_is_users, m.stack)) for m in members) and not any(
+        m.exc_type is not None and issubclass(m.exc_type, SyntaxError) for m in members
+    ):
+        return "".join(shown.format()) + BUG
+    for member in members:
+        kept = [frame for frame in member.stack if not _is_ours(frame)]
+        # None: format() then leaves out the "Traceback" line above nothing
+        member.stack = StackSummary.from_list(kept) if kept else None  # type: ignore[assignment]
+    return "".join(shown.format()).rstrip("\n")
+
+
+def _members(shown: TracebackException) -> Iterator[TracebackException]:
+    """The exception, what it was raised from or during, and the members of groups."""
+    waiting: list[TracebackException | None] = [shown]
+    while waiting:
+        member = waiting.pop()
+        if member is not None:
+            yield member
+            waiting += [member.__cause__, member.__context__, *(getattr(member, "exceptions", None) or ())]
+
+
+def _is_ours(frame: FrameSummary) -> bool:
+    """Whether the frame belongs to lrscout or to what stands between it and the user's code."""
+    if frame.filename.startswith("<frozen importlib"):
+        return True
+    path = Path(frame.filename)
+    return any(path.is_relative_to(folder) for folder in _our_folders())
+
+
+def _is_users(frame: FrameSummary) -> bool:
+    return not (_is_ours(frame) or _is_standard_library(frame))
+
+
+def _our_folders() -> tuple[Path, ...]:
+    package = Path(lrscout.__file__).parent
+    return package, Path(sysconfig.get_path("purelib")) / "typer", Path(importlib.__file__).parent
+
+
+def _is_standard_library(frame: FrameSummary) -> bool:
+    if frame.filename.startswith("<frozen"):
+        return True
+    path = Path(frame.filename)
+    if {"site-packages", "dist-packages"} & set(path.parts):
+        return False
+    return path.is_relative_to(sysconfig.get_path("stdlib"))

@@ -1,0 +1,60 @@
+"""Records as files for other programs."""
+
+import csv
+import dataclasses
+import io
+import math
+
+from lrscout.report.exports import EXPORTS
+from lrscout.results import LrResult, RunRecord, Suggestion, SweepPoint
+
+POINTS = (
+    SweepPoint(0, 1e-07, 2.0, 2.0),
+    SweepPoint(1, 0.1 + 0.2, 1.0 / 3.0, 1.5),
+    SweepPoint(2, 1.0, math.nan, math.inf),
+)
+SUGGESTION = Suggestion(3.2e-3, "scout", "It falls *there*.", 1.1e-3, 6.4e-3)
+RESULT = LrResult(SUGGESTION, {"scout": 3.2e-3, "a|b": None}, POINTS, "completed", 3, 1.0)
+RECORD = RunRecord("find-lr", "ok", {"path": "a_b.py:build"}, {"steps": 3, "note": "x|y`z"}, {}, RESULT, ("Odd <b>.",))
+
+
+def test_csv_keeps_every_digit_and_leaves_what_is_not_finite_empty():
+    assert EXPORTS["csv"](RECORD) == (
+        "step,lr,loss,smoothed_loss\n0,1e-07,2.0,2.0\n1,0.30000000000000004,0.3333333333333333,1.5\n2,1.0,,\n"
+    )
+
+
+def test_csv_reads_back():
+    rows = list(csv.DictReader(io.StringIO(EXPORTS["csv"](RECORD))))
+    assert [float(row["lr"]) for row in rows] == [p.lr for p in POINTS]
+
+
+def test_csv_without_a_result_is_its_header():
+    assert EXPORTS["csv"](dataclasses.replace(RECORD, result=None)) == "step,lr,loss,smoothed_loss\n"
+
+
+def test_markdown_has_headline_rules_plot_facts_warnings_and_settings():
+    page = EXPORTS["markdown"](RECORD)
+    assert page.startswith("## Suggested learning rate: 3.2e-3\n\nIt falls \\*there\\*.\n\nUsable from 1.1e-3")
+    assert "| **scout** | 3.2e-3 |" in page
+    assert "- target: a\\_b.py:build\n" in page
+    assert "- Odd \\<b\\>." in page
+    assert "| `steps` | `3` |" in page
+    assert page.count("```") == 2
+
+
+def test_markdown_plot_is_plain_unicode():
+    plot = EXPORTS["markdown"](RECORD).split("```")[1]
+    assert "┌" in plot
+    assert "\x1b" not in plot
+
+
+def test_markdown_escapes_what_would_break_a_table():
+    page = EXPORTS["markdown"](RECORD)
+    assert "| a\\|b | none |" in page
+    assert "| ``x\\|y`z`` |" in page
+
+
+def test_markdown_without_a_result_says_so():
+    page = EXPORTS["markdown"](dataclasses.replace(RECORD, result=None, status="failed"))
+    assert page.startswith("## find-lr failed before there was a result.\n")

@@ -1,0 +1,377 @@
+"""The one sink: what goes where, and what never goes wrong."""
+
+import fcntl
+import importlib
+import io
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+import traceback
+from contextlib import suppress
+
+import pytest
+
+import lrscout
+from lrscout.errors import LrscoutError
+from lrscout.report.output import Output
+from lrscout.report.progress import PlainProgress, progress_line
+from lrscout.report.user_errors import BUG, user_traceback
+
+
+class Broken(io.StringIO):
+    def write(self, text):
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+class Tty(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+def made(mode="human", results=None, messages=None, environ=None):
+    results, messages = results or io.StringIO(), messages or io.StringIO()
+    return Output(results, messages, mode=mode, environ=environ or {}), results, messages
+
+
+def test_results_go_to_one_stream_and_messages_to_the_other():
+    output, results, messages = made()
+    output.result("table\n\n")
+    output.note("by the way")
+    output.warn("careful")
+    assert results.getvalue() == "table\n"
+    assert messages.getvalue() == "by the way\nWarning: careful\n"
+
+
+def test_error_is_followed_by_its_hint():
+    output, results, messages = made()
+    output.error(LrscoutError("No batch.", hint="Give the loader some data."))
+    output.error(LrscoutError("[/a/b] failed"))
+    assert messages.getvalue() == "Error: No batch.\nGive the loader some data.\nError: [/a/b] failed\n"
+    assert results.getvalue() == ""
+
+
+def test_quiet_mode_keeps_results_warnings_and_errors():
+    output, results, messages = made("quiet")
+    output.note("by the way")
+    with output.progress(2, "find-lr") as progress:
+        progress.update(1, 1e-3, 2.0)
+        progress.update(2, 1e-3, 2.0)
+    output.warn("careful")
+    output.error(LrscoutError("No."))
+    output.result("3.2e-3")
+    assert results.getvalue() == "3.2e-3\n"
+    assert messages.getvalue() == "Warning: careful\nError: No.\n"
+
+
+def test_json_mode_keeps_notes_and_progress_off_the_results():
+    output, results, messages = made("json")
+    output.note("by the way")
+    with output.progress(1, "find-lr") as progress:
+        progress.update(1, 1e-3, 2.0)
+    assert results.getvalue() == ""
+    assert messages.getvalue().startswith("by the way\nfind-lr  step 1/1")
+
+
+def test_color_is_in_messages_only_where_welcome():
+    output, _, messages = made(environ={"FORCE_COLOR": "1"})
+    output.error(LrscoutError("No."))
+    assert messages.getvalue() == "\x1b[1;31mError:\x1b[0m No.\n"
+
+
+def test_what_the_stream_cannot_encode_is_escaped():
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    output, _, _ = made(results=stream, messages=stream)
+    output.result("│ 3 ± 1\udc80")
+    output.note("…")
+    assert raw.getvalue() == b"\\u2502 3 \\xb1 1\\udc80\n\\u2026\n"
+
+
+def test_broken_pipe_shows_in_results_and_not_in_messages():
+    output, _, _ = made(results=Broken(), messages=Broken())
+    output.note("nobody reads this")
+    output.error(LrscoutError("nor this"))
+    with output.progress(1, "find-lr") as progress:
+        progress.update(1, 1e-3, 2.0)
+    with pytest.raises(BrokenPipeError):
+        output.result("table")
+
+
+def test_missing_and_closed_streams_are_no_trouble():
+    closed = io.StringIO()
+    closed.close()
+    for stream in (None, closed):
+        output = Output(stream, stream, environ={})
+        output.result("table")
+        output.note("by the way")
+        with output.progress(1, "find-lr") as progress:
+            progress.update(1, 1e-3, 2.0)
+
+
+def test_importing_output_imports_neither_rich_nor_plotext_nor_torch():
+    code = "import sys, lrscout.report.output as o; print({'rich', 'plotext', 'torch'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
+
+
+# ---------------------------------------------------------------- progress
+
+
+def test_piped_progress_is_a_plain_line_for_every_tenth():
+    output, _, messages = made(environ={"FORCE_COLOR": "1"})
+    with output.progress(100, "find-lr") as progress:
+        for step in range(1, 101):
+            progress.update(step, 1.6e-4, 2.291)
+    lines = messages.getvalue().splitlines()
+    assert lines[3] == "find-lr  step 40/100  lr 1.6e-4  loss 2.291"
+    assert len(lines) == 10
+    assert "\x1b" not in messages.getvalue()
+    assert "\r" not in messages.getvalue()
+
+
+@pytest.mark.parametrize(("total", "count"), [(1, 1), (3, 3), (7, 7), (99, 10), (1000, 10)])
+def test_plain_progress_never_says_more_than_ten_lines_and_always_the_last(total, count):
+    lines = []
+    progress = PlainProgress(total, "find-lr", lines.append)
+    for step in range(1, total + 1):
+        progress.update(step, 1e-3, 1.0)
+    assert len(lines) == count
+    assert f"step {total}/{total} " in lines[-1]
+
+
+def test_plain_progress_of_slow_steps_speaks_every_half_minute():
+    lines, now = [], [0.0]
+    progress = PlainProgress(1000, "find-lr", lines.append, clock=lambda: now[0])
+    for step in range(1, 13):
+        now[0] += 10
+        progress.update(step, 1e-3, 1.0)
+    assert [line.split()[2] for line in lines] == ["3/1000", "6/1000", "9/1000", "12/1000"]
+
+
+def test_steps_beyond_the_total_are_still_told():
+    lines = []
+    progress = PlainProgress(2, "find-lr", lines.append)
+    for step in range(1, 5):
+        progress.update(step, 1e-3, 1.0)
+    assert "step 4/2 " in lines[-1]
+
+
+def test_progress_line_drops_parts_until_it_fits():
+    for width in range(130):
+        for left in (None, 5.0, 7200.0):
+            line = progress_line((40, 100), "find-lr", 1.6e-4, 2.291, left, width, True)
+            assert len(line) <= width
+    wide = progress_line((40, 100), "find-lr", 1.6e-4, 2.291, 5.0, 100, True)
+    assert re.fullmatch(r"find-lr  ━{12}─{18}   40/100  lr 1\.6e-4  loss 2\.291  0:05 left", wide)
+    assert progress_line((40, 100), "find-lr", 1.6e-4, 2.291, 5.0, 30, True) == " 40/100  lr 1.6e-4  loss 2.291"
+    assert progress_line((1, 2), "find-lr", 1e-3, float("nan"), None, 100, False).isascii()
+
+
+def screen(columns, act):
+    """What `act` writes to a terminal of that many columns."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    chunks = []
+
+    def read():
+        while True:
+            try:
+                chunk = os.read(leader, 65536)
+            except OSError:  # the other end is closed
+                return
+            if not chunk:
+                return
+            chunks.append(chunk)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with os.fdopen(follower, "w", encoding="utf-8") as stream:
+        act(Output(io.StringIO(), stream, environ={"TERM": "xterm"}))
+    reader.join(timeout=10)
+    os.close(leader)
+    return b"".join(chunks).decode()
+
+
+@pytest.mark.parametrize("columns", [30, 80])
+def test_live_progress_redraws_one_line_and_removes_it(columns):
+    def act(output):
+        with output.progress(3, "find-lr") as progress:
+            progress.update(1, 1.6e-4, 2.291)
+            output.warn("careful")
+            time.sleep(0.12)
+            progress.update(2, 3.2e-3, 0.412)
+
+    text = screen(columns, act)
+    assert "lr 1.6e-4" in text
+    assert "lr 3.2e-3" in text
+    assert "Warning:\x1b[0m careful\r\n" in text
+    assert text.endswith("\x1b[2K")  # the line is wiped
+    assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")  # the cursor is back
+    frames = re.split(r"[\r\n]|\x1b\[[0-9;?]*[A-Za-z]", text)
+    assert max(map(len, frames)) < columns
+
+
+def test_live_progress_leaves_the_terminal_whole_after_an_exception():
+    def act(output):
+        with suppress(ZeroDivisionError), output.progress(3, "find-lr") as progress:
+            progress.update(1, 1.6e-4, 2.291)
+            raise ZeroDivisionError
+        output.note("afterwards")
+
+    text = screen(80, act)
+    assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")
+    assert text.endswith("afterwards\r\n")
+
+
+def test_live_progress_survives_a_broken_terminal():
+    class BrokenTty(Broken):
+        encoding = "utf-8"
+
+        def isatty(self):
+            return True
+
+    output, _, _ = made(messages=BrokenTty())
+    with output.progress(2, "find-lr") as progress:
+        progress.update(1, 1e-3, 2.0)
+
+
+def test_live_progress_writes_ascii_to_a_terminal_without_unicode():
+    class Old(Tty):
+        encoding = "ascii"
+
+    output, _, messages = made(messages=Old())
+    with output.progress(2, "find-lr") as progress:
+        progress.update(1, 1e-3, 2.0)
+    assert "##" in messages.getvalue()
+    assert messages.getvalue().isascii()
+
+
+def test_update_costs_next_to_nothing_between_redraws():
+    for output in (made(messages=Tty())[0], made()[0]):
+        with output.progress(10**6, "find-lr") as progress:
+            progress.update(1, 1e-3, 2.0)
+            best = float("inf")
+            for _ in range(5):
+                started = time.perf_counter()
+                for _ in range(2000):
+                    progress.update(2, 1e-3, 2.0)
+                best = min(best, (time.perf_counter() - started) / 2000)
+        assert best < 5e-6
+
+
+def test_redraws_are_at_most_ten_a_second():
+    output, _, messages = made(messages=Tty())
+    with output.progress(1000, "find-lr") as progress:
+        for step in range(1, 1001):
+            progress.update(step, 1e-3, 2.0)
+        drawn = messages.getvalue().count("lr 1.0e-3")
+    assert drawn <= 3
+
+
+# ---------------------------------------------------------------- the user's tracebacks
+
+
+@pytest.fixture
+def user_module(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(source, name="their_code"):
+        sys.modules.pop(name, None)
+        (tmp_path / f"{name}.py").write_text(source)
+        importlib.invalidate_caches()
+        return name
+
+    return write
+
+
+def through_lrscout(function, *args):
+    """Call the function from code that Python takes for lrscout's, and return what it raises."""
+    path = os.path.join(os.path.dirname(lrscout.__file__), "engine", "session.py")
+    names = {}
+    exec(compile("def call(function, *args):\n    return function(*args)\n", path, "exec"), names)
+    with pytest.raises(Exception) as caught:
+        names["call"](function, *args)
+    error = caught.value
+    error.__traceback__ = error.__traceback__.tb_next  # this file's frame is not the command line's
+    return error
+
+
+def test_traceback_shows_the_users_frames_only(user_module):
+    name = user_module("def build():\n    return 1 / 0\n")
+    text = user_traceback(through_lrscout(importlib.import_module(name).build))
+    assert "their_code.py" in text
+    assert "return 1 / 0" in text
+    assert "session.py" not in text
+    assert text.startswith("Traceback (most recent call last):\n")
+    assert text.endswith("ZeroDivisionError: division by zero")
+    assert BUG not in text
+
+
+def test_traceback_of_a_failing_import_hides_importlib(user_module):
+    name = user_module("import no_such_module_anywhere\n")
+    text = user_traceback(through_lrscout(importlib.import_module, name))
+    assert "their_code.py" in text
+    assert "importlib" not in text
+    assert text.endswith("No module named 'no_such_module_anywhere'")
+
+
+def test_syntax_error_shows_its_place_without_an_empty_traceback(user_module):
+    name = user_module("def build(:\n    pass\n")
+    text = user_traceback(through_lrscout(importlib.import_module, name))
+    assert re.match(r'  File ".*their_code.py", line 1\n    def build\(:\n', text)
+    assert "Traceback" not in text
+    assert BUG not in text
+
+
+def test_causes_contexts_notes_and_groups_are_cut_too(user_module):
+    name = user_module(
+        "def inner(call):\n"
+        "    call(int, 'x')\n"
+        "def build(call):\n"
+        "    try:\n"
+        "        inner(call)\n"
+        "    except ValueError as error:\n"
+        "        error.add_note('a note')\n"
+        "        raise ExceptionGroup('both', [error, KeyError('k')]) from error\n"
+    )
+    path = os.path.join(os.path.dirname(lrscout.__file__), "engine", "deep.py")
+    names = {}
+    exec(compile("def call(f, *args):\n    return f(*args)\n", path, "exec"), names)
+    error = through_lrscout(importlib.import_module(name).build, names["call"])
+    assert "deep.py" in "".join(traceback.format_exception(error))
+    text = user_traceback(error)
+    assert "deep.py" not in text
+    assert "direct cause" in text
+    assert "a note" in text
+    assert "KeyError" in text
+    assert text.count("in inner") == 2  # as the cause, and in the group
+
+
+def test_own_bug_keeps_every_frame_and_says_so():
+    text = user_traceback(through_lrscout(int, "x"))
+    assert "session.py" in text
+    assert text.endswith(BUG)
+
+
+def test_bug_inside_the_standard_library_called_by_lrscout_is_ours_too():
+    import json
+
+    text = user_traceback(through_lrscout(json.loads, "{"))
+    assert "session.py" in text
+    assert text.endswith(BUG)
+
+
+def test_user_error_goes_to_the_messages(user_module):
+    output, results, messages = made()
+    name = user_module("def build():\n    raise RuntimeError('[red]boom[/]')\n")
+    output.user_error(through_lrscout(importlib.import_module(name).build))
+    assert results.getvalue() == ""
+    assert messages.getvalue().endswith("RuntimeError: [red]boom[/]\n")

@@ -1,0 +1,180 @@
+"""The summary that a person reads."""
+
+import dataclasses
+import re
+
+import pytest
+
+from lrscout.report.numbers import format_loss, format_seconds
+from lrscout.report.tables import describe, format_lr, stopped, summary
+from lrscout.report.terminal import Style
+from lrscout.results import LrResult, RunRecord, Suggestion, SweepPoint
+from lrscout.search.suggestion import RULES
+
+PLAIN = Style(width=80, color=False, unicode=True, live=False)
+
+SUGGESTION = Suggestion(3.2e-3, "scout", "The loss falls fastest there.", 1.1e-3, 6.4e-3, (3.2e-3,))
+RESULT = LrResult(
+    SUGGESTION,
+    {"scout": 3.2e-3, "steepest": 5.1e-3, "minimum": None},
+    tuple(SweepPoint(i, 1e-3 * (i + 1), 2.0 - 0.1 * i, 2.0 - 0.05 * i) for i in range(5)),
+    "diverged",
+    5,
+    1.93,
+)
+RECORD = RunRecord(
+    "find-lr",
+    "ok",
+    {"path": "examples/mnist.py:build"},
+    {"steps": 100},
+    {"device": "cuda:0", "optimizer": "AdamW"},
+    RESULT,
+)
+
+
+def changed(record=RECORD, **suggestion):
+    result = dataclasses.replace(RESULT, suggestion=dataclasses.replace(SUGGESTION, **suggestion))
+    return dataclasses.replace(record, result=result)
+
+
+def test_summary_opens_with_the_rate_its_reason_and_its_band():
+    assert summary(RECORD, PLAIN).split("\n")[:3] == [
+        "Suggested learning rate: 3.2e-3",
+        "The loss falls fastest there.",
+        "usable from 1.1e-3 to 6.4e-3",
+    ]
+
+
+def test_summary_lists_every_rule_and_marks_the_headlines():
+    text = summary(RECORD, PLAIN)
+    assert re.search(r"^▸ scout +3\.2e-3", text, re.MULTILINE)
+    assert re.search(r"^  steepest +5\.1e-3", text, re.MULTILINE)
+    assert re.search(r"^  minimum +none", text, re.MULTILINE)
+
+
+def test_rules_are_described_by_their_docstrings(monkeypatch):
+    def rule():
+        """The rate where the loss falls fastest.
+
+        More words.
+        """
+
+    monkeypatch.setitem(RULES, "scout", rule)
+    assert describe("scout") == "The rate where the loss falls fastest"
+    assert "The rate where the loss falls fastest" in summary(RECORD, PLAIN)
+
+
+def test_rule_without_a_docstring_or_unknown_has_no_description(monkeypatch):
+    monkeypatch.setitem(RULES, "scout", None)
+    assert describe("scout") == ""
+    assert describe("of a later version") == ""
+
+
+def test_summary_says_how_the_sweep_went_and_on_what():
+    text = summary(RECORD, PLAIN)
+    assert "stopped at step 5 of 100, lr 5.0e-3: the loss diverged" in text
+    for fact in ("1.93 s", "examples/mnist.py:build", "AdamW", "cuda:0"):
+        assert fact in text
+
+
+def test_accelerator_is_shown_with_its_name():
+    environment = {"device": "cuda:0", "device_name": "NVIDIA H200"}
+    assert "cuda:0 (NVIDIA H200)" in summary(dataclasses.replace(RECORD, environment=environment), PLAIN)
+
+
+def test_missing_facts_are_left_out():
+    text = summary(dataclasses.replace(RECORD, environment={}, settings={}, target={}), PLAIN)
+    assert "stopped at step 5, lr" in text
+    assert not {"target", "optimizer", "device"} & set(text.split())
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("completed", "completed step 5 of 9, lr 5.0e-3"),
+        ("interrupted", "interrupted at step 5 of 9, lr 5.0e-3"),
+        ("non_finite", "stopped at step 5 of 9, lr 5.0e-3: the loss was not finite"),
+    ],
+)
+def test_every_end_of_a_sweep_has_its_words(reason, words):
+    assert stopped(dataclasses.replace(RESULT, stop_reason=reason), 9) == words
+
+
+def test_sweep_without_a_step_has_its_words():
+    assert stopped(dataclasses.replace(RESULT, points=(), steps=0), 9) == "stopped before the first step"
+
+
+def test_inconclusive_sweep_says_so_with_its_reason():
+    record = changed(lr=None, low=None, high=None, reason="The loss never fell.")
+    text = summary(dataclasses.replace(record, status="inconclusive"), PLAIN)
+    assert text.startswith("No learning rate suggested\nThe loss never fell.\n")
+    assert "usable" not in text
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+def test_record_without_a_result_is_one_line(status):
+    text = summary(dataclasses.replace(RECORD, status=status, result=None), PLAIN)
+    assert "\n" not in text
+    assert status in text
+
+
+def test_groups_are_listed_where_there_are_several():
+    assert "parameter group" not in summary(RECORD, PLAIN)
+    text = summary(changed(groups=(3.2e-3, 3.2e-4)), PLAIN)
+    assert re.search(r"^1 +3\.2e-4$", text, re.MULTILINE)
+
+
+def test_groups_carry_their_names_where_the_record_has_them():
+    record = changed(groups=(3.2e-3, 3.2e-4))
+    record = dataclasses.replace(record, environment={"groups": [{"name": "head"}]})
+    text = summary(record, PLAIN)
+    assert re.search(r"^0 head +3\.2e-3$", text, re.MULTILINE)
+    assert re.search(r"^1 +3\.2e-4$", text, re.MULTILINE)
+
+
+def test_markup_and_escapes_in_names_are_only_text():
+    text = summary(dataclasses.replace(RECORD, target={"path": "[red]x[/]:[/a/b]\x1b[31m"}), PLAIN)
+    assert "[red]x[/]:[/a/b]\\x1b[31m" in text
+
+
+def test_environment_of_the_process_changes_nothing(monkeypatch):
+    plain = summary(RECORD, PLAIN)
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "GITHUB_ACTIONS"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("COLUMNS", "20")
+    assert summary(RECORD, PLAIN) == plain
+
+
+def test_color_is_there_only_when_asked_for(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")  # the style has looked at it already
+    colored = summary(RECORD, Style(80, True, True, False))
+    assert colored.startswith("\x1b[1mSuggested learning rate: 3.2e-3\x1b[0m")
+    assert "\x1b" not in summary(RECORD, PLAIN)
+
+
+@pytest.mark.parametrize("unicode", [True, False])
+def test_summary_keeps_within_every_width(unicode):
+    record = changed(groups=(1e-3, 1e-4), reason="word " * 40)
+    record = dataclasses.replace(record, target={"path": "a" * 300})
+    for width in range(40, 201, 20):
+        text = summary(record, Style(width, False, unicode, False))
+        assert all(len(line) <= width and line == line.rstrip() for line in text.split("\n"))
+        assert unicode or text.isascii()
+
+
+@pytest.mark.parametrize(
+    ("lr", "text"), [(3.2e-3, "3.2e-3"), (1e-7, "1.0e-7"), (10, "1.0e1"), (0.0996, "1.0e-1"), (1.55, "1.6e0")]
+)
+def test_rates_have_two_digits_and_a_short_exponent(lr, text):
+    assert format_lr(lr) == text
+
+
+def test_losses_have_four_digits():
+    numbers = [2.3, 0.0412, 123456.0, 0.0, float("nan")]
+    assert [format_loss(x) for x in numbers] == ["2.300", "0.04120", "1.235e5", "0.000", "nan"]
+
+
+def test_durations_are_said_as_people_do():
+    numbers = [0.421, 12.34, 59.99, 185, 7440]
+    texts = ["0.42 s", "12.3 s", "60.0 s", "3 min 5 s", "2 h 4 min"]
+    assert [format_seconds(x) for x in numbers] == texts

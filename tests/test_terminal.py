@@ -1,0 +1,105 @@
+"""What a stream can show."""
+
+import io
+import os
+import pty
+
+import pytest
+
+from lrscout.report.terminal import Style, detect, printable, trim
+
+
+class Tty(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+def encoded(encoding):
+    return io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+
+
+def test_pipe_is_a_hundred_columns_without_color_or_animation():
+    assert detect(io.StringIO(), {}) == Style(width=100, color=False, unicode=True, live=False)
+
+
+def test_terminal_gets_color_and_animation():
+    style = detect(Tty(), {"TERM": "xterm"})
+    assert style.color
+    assert style.live
+
+
+def test_dumb_terminal_counts_as_a_pipe():
+    assert detect(Tty(), {"TERM": "dumb"}) == Style(width=100, color=False, unicode=True, live=False)
+
+
+@pytest.mark.parametrize(
+    ("width", "environ", "expected"),
+    [
+        (120, {"COLUMNS": "90"}, 120),
+        (None, {"COLUMNS": "90"}, 90),
+        (None, {"COLUMNS": "0"}, 100),
+        (None, {"COLUMNS": "-5"}, 100),
+        (None, {"COLUMNS": "wide"}, 100),
+        (None, {"COLUMNS": "10"}, 40),
+        (10, {}, 40),
+    ],
+)
+def test_width_is_the_given_one_then_columns_and_never_below_forty(width, environ, expected):
+    assert detect(io.StringIO(), environ, width).width == expected
+
+
+def test_terminal_that_does_not_tell_its_size_is_eighty_columns_wide():
+    leader, follower = pty.openpty()
+    with os.fdopen(follower, "w") as stream:
+        assert detect(stream, {}).width == 80
+    os.close(leader)
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, False),
+        ({"NO_COLOR": ""}, True),
+        ({"CLICOLOR": "0"}, False),
+        ({"CLICOLOR": "0", "FORCE_COLOR": "1"}, True),
+        ({"CLICOLOR": "0", "FORCE_COLOR": "0"}, False),
+        ({"CLICOLOR": "0", "CLICOLOR_FORCE": "false"}, False),
+    ],
+)
+def test_color_follows_the_environment_before_the_terminal(environ, expected):
+    assert detect(Tty(), environ).color is expected
+
+
+@pytest.mark.parametrize("name", ["FORCE_COLOR", "CLICOLOR_FORCE"])
+def test_forced_color_in_a_pipe_brings_no_animation(name):
+    style = detect(io.StringIO(), {name: "1"})
+    assert style.color
+    assert not style.live
+
+
+@pytest.mark.parametrize(("value", "live"), [("true", False), ("1", False), ("false", True), ("", True)])
+def test_nothing_moves_under_continuous_integration(value, live):
+    assert detect(Tty(), {"CI": value}).live is live
+
+
+@pytest.mark.parametrize(
+    ("encoding", "unicode"), [("utf-8", True), ("ascii", False), ("cp1252", False), ("cp437", False)]
+)
+def test_box_characters_need_an_encoding_that_has_them(encoding, unicode):
+    assert detect(encoded(encoding), {}).unicode is unicode
+
+
+def test_missing_or_closed_stream_is_a_pipe():
+    closed = io.StringIO()
+    closed.close()
+    assert detect(None, {}) == detect(closed, {}) == detect(io.StringIO(), {})
+
+
+def test_trim_drops_spaces_at_the_end_and_keeps_the_reset():
+    assert trim("a \x1b[1mb  \x1b[0m  \nc  ") == "a \x1b[1mb\x1b[0m\nc"
+
+
+def test_printable_writes_control_characters_out():
+    assert printable("a\x1b[31mb\nç") == "a\\x1b[31mb\\nç"
