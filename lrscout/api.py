@@ -1,0 +1,224 @@
+"""The Python API, and the searches behind both it and the command line.
+
+Importing this module is cheap: torch comes with the first call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lrscout.errors import TargetError
+from lrscout.records import to_json
+from lrscout.results import (
+    LrResult,
+    RunRecord,
+    Status,
+    StopReason,
+    Suggestion,
+    SweepPoint,
+    SweepResult,
+    Target,
+)
+from lrscout.settings import FindLrSettings, make_settings
+
+if TYPE_CHECKING:
+    from lrscout.engine.session import Session
+    from lrscout.engine.workload import Workload
+
+Watch = Callable[[SweepPoint, Callable[[], RunRecord]], None]
+"""Called after every step with its point and a function that makes the record so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindLrResult:
+    """The answer of `find_lr`."""
+
+    record: RunRecord
+    result: LrResult
+
+    @property
+    def suggestion(self) -> Suggestion:
+        """The headline; its `lr` is None where the sweep does not answer, and its `reason` says why."""
+        return self.result.suggestion
+
+    @property
+    def suggestions(self) -> Mapping[str, float | None]:
+        """Every rule's rate."""
+        return self.result.suggestions
+
+    @property
+    def points(self) -> tuple[SweepPoint, ...]:
+        """The sweep, step by step."""
+        return self.result.points
+
+    @property
+    def stop_reason(self) -> StopReason:
+        """Why the sweep ended: completed, diverged, non_finite."""
+        return self.result.stop_reason
+
+    @property
+    def status(self) -> Status:
+        """ok or inconclusive."""
+        return self.record.status
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is worth knowing about this run."""
+        return self.record.warnings
+
+    def plot(self, width: int = 100, height: int | None = None, *, color: bool = False) -> str:
+        """The sweep as a text plot, `width` columns wide."""
+        from lrscout.report.plot import plot_sweep
+        from lrscout.report.terminal import Style
+
+        return plot_sweep(self.result, Style(width=width, color=color, unicode=True, live=False), height)
+
+    def to_json(self) -> str:
+        """The JSON document that `lrscout find-lr --json` prints."""
+        return to_json(self.record)
+
+    def __str__(self) -> str:
+        return f"{self.suggestion.lr} ({self.suggestion.reason})"
+
+
+def find_lr(
+    target: Any,
+    train_loader: Iterable[Any] | None = None,
+    loss_fn: Callable[..., Any] | None = None,
+    optimizer: Any = None,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    app_dir: str | os.PathLike[str] | None = None,
+    **settings: Any,
+) -> FindLrResult:
+    """Suggest a learning rate by a short sweep; whatever was handed in comes back as it was.
+
+    `target` is a Workload, a dict or tuple in its form, a model (with `train_loader` and, as they are needed,
+    `loss_fn` and `optimizer`), or a dotted path as on the command line (with `kwargs` and `app_dir`). `optimizer`
+    is an Optimizer, a function that makes one from the parameters, or the name of one (as `--optimizer`).
+    `settings` are the other flags of `lrscout find-lr` in snake case. No file is written.
+
+    Raises:
+        UsageError: a setting that does not exist or is out of its bounds.
+        TargetError: the target does not give a workload.
+        WorkloadError: the workload cannot be stepped.
+        KeyboardInterrupt: Ctrl-C, after everything was put back.
+    """
+    if isinstance(optimizer, str):
+        settings, optimizer = {**settings, "optimizer": optimizer}, None
+    made = make_settings(FindLrSettings, settings)
+    path = os.fspath(target) if isinstance(target, (str, os.PathLike)) else None
+    where = Target(path, dict(kwargs or {}), None if app_dir is None else os.fspath(app_dir))
+    parts = {"train_loader": train_loader, "loss_fn": loss_fn, "optimizer": optimizer}
+    from lrscout.engine.randomness import preserved_random_state
+
+    with preserved_random_state():  # building from a dotted path seeds
+        workload = _workload_from(target, where, {k: v for k, v in parts.items() if v is not None}, made)
+        record = search_lr(workload, made, where)
+    assert record.result is not None
+    if record.status == "interrupted":
+        raise KeyboardInterrupt
+    return FindLrResult(record, record.result)
+
+
+def open_workload(target: Target, seed: int) -> Workload:
+    """Load a dotted path with all random states seeded.
+
+    Raises:
+        TargetError: it cannot be loaded, or does not give a workload.
+    """
+    from lrscout.engine.randomness import seed_everything
+    from lrscout.engine.target import load_target
+    from lrscout.engine.workload import make_workload
+
+    seed_everything(seed)
+    return make_workload(load_target(target))
+
+
+def search_lr(workload: Workload, settings: FindLrSettings, target: Target, watch: Watch | None = None) -> RunRecord:
+    """Sweep the workload and read off the suggestion; Ctrl-C during the sweep gives the status `interrupted`."""
+    from lrscout.engine.environment import describe_environment
+    from lrscout.engine.session import Session
+    from lrscout.search.range_test import learning_rates, run_range_test
+
+    session = Session(workload, settings, val_batches=settings.val_batches)
+    environment = describe_environment(session)
+    measured: list[SweepPoint] = []
+
+    def record_of(sweep: SweepResult) -> RunRecord:
+        return _record(sweep, session, settings, target, environment)
+
+    def on_point(point: SweepPoint) -> None:
+        measured.append(point)
+        if watch is not None:
+            watch(point, lambda: record_of(SweepResult(tuple(measured), "interrupted", 0.0)))
+
+    with session.open():
+        sweep = run_range_test(
+            session,
+            learning_rates(settings.min_lr, settings.max_lr, settings.steps, settings.spacing),
+            smoothing=settings.smoothing,
+            stop_factor=settings.stop_factor if settings.early_stop else None,
+            on_point=on_point,
+        )
+    return record_of(sweep)
+
+
+def _record(
+    sweep: SweepResult,
+    session: Session,
+    settings: FindLrSettings,
+    target: Target,
+    environment: Mapping[str, Any],
+) -> RunRecord:
+    from lrscout.search.suggestion import RULES, suggest
+
+    headline = suggest(sweep, settings.rule)
+    if headline.lr is not None:
+        headline = dataclasses.replace(headline, groups=session.group_lrs(headline.lr))
+    status: Status = "ok" if headline.lr is not None else "inconclusive"
+    if sweep.stop_reason == "interrupted":
+        status = "interrupted"
+    rates = {name: rule(sweep.points).lr for name, rule in RULES.items()}
+    skipped = session.skipped_steps
+    return RunRecord(
+        command="find-lr",
+        status=status,
+        target=describe_target(target),
+        settings=dataclasses.asdict(settings),
+        environment=environment,
+        result=LrResult(headline, rates, sweep.points, sweep.stop_reason, sweep.steps, sweep.seconds),
+        warnings=(f"The gradient scaler skipped {skipped} steps, whose gradients overflowed.",) if skipped else (),
+    )
+
+
+def describe_target(target: Target) -> dict[str, Any]:
+    """A target as its record shows it."""
+    return {"path": target.path, "kwargs": dict(target.kwargs), "app_dir": target.app_dir}
+
+
+def _workload_from(target: Any, where: Target, parts: Mapping[str, Any], settings: FindLrSettings) -> Workload:
+    from lrscout.engine.workload import Workload, make_workload
+
+    if where.path is not None:
+        if parts:
+            raise TargetError(
+                f"With a dotted path, {', '.join(parts)} cannot be given too.", hint="Let the target give them."
+            )
+        return open_workload(where, settings.seed)
+    if where.kwargs or where.app_dir is not None:
+        raise TargetError(
+            "kwargs and app_dir can only be given with a dotted path.", hint="Hand over objects that are built."
+        )
+    if hasattr(target, "named_parameters") and "train_loader" in parts:
+        return make_workload(Workload(model=target, **parts))
+    if parts:
+        raise TargetError(
+            f"{', '.join(parts)} can only be given beside a model with its train_loader.",
+            hint="Put everything into a Workload or a dict.",
+        )
+    return make_workload(target)

@@ -1,0 +1,73 @@
+"""The command line: registers the commands, and turns what ends a run into an exit code.
+
+0 ok; 1 the user's code or lrscout failed; 2 usage or recipe; 3 the target could not be loaded; 4 inconclusive;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import lrscout
+from lrscout.commands.find_lr import find_lr
+from lrscout.commands.show import show
+from lrscout.errors import LrscoutError
+from lrscout.report.output import Output
+from lrscout.report.stdout import lead_stdout_away
+
+EPILOG = """Every option is also read from LRSCOUT_<OPTION>, and from LRSCOUT_<COMMAND>_<OPTION> for one command alone.
+Flags win over the environment, the environment over a recipe."""
+
+# rich_markup_mode=None: help stays plain text, which costs no import of rich and keeps brackets as they are
+app = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("find-lr", epilog=EPILOG)(find_lr)
+app.command("show")(show)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lrscout {lrscout.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Find the learning rate for any PyTorch code before the real training starts."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    output = Output(None, sys.stderr)
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="lrscout")
+    except SystemExit as end:  # how typer ends, always
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except LrscoutError as error:
+        if error.shows_cause and error.__cause__ is not None:
+            output.user_error(error.__cause__)
+        output.error(error)
+        return error.exit_code
+    except Exception as error:
+        output.user_error(error)
+        return 1
+    return 0
+
+
+def entry() -> None:
+    """The console script."""
+    code = main()
+    lead_stdout_away()
+    sys.exit(code)

@@ -1,0 +1,27 @@
+"""`lrscout find-lr`: load the target, sweep it, suggest, save, show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lrscout.api import open_workload, search_lr
+from lrscout.commands.options import Invocation, takes_settings
+from lrscout.commands.run import running
+from lrscout.results import RunRecord, SweepPoint
+from lrscout.settings import FindLrSettings
+
+
+@takes_settings("find_lr", FindLrSettings)
+def find_lr(invocation: Invocation[FindLrSettings]) -> None:
+    """Suggest a learning rate: raise it over a short training run until the loss diverges."""
+    settings = invocation.settings
+    with running("find-lr", invocation) as run:
+        workload = open_workload(invocation.target, settings.seed)
+        with run.output.progress(settings.steps, "find-lr") as progress:
+
+            def watch(point: SweepPoint, so_far: Callable[[], RunRecord]) -> None:
+                progress.update(point.step + 1, point.lr, point.loss)
+                run.keep(so_far)
+
+            record = search_lr(workload, settings, invocation.target, watch)
+        run.finish(record)

@@ -1,0 +1,192 @@
+"""From a command's settings to its flags, and from flags, environment and recipe to its settings.
+
+Flags win over environment variables over the recipe over the defaults.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
+
+import typer
+
+from lrscout.errors import RecordError, UsageError
+from lrscout.recipes import Recipe, load_recipe, parse_pairs
+from lrscout.report.exports import EXPORTS
+from lrscout.report.output import Mode
+from lrscout.results import Target
+from lrscout.settings import Field, SessionSettings, fields_of, make_settings
+
+S = TypeVar("S", bound=SessionSettings)
+
+TARGET_HELP = "What to run: pkg.mod:attr, pkg.mod:Class.method or path/to/file.py:attr."
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation(Generic[S]):
+    """What the user asked for."""
+
+    target: Target
+    settings: S
+    output: Path | None  # where the record goes; None: the cache folder
+    exports: Mapping[str, Path]  # format -> file
+    mode: Mode
+    width: int | None
+
+
+def takes_settings(command: str, settings: type[S]) -> Callable[[Callable[[Invocation[S]], None]], Callable[..., None]]:
+    """Give a function of an Invocation the flags of a command; `command` is its name in recipes."""
+
+    def decorate(run: Callable[[Invocation[S]], None]) -> Callable[..., None]:
+        def command_line(ctx: typer.Context, **values: Any) -> None:
+            given = {name: value for name, value in values.items() if _was_given(ctx, name)}
+            run(read_invocation(command, settings, values, given))
+
+        parameters = [
+            inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
+            *_common_parameters(command),
+            *(_setting_parameter(field, command) for field in fields_of(settings)),
+        ]
+        command_line.__doc__ = run.__doc__
+        command_line.__name__ = run.__name__
+        command_line.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command_line.__annotations__ = {p.name: p.annotation for p in parameters}
+        return command_line
+
+    return decorate
+
+
+def _mode(json: bool, quiet: bool) -> Mode:
+    if json and quiet:
+        raise UsageError("--json and --quiet cannot be combined.", hint="Each says what stdout holds: choose one.")
+    return "json" if json else "quiet" if quiet else "human"
+
+
+def read_invocation(
+    command: str, settings: type[S], values: Mapping[str, Any], given: Mapping[str, Any]
+) -> Invocation[S]:
+    """Bring flags, environment and recipe together; `given` are the values that were not left at their default.
+
+    Raises:
+        UsageError: something cannot be used, found out before anything runs.
+    """
+    recipe = load_recipe(values["recipe"]) if values["recipe"] is not None else None
+    path = given.get("target") or (recipe.target if recipe else None)
+    if path is None:
+        raise UsageError("Which target?", hint=f"{TARGET_HELP} Or --recipe FILE with a target in it.")
+    exports = {name: values[f"export_{name}"] for name in EXPORTS if values[f"export_{name}"] is not None}
+    _check_outputs([values["output"], *exports.values()])
+    kwargs = {**(recipe.kwargs if recipe else {}), **parse_pairs(values["kwarg"] or [], "--kwarg")}
+    return Invocation(
+        target=Target(path, kwargs, str(values["app_dir"])),
+        settings=make_settings(settings, _settings_from(command, settings, recipe, given)),
+        output=values["output"],
+        exports=exports,
+        mode=_mode(values["json"], values["quiet"]),
+        width=values["width"],
+    )
+
+
+def _settings_from(command: str, settings: type[S], recipe: Recipe | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    merged = recipe.settings_for(command) if recipe else {}
+    for field in fields_of(settings):
+        if field.name not in given:
+            continue
+        value = given[field.name]
+        if field.type is dict:
+            value = {**merged.get(field.name, {}), **parse_pairs(value, _flag(field.name))}
+        merged.pop(f"no_{field.name}", None)
+        merged[field.name] = value
+    return merged
+
+
+def _check_outputs(paths: list[Path | None]) -> None:
+    from lrscout.records import check_writable
+
+    named = [path for path in paths if path is not None]
+    for path in named:
+        check_writable(path)
+        if path.is_file() and sum(other.resolve() == path.resolve() for other in named) > 1:
+            raise RecordError(f"{path} is named for two outputs.")
+
+
+def _was_given(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _variables(name: str, command: str) -> list[str]:
+    """The environment variables of a flag: the one for this command alone wins."""
+    return [f"LRSCOUT_{command}_{name}".upper(), f"LRSCOUT_{name}".upper()]
+
+
+def _parameter(name: str, kind: Any, default: Any, info: Any) -> inspect.Parameter:
+    annotation = Annotated[kind, info]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _setting_parameter(field: Field, command: str) -> inspect.Parameter:
+    flag, hints = _flag(field.name), field.option
+    declaration = f"{flag}/--no-{flag[2:]}" if field.type is bool else flag
+    kind: Any = list[str] if field.type is dict else field.type
+    default = None if field.type is dict else field.default
+    metavar = hints.metavar or ("KEY=VALUE" if field.type is dict else "|".join(hints.choices) or None)
+    info = typer.Option(
+        declaration,
+        help=hints.help,
+        metavar=metavar,
+        envvar=_variables(field.name, command),
+        show_envvar=False,
+        rich_help_panel=None,
+    )
+    return _parameter(field.name, kind | None if default is None else kind, default, info)
+
+
+def _common_parameters(command: str) -> list[inspect.Parameter]:
+    """What every command takes beside its settings."""
+
+    def option(name: str, kind: Any, default: Any, *flags: str, **more: Any) -> inspect.Parameter:
+        variables = _variables(name, command)
+        return _parameter(name, kind, default, typer.Option(*flags, envvar=variables, show_envvar=False, **more))
+
+    target = typer.Argument(help=TARGET_HELP, envvar=_variables("target", command), show_envvar=False)
+    file = {"metavar": "FILE", "dir_okay": True}
+    return [
+        _parameter("target", str | None, None, target),
+        option(
+            "kwarg",
+            list[str] | None,
+            None,
+            "--kwarg",
+            "-k",
+            metavar="KEY=VALUE",
+            help="An argument of the target; repeatable.",
+        ),
+        option("recipe", Path | None, None, "--recipe", **file, help="A YAML file with a target and settings."),
+        option("app_dir", Path, Path("."), "--app-dir", metavar="DIR", help="The folder to import the target from."),
+        option(
+            "output",
+            Path | None,
+            None,
+            "--output",
+            "-o",
+            **file,
+            help="Write the record here and not to the cache folder.",
+        ),
+        *(
+            option(
+                f"export_{name}", Path | None, None, f"--export-{name}", **file, help=f"Write the result as {name} too."
+            )
+            for name in EXPORTS
+        ),
+        option("json", bool, False, "--json", help="Print one JSON document on stdout and nothing else."),
+        option("quiet", bool, False, "--quiet", "-q", help="Print the answer alone on stdout."),
+        option("width", int | None, None, "--width", min=40, max=1000, help="Columns of tables and plots."),
+    ]

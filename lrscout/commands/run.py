@@ -1,0 +1,152 @@
+"""The life of one run of any command: keep what was measured, save it, show it, and say how it ended."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from lrscout.commands.options import Invocation
+from lrscout.errors import LrscoutError, RecordError, WorkloadError
+from lrscout.records import new_record_path, remember, save, to_json, write_text
+from lrscout.report.exports import EXPORTS
+from lrscout.report.output import Output
+from lrscout.report.stdout import results_stream
+from lrscout.results import RunRecord, Status
+
+EXIT_CODES: dict[Status, int] = {"ok": 0, "failed": 1, "inconclusive": 4, "interrupted": 130}
+SAVE_SECONDS = 2.0  # between two saves of a run under way
+SAVE_SHARE = 0.02  # of the time that they may take
+
+
+class Run:
+    """One run, from the command line to its exit code."""
+
+    def __init__(self, command: str, invocation: Invocation[Any], output: Output) -> None:
+        self.output = output
+        self._command, self._invocation = command, invocation
+        self._path: Path | None = invocation.output
+        self._so_far: Callable[[], RunRecord] | None = None
+        self._next_save = time.monotonic() + SAVE_SECONDS
+
+    def keep(self, so_far: Callable[[], RunRecord]) -> None:
+        """Remember how to make the record so far, and write it every few seconds; cheap to call at every step."""
+        self._so_far = so_far
+        started = time.monotonic()
+        if started >= self._next_save:
+            self._save(so_far())
+            taken = time.monotonic() - started
+            self._next_save = started + max(SAVE_SECONDS, taken / SAVE_SHARE)
+
+    def finish(self, record: RunRecord) -> None:
+        """Show the record, save it and end with its exit code."""
+        show(record, self.output)
+        problem = self._save(record) or self._export(record)
+        if problem is not None:
+            raise problem
+        if self._path is not None:
+            remember(self._path)
+            self.output.note(f"Record: {self._path}")
+        raise typer.Exit(EXIT_CODES[record.status])
+
+    def fail(self, status: Status, error: str) -> None:
+        """Save what was measured before something went wrong; in JSON mode, print it."""
+        if self._so_far is not None:
+            record = replace(self._so_far(), status=status, error=error)
+            self._save(record)
+            self.output.note(f"Record of what was measured: {self._path}")
+        else:
+            invocation = self._invocation
+            record = RunRecord(
+                command=self._command,
+                status=status,
+                target=asdict(invocation.target),
+                settings=asdict(invocation.settings),
+                environment={},
+                result=None,
+                error=error,
+            )
+        if self.output.mode == "json":
+            self.output.result(to_json(record))
+
+    def _save(self, record: RunRecord) -> RecordError | None:
+        """Write the record; a cache folder that cannot be written to is worth a warning, a named file is an error."""
+        try:
+            if self._path is None:
+                self._path = new_record_path(self._command, self._invocation.target.path)
+            save(record, self._path)
+        except RecordError as error:
+            if self._invocation.output is not None:
+                return error
+            self.output.warn(f"{error.message} The record is not kept.")
+            self._path, self._next_save = None, float("inf")
+        return None
+
+    def _export(self, record: RunRecord) -> RecordError | None:
+        try:
+            for name, path in self._invocation.exports.items():
+                write_text(path, EXPORTS[name](record))
+        except RecordError as error:
+            return error
+        return None
+
+
+@contextmanager
+def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
+    """Run a command's body with stdout kept for results; a failure leaves a record of what was measured.
+
+    Raises:
+        typer.Exit: Ctrl-C (130).
+        Exception: whatever the body raised.
+    """
+    with results_stream() as results:
+        run = Run(command, invocation, Output(results, sys.stderr, mode=invocation.mode, width=invocation.width))
+        try:
+            yield run
+        except typer.Exit:
+            raise
+        except KeyboardInterrupt:
+            run.fail("interrupted", "interrupted")
+            run.output.note("Interrupted.")
+            raise typer.Exit(EXIT_CODES["interrupted"]) from None
+        except SystemExit as error:
+            run.fail("failed", "sys.exit")
+            raise WorkloadError(
+                f"The target's code called sys.exit({error.code!r}) in the middle of the run.",
+                hint="Raise an exception instead, so that its place is known.",
+            ) from error
+        except BrokenPipeError:
+            raise
+        except LrscoutError as error:
+            run.fail("failed", str(error))
+            raise
+        except Exception as error:
+            run.fail("failed", f"{type(error).__name__}: {error}")
+            raise
+
+
+def show(record: RunRecord, output: Output) -> None:
+    """Put a record where the user reads it, in the output's mode."""
+    from lrscout.report.plot import plot_sweep
+    from lrscout.report.tables import summary
+
+    suggestion = record.result.suggestion if record.result is not None else None
+    if output.mode == "json":
+        output.result(to_json(record))
+    elif output.mode == "quiet":
+        if suggestion is not None and suggestion.lr is not None:
+            output.result(f"{suggestion.lr:.4g}")
+    else:
+        output.result(summary(record, output.results_style))
+        if record.result is not None:
+            output.result("\n" + plot_sweep(record.result, output.results_style))
+    if output.mode != "human" and suggestion is not None and suggestion.lr is None:
+        output.warn(f"No learning rate suggested: {suggestion.reason}")
+    for warning in record.warnings:
+        output.warn(warning)

@@ -1,0 +1,26 @@
+"""`lrscout show`: draw a record again, without importing torch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrscout.commands.run import show as show_record
+from lrscout.records import last_record, load
+from lrscout.report.output import Output
+
+
+def show(
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A record; the last one by default.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the record as it is stored.")] = False,
+    width: Annotated[int | None, typer.Option(min=40, max=1000, help="Columns of tables and plots.")] = None,
+) -> None:
+    """Draw a record of an earlier run again."""
+    output = Output(sys.stdout, sys.stderr, mode="json" if json else "human", width=width)
+    path = file if file is not None else last_record()
+    record = load(path)
+    output.note(f"Record: {path}")
+    show_record(record, output)

@@ -1,0 +1,515 @@
+"""The command line as a user, a script and a CI log meet it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lrscout.cli import main
+from lrscout.records import from_json
+
+TARGET = """
+import torch
+from torch import nn
+
+DATA = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
+WEIGHTS = torch.linspace(-1, 1, 8).unsqueeze(1)
+
+
+def build(width=16, noise=0.1, name="plain"):
+    target = DATA @ WEIGHTS + noise * torch.randn(256, 1)
+    batches = list(zip(DATA.split(32), target.split(32)))
+    model = nn.Sequential(nn.Linear(8, width), nn.Tanh(), nn.Linear(width, 1))
+    return {"model": model, "train_loader": batches, "loss_fn": nn.MSELoss(), "val_loader": batches[:2]}
+
+
+def groups():
+    made = build()
+    first, last = made["model"][0], made["model"][2]
+    made["optimizer"] = torch.optim.SGD(
+        [{"params": first.parameters(), "lr": 0.01}, {"params": last.parameters(), "lr": 0.1}]
+    )
+    return made
+
+
+def printing():
+    import os
+    print("print in build")
+    os.system("echo subprocess in build")
+    made = build()
+    loss_fn = made["loss_fn"]
+    def noisy(output, target):
+        print("print in step")
+        return loss_fn(output, target)
+    return {**made, "loss_fn": noisy}
+
+
+def typo():
+    return dict(model=build()["model"], train_loader=[], los_fn=None)
+
+
+def raises():
+    raise TypeError("this is the user's own mistake")
+
+
+def raises_in_step():
+    made = build()
+    calls = []
+    def loss_fn(output, target):
+        calls.append(1)
+        if len(calls) == 30:
+            raise ZeroDivisionError("batch 30 is bad")
+        return nn.functional.mse_loss(output, target)
+    return {**made, "loss_fn": loss_fn}
+
+
+def interrupted():
+    made = build()
+    calls = []
+    def loss_fn(output, target):
+        calls.append(1)
+        if len(calls) == 40:
+            raise KeyboardInterrupt
+        return nn.functional.mse_loss(output, target)
+    return {**made, "loss_fn": loss_fn}
+
+
+def flat():
+    made = build()
+    return {**made, "loss_fn": lambda output, target: (output * 0).mean() + 1}
+
+
+def empty():
+    return {**build(), "train_loader": []}
+
+
+def exits():
+    raise SystemExit(0)
+
+
+def exits_in_step():
+    def loss_fn(output, target):
+        raise SystemExit(0)
+    return {**build(), "loss_fn": loss_fn}
+
+
+def slow():
+    import time
+    made = build()
+    def loss_fn(output, target):
+        time.sleep(0.05)
+        return nn.functional.mse_loss(output, target)
+    return {**made, "loss_fn": loss_fn}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A user's folder with a module, as the current one."""
+    (tmp_path / "mymod.py").write_text(TARGET)
+    (tmp_path / "broken.py").write_text("import there_is_no_such_module\n")
+    (tmp_path / "syntax.py").write_text("def build(:\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("mymod", "broken", "syntax"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield tmp_path
+    for name in ("mymod", "broken", "syntax"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def lrscout(folder, capfd):
+    """Run a command line in this process: exit code, stdout, stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main(arguments)
+        return (code, *capfd.readouterr())
+
+    return run
+
+
+def process(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line in a process of its own."""
+    command = [sys.executable, "-m", "lrscout", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment})
+
+
+def test_find_lr_prints_a_suggestion_a_table_and_a_plot(lrscout):
+    code, out, err = lrscout("find-lr", "mymod:build")
+    assert code == 0
+    assert re.search(r"Suggested learning rate: \d\.\de-\d", out)
+    assert all(rule in out for rule in ("scout", "steepest", "valley", "slide", "minimum"))
+    assert "AdamW (default)" in out
+    assert "learning rate" in out
+    assert "1e-3" in out
+    assert "step 50/100" in err
+    assert "Record: " in err
+
+
+def test_output_in_a_pipe_has_no_control_codes_and_is_at_most_100_wide(lrscout):
+    _, out, err = lrscout("find-lr", "mymod:build")
+    assert "\x1b" not in out + err
+    assert "\r" not in out + err
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_json_is_one_document_with_the_agreed_keys(lrscout):
+    code, out, _ = lrscout("find-lr", "mymod:groups", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["schema"] == 1
+    assert document["command"] == "find-lr"
+    assert document["status"] == "ok"
+    assert document["target"]["path"] == "mymod:groups"
+    assert document["settings"]["steps"] == 100
+    assert {"lrscout", "torch", "python", "device"} <= set(document["environment"])
+    result = document["result"]
+    assert {"lr", "rule", "reason", "low", "high", "groups"} == set(result["suggestion"])
+    assert result["suggestion"]["groups"] == pytest.approx(
+        [0.1 * result["suggestion"]["lr"], result["suggestion"]["lr"]]
+    )
+    assert set(result["suggestions"]) == {"scout", "steepest", "valley", "slide", "minimum"}
+    assert set(result["points"][0]) == {"step", "lr", "loss", "smoothed_loss"}
+    assert result["steps"] == len(result["points"])
+    assert result["stop_reason"] in ("completed", "diverged")
+    assert document["warnings"] == []
+
+
+def test_json_has_null_where_a_loss_is_not_finite(lrscout):
+    _, out, _ = lrscout("find-lr", "mymod:groups", "--json", "--max-lr", "1e6", "--no-early-stop", "--steps", "200")
+    document = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert document["result"]["stop_reason"] == "non_finite"
+    assert document["result"]["points"][-1]["loss"] is None
+
+
+def test_every_groups_rate_is_shown(lrscout):
+    _, out, _ = lrscout("find-lr", "mymod:groups")
+    assert "parameter group" in out
+
+
+def test_what_user_code_prints_goes_to_stderr(folder):
+    done = process("find-lr", "mymod:printing", "--json", cwd=folder)
+    json.loads(done.stdout)
+    for text in ("print in build", "subprocess in build", "print in step"):
+        assert text in done.stderr
+
+
+def test_quiet_prints_the_rate_alone(lrscout):
+    code, out, err = lrscout("find-lr", "mymod:build", "--quiet")
+    assert code == 0
+    assert 1e-4 < float(out) < 1
+    assert err == ""
+
+
+def test_nothing_is_left_in_the_users_folder(lrscout, folder):
+    before = {p.name for p in folder.iterdir()} | {"__pycache__"}  # Python's own
+    lrscout("find-lr", "mymod:build")
+    assert {p.name for p in folder.iterdir()} <= before
+
+
+def test_output_and_exports_are_written(lrscout, folder):
+    code, _, err = lrscout(
+        "find-lr", "mymod:build", "-o", "run.json", "--export-csv", "points.csv", "--export-markdown", "run.md"
+    )
+    record = from_json((folder / "run.json").read_text())
+    rows = list(csv.DictReader((folder / "points.csv").open()))
+    assert code == 0
+    assert "run.json" in err
+    assert [float(row["loss"]) for row in rows] == [point.loss for point in record.result.points]
+    assert "| scout |" in (folder / "run.md").read_text().replace("**", "")
+
+
+@pytest.mark.parametrize("flag", ["-o", "--export-csv"])
+def test_an_output_that_cannot_be_written_is_found_out_before_the_run(lrscout, flag):
+    code, out, err = lrscout("find-lr", "mymod:build", flag, "nowhere/run.json")
+    assert code == 2
+    assert "nowhere" in err
+    assert "step" not in err
+    assert out == ""
+
+
+def test_show_draws_the_last_record_again(lrscout):
+    _, first, _ = lrscout("find-lr", "mymod:build")
+    code, again, _ = lrscout("show")
+    assert code == 0
+    assert again == first
+
+
+def test_show_finds_a_record_that_was_written_elsewhere(lrscout):
+    lrscout("find-lr", "mymod:build")
+    lrscout("find-lr", "mymod:groups", "-o", "mine.json")
+    _, out, err = lrscout("show")
+    assert "mymod:groups" in out
+    assert "mine.json" in err
+
+
+def test_show_needs_no_torch(lrscout, folder):
+    lrscout("find-lr", "mymod:build", "-o", "run.json")
+    code = "import sys; from lrscout.cli import main; main(['show', 'run.json']); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("False\n")
+
+
+def test_show_of_something_else_is_an_error(lrscout, folder):
+    (folder / "other.json").write_text("[1, 2]")
+    code, out, err = lrscout("show", "other.json")
+    assert (code, out) == (2, "")
+    assert "no record" in err
+
+
+def test_a_missing_module_is_named(lrscout):
+    code, out, err = lrscout("find-lr", "mymood:build")
+    assert (code, out) == (3, "")
+    assert "no module 'mymood'" in err
+    assert "Traceback" not in err
+
+
+def test_the_users_own_import_error_keeps_its_traceback(lrscout):
+    code, _, err = lrscout("find-lr", "broken:build")
+    assert code == 3
+    assert 'broken.py", line 1' in err
+    assert "ModuleNotFoundError: No module named 'there_is_no_such_module'" in err
+    assert "no module 'broken'" not in err
+    assert "lrscout/engine" not in err
+
+
+def test_a_syntax_error_shows_its_line(lrscout):
+    code, _, err = lrscout("find-lr", "syntax.py:build")
+    assert code == 3
+    assert "def build(:" in err
+
+
+def test_a_missing_attribute_offers_the_closest(lrscout):
+    code, _, err = lrscout("find-lr", "mymod:biuld")
+    assert code == 3
+    assert "Did you mean 'build'?" in err
+
+
+def test_a_wrong_keyword_is_told_before_the_call(lrscout):
+    code, _, err = lrscout("find-lr", "mymod:build", "-k", "widht=8")
+    assert code == 3
+    assert "Did you mean 'width'?" in err
+    assert "Traceback" not in err
+
+
+def test_an_unknown_key_of_a_dict_offers_the_closest(lrscout):
+    code, _, err = lrscout("find-lr", "mymod:typo")
+    assert code == 3
+    assert "Did you mean 'loss_fn'?" in err
+
+
+def test_a_type_error_inside_build_is_the_users_own(lrscout):
+    code, _, err = lrscout("find-lr", "mymod:raises")
+    assert code == 1
+    assert "TypeError: this is the user's own mistake" in err
+    assert 'mymod.py", line' in err
+    assert "lrscout/" not in err
+
+
+def test_an_exception_in_a_step_keeps_what_was_measured(lrscout, folder):
+    code, out, err = lrscout("find-lr", "mymod:raises_in_step", "-o", "run.json")
+    record = from_json((folder / "run.json").read_text())
+    assert code == 1
+    assert out == ""
+    assert "ZeroDivisionError: batch 30 is bad" in err
+    assert record.status == "failed"
+    assert "ZeroDivisionError" in record.error
+    assert len(record.result.points) == 29
+
+
+def test_a_failure_is_still_one_json_document(lrscout):
+    for target, code in (("mymod:raises_in_step", 1), ("mymod:raises", 1), ("mymod:nothing", 3), ("mymod:empty", 1)):
+        got, out, _ = lrscout("find-lr", target, "--json")
+        document = json.loads(out)
+        assert (got, document["status"]) == (code, "failed")
+        assert document["error"]
+
+
+def test_ctrl_c_saves_and_shows_what_was_measured(lrscout, folder):
+    code, out, _ = lrscout("find-lr", "mymod:interrupted", "-o", "run.json")
+    record = from_json((folder / "run.json").read_text())
+    assert code == 130
+    assert record.status == "interrupted"
+    assert record.result.stop_reason == "interrupted"
+    assert len(record.result.points) == 39
+    assert "learning rate" in out
+
+
+def test_an_inconclusive_sweep_says_why_and_exits_with_4(lrscout):
+    code, out, _ = lrscout("find-lr", "mymod:flat")
+    assert code == 4
+    assert "never fell" in out
+    assert "--max-lr" in out
+
+
+def test_an_empty_loader_is_told(lrscout):
+    code, _, err = lrscout("find-lr", "mymod:empty")
+    assert code == 1
+    assert "train_loader is empty" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("target", "code"), [("mymod:exits", 3), ("mymod:exits_in_step", 1)])
+def test_a_target_cannot_end_the_process_with_success(lrscout, target, code):
+    got, _, err = lrscout("find-lr", target)
+    assert got == code
+    assert "sys.exit(0)" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--steps", "two"), "steps"),
+        (("--steps", "0"), "at least 3"),
+        (("--min-lr", "1", "--max-lr", "0.1"), "not below"),
+        (("--precision", "fp8"), "fp32"),
+        (("--rule", "scuot"), "scout"),
+        (("--optimizer", "adamm"), "adam"),
+        (("--optimizer", "sgd", "--optimizer-arg", "momentun=0.9"), "momentun"),
+        (("--device", "cuda:77"), "cuda:77"),
+        (("--json", "--quiet"), "--quiet"),
+        (("-k", "width"), "width"),
+        (("--stepps", "3"), "--steps"),
+    ],
+)
+def test_bad_usage_is_told_in_two_lines_and_exits_with_2(lrscout, arguments, told):
+    code, out, err = lrscout("find-lr", "mymod:build", *arguments)
+    assert (code, out) == (2, "") or "--json" in arguments
+    assert told in err
+    assert "Traceback" not in err
+
+
+def test_a_missing_target_is_a_usage_error(lrscout):
+    code, _, err = lrscout("find-lr")
+    assert code == 2
+    assert "pkg.mod:attr" in err
+
+
+def test_flags_win_over_environment_over_recipe_over_defaults(lrscout, folder, monkeypatch):
+    (folder / "run.yaml").write_text(
+        "version: 1\ntarget: mymod:build\nkwargs: {width: 4, name: no}\nseed: 3\n"
+        "find_lr: {steps: 20, min_lr: 1e-5, smoothing: 0.5}\n"
+    )
+    monkeypatch.setenv("LRSCOUT_STEPS", "30")
+    monkeypatch.setenv("LRSCOUT_FIND_LR_STOP_FACTOR", "7")
+    monkeypatch.setenv("LRSCOUT_MIN_LR", "1e-4")
+    _, out, _ = lrscout("find-lr", "--recipe", "run.yaml", "--json", "--min-lr", "1e-3", "-k", "width=6")
+    document = json.loads(out)
+    settings = document["settings"]
+    assert (settings["min_lr"], settings["steps"], settings["stop_factor"]) == (1e-3, 30, 7.0)
+    assert (settings["smoothing"], settings["seed"], settings["max_lr"]) == (0.5, 3, 10.0)
+    assert document["target"]["kwargs"] == {"width": 6, "name": "no"}
+
+
+def test_a_commands_own_environment_variable_wins(lrscout, monkeypatch):
+    monkeypatch.setenv("LRSCOUT_STEPS", "30")
+    monkeypatch.setenv("LRSCOUT_FIND_LR_STEPS", "25")
+    _, out, _ = lrscout("find-lr", "mymod:build", "--json")
+    assert json.loads(out)["settings"]["steps"] == 25
+
+
+def test_a_recipes_mistakes_are_all_told_with_their_place(lrscout, folder):
+    (folder / "run.yaml").write_text("version: 1\ntarget: mymod:build\nfind_lr:\n  stepps: 3\n  min_lr: low\n")
+    code, _, err = lrscout("find-lr", "--recipe", "run.yaml")
+    assert code == 2
+    assert "run.yaml:4:3" in err
+    assert "run.yaml:5:11" in err
+
+
+def test_a_recipe_runs_from_another_folder(lrscout, folder, monkeypatch):
+    (folder / "run.yaml").write_text("version: 1\ntarget: mymod.py:build\nfind_lr: {steps: 30}\n")
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    assert lrscout("find-lr", "--recipe", "../run.yaml")[0] == 0
+
+
+def test_app_dir_is_where_the_target_is_imported_from(lrscout, folder, monkeypatch, tmp_path_factory):
+    monkeypatch.chdir(tmp_path_factory.mktemp("away"))
+    assert lrscout("find-lr", "mymod:build", "--app-dir", str(folder), "--steps", "30")[0] == 0
+
+
+def test_a_cache_folder_that_cannot_be_made_costs_a_warning_only(lrscout, folder, monkeypatch):
+    (folder / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "file"))
+    code, out, err = lrscout("find-lr", "mymod:build")
+    assert code == 0
+    assert "Suggested" in out
+    assert "Warning" in err
+
+
+def test_markup_in_a_name_is_shown_as_it_is(lrscout):
+    _, out, _ = lrscout("find-lr", "mymod:build", "-k", "name='[red]x[/a/b]'", "--json")
+    assert json.loads(out)["target"]["kwargs"]["name"] == "[red]x[/a/b]"
+    code, _, err = lrscout("find-lr", "[red]x[/a/b]:y")
+    assert code == 3
+    assert "[red]x[/a/b]" in err
+
+
+def test_two_runs_with_one_seed_give_the_same_numbers(lrscout):
+    def losses(seed: str) -> list[float]:
+        return [
+            p["loss"]
+            for p in json.loads(lrscout("find-lr", "mymod:build", "--json", "--seed", seed)[1])["result"]["points"]
+        ]
+
+    first = losses("5")
+    assert losses("5") == first
+    assert losses("6") != first
+
+
+def test_ascii_output_where_the_terminal_knows_no_more(folder):
+    done = process("find-lr", "mymod:build", cwd=folder, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert done.stdout.isascii()
+    assert "|" in done.stdout
+
+
+def test_force_color_colors_the_result_but_brings_no_progress_frames(folder):
+    done = process("find-lr", "mymod:build", cwd=folder, FORCE_COLOR="1", GITHUB_ACTIONS="true")
+    assert "\x1b[" in done.stdout
+    assert "\x1b[?25l" not in done.stderr  # a live line hides the cursor
+    assert "\x1b[2K" not in done.stderr
+
+
+def test_columns_sets_the_width(folder):
+    done = process("find-lr", "mymod:build", cwd=folder, COLUMNS="60")
+    assert max(map(len, done.stdout.splitlines())) <= 60
+
+
+def test_a_reader_that_goes_away_is_no_traceback(folder):
+    command = f"{sys.executable} -m lrscout find-lr mymod:build | head -1"
+    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_on_the_process_ends_it_with_130(folder):
+    command = [sys.executable, "-m", "lrscout", "find-lr", "mymod:slow", "--steps", "1000", "-o", "run.json"]
+    running = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (folder / "run.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)  # the record is written as the run goes
+    partial = from_json((folder / "run.json").read_text())
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    record = from_json((folder / "run.json").read_text())
+    assert running.returncode == 130, err
+    assert "Traceback" not in err
+    assert partial.status == record.status == "interrupted"
+    assert len(record.result.points) >= len(partial.result.points) > 0
+    assert "interrupted" in out
+
+
+def test_module_and_console_script_are_the_same(folder):
+    done = process("--version", cwd=folder)
+    assert done.stdout.startswith("lrscout 0.")
