@@ -47,6 +47,7 @@ class Session:
         self._skipped: Tensor | int = 0
         self._moves = self.device.type != "cpu" or any(p.device.type != "cpu" for p in workload.model.parameters())
         self._parameters = [parameter for group in self._groups for parameter in group["params"]]
+        self._with_own_zero_grad = [o for o in self.optimizers if type(o).zero_grad is not Optimizer.zero_grad]
         self._pending: deque[_PendingLoss] = deque()
         self._held_out: list[Any] = []
         self._learns = False  # whether a gradient has reached the optimizers
@@ -113,8 +114,10 @@ class Session:
     def train_step(self) -> Tensor:
         """Forward and backward over the micro-batches, then the optimizers; returns the mean loss, () on the device."""
         count = self.settings.accumulate
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
+        for parameter in self._parameters:  # what torch's zero_grad does, without its profiler's hook (15 us)
+            parameter.grad = None
+        for optimizer in self._with_own_zero_grad:
+            optimizer.zero_grad()
         total = None
         for _ in range(count):
             batch = next(self._batches)

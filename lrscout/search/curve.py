@@ -8,6 +8,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from statistics import fmean
 
 from lrscout.results import Suggestion, SweepPoint
@@ -21,10 +22,16 @@ INITIAL_SHARE = 0.1  # of the points: their mean is the loss before anything was
 # decades, 0.059 0.35 | 0.020 0.31 with 0.7, 0.032 0.23 | 0.015 0.04 with 1.
 HALF_WIDTH = 1.0  # of the window, in decades
 SPAN_SHARE = 0.25  # of the swept decades: the most that the window may take of a narrow sweep
-MAX_BINS = 400  # a longer sweep is averaged into so many bins before the local regression, which costs their square
+MAX_BINS = 160  # a longer sweep is averaged into so many bins before the local regression, which costs their square
 REGRESSION_VARIANCE = 1.4  # of the local regression, times its window's points over the noise's variance (tricube)
 END = 0.25  # decades from the last rate within which a lowest loss counts as lying at the end
 END_SHARE = 0.1  # of the swept decades: the most that the end may take of a narrow sweep
+
+
+@lru_cache(maxsize=1)  # all rules and the verdict read the same curve
+def curve_of(points: tuple[SweepPoint, ...]) -> Curve:
+    """What these points tell."""
+    return Curve(points)
 
 
 class Curve:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from lrscout.results import StopReason, Suggestion, SweepPoint, SweepResult
-from lrscout.search.curve import MIN_POINTS, Curve
+from lrscout.search.curve import MIN_POINTS, Curve, curve_of
 
 # Where the fall is nearly done and not where it is lowest, because the valley's floor is flat and noisy. Mean and worst
 # regret, constant | cosine: 0.98 0.032 0.23 | 0.015 0.04; 0.95 0.020 0.09 | 0.021 0.07; 0.9 0.017 0.09 | 0.030 0.10;
@@ -40,7 +40,7 @@ def suggest_scout(points: Sequence[SweepPoint]) -> Suggestion:
     average; what lies as far above the initial loss as the best lies below it is cut to that height, so that
     a divergence bends the curve and does not swamp it.
     """
-    curve = Curve(points)
+    curve = curve_of(tuple(points))
     if curve.too_few:
         return curve.no_answer("scout")
     lr, low, high = curve.rate_at_fall(SCOUT_SHARE), curve.rate_at_fall(BAND_SHARE), curve.rate_of_lowest
@@ -57,7 +57,7 @@ def suggest_steepest(points: Sequence[SweepPoint]) -> Suggestion:
     Only rates up to the lowest smoothed loss count; ties go to the smaller rate.
     Source: Smith (2017), https://arxiv.org/abs/1506.01186.
     """
-    curve = Curve(points)
+    curve = curve_of(tuple(points))
     if curve.too_few:
         return curve.no_answer("steepest")
     slopes = curve.slopes()[: max(1, curve.lowest_smoothed) + 1]
@@ -73,7 +73,7 @@ def suggest_valley(points: Sequence[SweepPoint]) -> Suggestion:
     The descent is the longest decreasing subsequence; ties go to the one found last.
     Source: the valley rule of fastai's learning-rate finder, https://docs.fast.ai/callback.schedule.html.
     """
-    curve = Curve(points)
+    curve = curve_of(tuple(points))
     if curve.too_few:
         return curve.no_answer("valley")
     descent = longest_descent(curve.smoothed)
@@ -91,7 +91,7 @@ def suggest_slide(points: Sequence[SweepPoint]) -> Suggestion:
     in units of the whole fall, so that the scale of the loss does not matter.
     Source: the slide rule of fastai's learning-rate finder, https://docs.fast.ai/callback.schedule.html.
     """
-    curve = Curve(points)
+    curve = curve_of(tuple(points))
     if curve.too_few:
         return curve.no_answer("slide")
     slopes, fall = curve.slopes(), curve.initial - min(curve.smoothed)
@@ -110,7 +110,7 @@ def suggest_minimum(points: Sequence[SweepPoint]) -> Suggestion:
 
     The sweep's first rate where that is larger.
     """
-    curve = Curve(points)
+    curve = curve_of(tuple(points))
     if curve.too_few:
         return curve.no_answer("minimum")
     lowest = curve.rates[curve.lowest_smoothed]
@@ -144,7 +144,7 @@ def diagnose(points: Sequence[SweepPoint], stop_reason: StopReason) -> str | Non
 
 
 def _problem(points: Sequence[SweepPoint], stop_reason: StopReason) -> str | None:
-    curve = Curve(points)
+    curve = curve_of(tuple(points))
     if curve.too_few:
         return _too_few(points, stop_reason)
     if curve.lowest_at_start or curve.fall <= max(curve.error, RELATIVE_FLOOR * abs(curve.initial)):

@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 200  # of one timed loop
-ROUNDS = 9  # of each loop, alternating; the median counts
+ROUNDS = 21  # of each loop, alternating; the median counts
 STARTS = 5  # of each process
 
 GOALS = {"digits MLP": 1.10, "digits CNN": 1.03, "lrscout --help": 2.0, "whole command": 1.10}
@@ -121,6 +121,13 @@ def timed(run: Callable[[dict[str, Any]], None], work: dict[str, Any], device: s
     return time.perf_counter() - started
 
 
+def _pair(work: dict[str, Any], device: str, swapped: bool) -> tuple[float, float]:
+    """Seconds of the bare loop and of the sweep, one right after the other, in turns first."""
+    order = (sweep, bare_loop) if swapped else (bare_loop, sweep)
+    seconds = {run: timed(run, work, device) for run in order}
+    return seconds[bare_loop], seconds[sweep]
+
+
 def step_ratios(device: str) -> dict[str, dict[str, float]]:
     """Seconds per step of the bare loop, and the sweep's over it."""
     found = {}
@@ -128,7 +135,7 @@ def step_ratios(device: str) -> dict[str, dict[str, float]]:
         work = build(device)
         bare_loop(work)
         sweep(work)
-        pairs = [(timed(bare_loop, work, device), timed(sweep, work, device)) for _ in range(ROUNDS)]
+        pairs = [_pair(work, device, swapped=bool(i % 2)) for i in range(ROUNDS)]
         found[name] = {
             "microseconds_per_bare_step": statistics.median(bare for bare, _ in pairs) / STEPS * 1e6,
             "ratio": statistics.median(ours / bare for bare, ours in pairs),
