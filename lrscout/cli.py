@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -16,7 +19,6 @@ import lrscout
 from lrscout.commands.find_lr import find_lr
 from lrscout.commands.show import show
 from lrscout.errors import LrscoutError
-from lrscout.report.output import Output
 from lrscout.report.stdout import lead_stdout_away
 
 EPILOG = """Every option is also read from LRSCOUT_<OPTION>, and from LRSCOUT_<COMMAND>_<OPTION> for one command alone.
@@ -50,24 +52,38 @@ def options(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    output = Output(None, sys.stderr)
     try:
         app(args=None if arguments is None else list(arguments), prog_name="lrscout")
     except SystemExit as end:  # how typer ends, always
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-    except LrscoutError as error:
-        if error.shows_cause and error.__cause__ is not None:
-            output.user_error(error.__cause__)
-        output.error(error)
-        return error.exit_code
     except Exception as error:
+        return _tell(error)
+    return 0
+
+
+def _tell(error: Exception) -> int:
+    """Say what went wrong; returns the exit code."""
+    from lrscout.report.output import Output
+
+    output = Output(None, sys.stderr)
+    if not isinstance(error, LrscoutError):
         output.user_error(error)
         return 1
-    return 0
+    if error.shows_cause and error.__cause__ is not None:
+        output.user_error(error.__cause__)
+    output.error(error)
+    return error.exit_code
 
 
 def entry() -> None:
     """The console script."""
     code = main()
     lead_stdout_away()
-    sys.exit(code)
+    if "torch" not in sys.modules:
+        sys.exit(code)
+    # With torch loaded, taking the interpreter apart costs a second. Exit handlers run; what is left are frees.
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # missing, broken, closed
+            stream.flush()
+    os._exit(code)

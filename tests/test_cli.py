@@ -102,6 +102,12 @@ def exits_in_step():
     return {**build(), "loss_fn": loss_fn}
 
 
+def leaving():
+    import atexit
+    atexit.register(print, "print on leaving")
+    return build()
+
+
 def slow():
     import time
     made = build()
@@ -203,6 +209,13 @@ def test_what_user_code_prints_goes_to_stderr(folder):
     json.loads(done.stdout)
     for text in ("print in build", "subprocess in build", "print in step"):
         assert text in done.stderr
+
+
+def test_exit_handlers_of_user_code_run_and_print_to_stderr(folder):
+    done = process("find-lr", "mymod:leaving", "--json", cwd=folder)
+    json.loads(done.stdout)
+    assert done.returncode == 0
+    assert "print on leaving" in done.stderr
 
 
 def test_quiet_prints_the_rate_alone(lrscout):

@@ -2,6 +2,8 @@
 
 import math
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -238,3 +240,13 @@ def test_thinned_line_keeps_its_peaks():
     assert len(thinned) <= 100
     assert (1234.0, 9.0) in thinned
     assert thinned == sorted(thinned)
+
+
+def test_plotexts_own_help_still_works_after_a_plot():
+    code = (
+        "from lrscout.report.plot import _import_plotext; plotext = _import_plotext();"
+        "import sys; assert 'plotext._doc.sections' not in sys.modules;"
+        "assert 'signal' in dir(plotext.figure); assert callable(plotext.doc.signal);"
+        "import plotext as again; assert again is plotext"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

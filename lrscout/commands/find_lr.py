@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from lrscout.api import open_workload, search_lr
 from lrscout.commands.options import Invocation, takes_settings
-from lrscout.commands.run import running
-from lrscout.results import RunRecord, SweepPoint
 from lrscout.settings import FindLrSettings
+
+if TYPE_CHECKING:
+    from lrscout.results import RunRecord, SweepPoint
 
 
 @takes_settings("find_lr", FindLrSettings)
 def find_lr(invocation: Invocation[FindLrSettings]) -> None:
     """Suggest a learning rate: raise it over a short training run until the loss diverges."""
+    from lrscout.api import open_workload, search_lr  # here and not above: --help does without
+    from lrscout.commands.run import running
+
     settings = invocation.settings
     with running("find-lr", invocation) as run:
         workload = open_workload(invocation.target, settings.seed)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from io import StringIO
 
 from lrscout.report.numbers import format_lr
-from lrscout.report.plot import plot_sweep
 from lrscout.report.tables import band, describe, facts, headline
 from lrscout.report.terminal import Style, printable
 from lrscout.results import LrResult, RunRecord
@@ -32,6 +31,8 @@ def _exact(value: float) -> str:
 
 def to_markdown(record: RunRecord) -> str:
     """The summary as GitHub-flavored Markdown, the plot in a code block."""
+    from lrscout.report.plot import plot_sweep  # here and not above: --help only wants the keys of EXPORTS
+
     blocks = [f"## {_inline(headline(record))}"]
     result = record.result
     if result is not None:
