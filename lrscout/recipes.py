@@ -30,7 +30,7 @@ class Recipe:
     """A recipe file, checked against the schema."""
 
     path: Path
-    target: str | None  # a file target is absolute, as seen from the recipe's folder
+    target: str | None  # a file target as seen from the current folder
     kwargs: Mapping[str, Any]
     common: Mapping[str, Any]  # seed, device, precision as given at the top level
     sections: Mapping[str, Mapping[str, Any]]  # of the commands it names: setting -> value
@@ -181,6 +181,10 @@ def _check_value(document: Document, node: Node, setting: Field) -> Any:
 
 
 def _from_folder(target: str | None, folder: Path) -> str | None:
-    """A file target as seen from the recipe's folder; a module target as it is."""
+    """A file target as seen from the current folder, the recipe's being where it starts; a module target as it is."""
     place, _, attributes = (target or "").rpartition(":")
-    return f"{folder / os.path.expanduser(place)}:{attributes}" if place.endswith(".py") else target
+    if not place.endswith(".py"):
+        return target
+    path = os.path.abspath(folder / os.path.expanduser(place))
+    below = os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else path
+    return f"{below}:{attributes}"

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import json
 import math
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ def test_relative_file_target_is_seen_from_the_recipes_folder(
     write(tmp_path / "recipes", f"version: 1\ntarget: {place}:build")
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe(Path("recipes/recipe.yaml"))
-    assert recipe.target == f"{tmp_path / 'recipes' / place}:build"
+    assert recipe.target == f"{os.path.normpath(Path('recipes') / place)}:build"
 
 
 def test_home_in_a_file_target_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
