@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow format lint types check bench clean
+.PHONY: help demo test test-slow format lint types check bench bench-lr peers clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -35,8 +35,18 @@ check: lint types test  ## format, lint, types and tests
 bench: $(INSTALLED)  ## measure lrscout's overhead over a bare training loop, and its start-up
 	$(BIN)/python tests/benchmarks/overhead.py
 
+bench-lr: $(INSTALLED)  ## measure the regret of every rule on the learning-rate suite, beside the peers
+	$(BIN)/python -c 'import mnist1d' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check mnist1d
+	$(BIN)/python tests/benchmarks/lr_suite/bench.py
+
+peers:  ## run the other finders' packages on our own tasks again, in an environment of their own (.venv-peers)
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --constraint constraints.txt torch
+	.venv-peers/bin/python -m pip install --quiet pytorch-lightning==2.6.6 torch-lr-finder==0.2.2 fastai==2.8.12 scikit-learn mnist1d
+	cd tests/benchmarks/lr_suite && ../../../.venv-peers/bin/python peers.py --module own_tasks --out own_peers.json
+
 clean:  ## remove what was installed and cached
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # torch is pinned by constraints.txt here; a user's own installation is not
 $(INSTALLED): pyproject.toml constraints.txt

@@ -34,7 +34,7 @@ Rule = Callable[[Sequence[SweepPoint]], Suggestion]
 
 
 def suggest_scout(points: Sequence[SweepPoint]) -> Suggestion:
-    """The smallest rate that makes 95 % of the fall, without lag or luck.
+    """The smallest rate that makes 95 % of the fall.
 
     The raw losses are smoothed by a local regression over log rate, which has no lag, unlike the exponential
     average; what lies as far above the initial loss as the best lies below it is cut to that height, so that
