@@ -175,7 +175,10 @@ def _too_few(points: Sequence[SweepPoint], stop_reason: StopReason) -> str:
 def _never_fell(curve: Curve, non_finite_at: float | None) -> str:
     told = f"the loss never fell between {curve.rates[0]:.2g} and {curve.rates[-1]:.2g}"
     if max(curve.smoothed) - curve.initial > max(FALL_FACTOR * curve.error, 1e-3 * abs(curve.initial)):
-        return f"{told}: it only rose, from {curve.initial:.3g}. Lower --min-lr or raise --steps."
+        return (
+            f"{told}: it only rose, from {curve.initial:.3g}, and varies by {curve.noise:.2g} from batch to batch. "
+            "Lower --min-lr, or raise --steps or the batch size."
+        )
     if non_finite_at is not None:
         return (
             f"non-finite at {non_finite_at:.2g}, and {told}: it stayed at {curve.initial:.3g}. "
