@@ -33,7 +33,7 @@ Watch = Callable[[SweepPoint, Callable[[], RunRecord]], None]
 """Called after every step with its point and a function that makes the record so far."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FindLrResult:
     """The answer of `find_lr`."""
 
@@ -80,6 +80,9 @@ class FindLrResult:
     def to_json(self) -> str:
         """The JSON document that `lrscout find-lr --json` prints."""
         return to_json(self.record)
+
+    def __repr__(self) -> str:
+        return f"<FindLrResult {self.status}: {self}>"
 
     def __str__(self) -> str:
         return f"{self.suggestion.lr} ({self.suggestion.reason})"
@@ -184,7 +187,6 @@ def _record(
     if sweep.stop_reason == "interrupted":
         status = "interrupted"
     rates = {name: rule(sweep.points).lr for name, rule in RULES.items()}
-    skipped = session.skipped_steps
     return RunRecord(
         command="find-lr",
         status=status,
@@ -192,7 +194,7 @@ def _record(
         settings=dataclasses.asdict(settings),
         environment=environment,
         result=LrResult(headline, rates, sweep.points, sweep.stop_reason, sweep.steps, sweep.seconds),
-        warnings=(f"The gradient scaler skipped {skipped} steps, whose gradients overflowed.",) if skipped else (),
+        warnings=session.warnings,
     )
 
 

@@ -7,12 +7,13 @@ the same name, type, default and bounds.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from lrscout.errors import UsageError, did_you_mean
+from lrscout.errors import UsageError, closest, did_you_mean
 from lrscout.search.suggestion import DEFAULT_RULE, RULES
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -184,21 +185,22 @@ def bounds_problem(field: Field, value: Any) -> str | None:
         return f"is not one of {', '.join(limits.choices)}"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
+    if not math.isfinite(value):
+        return "must be finite"
     if limits.at_least is not None and not value >= limits.at_least:
         return f"must be at least {limits.at_least:g}"
     if limits.above is not None and not value > limits.above:
         return f"must be above {limits.above:g}"
     if limits.below is not None and not value < limits.below:
         return f"must be below {limits.below:g}"
-    if value in (float("inf"), float("-inf")):
-        return "must be finite"
     return None
 
 
 def _check(field: Field, value: Any) -> None:
     problem = bounds_problem(field, value)
     if problem is not None:
-        hint = did_you_mean(str(value), field.option.choices) if field.option.choices else None
+        match = closest(str(value), field.option.choices)
+        hint = f"Did you mean {match!r}?" if match is not None else None
         raise UsageError(f"--{field.name.replace('_', '-')} {value} {problem}.", hint=hint)
 
 

@@ -83,6 +83,10 @@ def interrupted():
     return {**made, "loss_fn": loss_fn}
 
 
+def no_loss_fn():
+    return {key: part for key, part in build().items() if key != "loss_fn"}
+
+
 def flat():
     made = build()
     return {**made, "loss_fn": lambda output, target: (output * 0).mean() + 1}
@@ -347,6 +351,55 @@ def test_a_failure_is_still_one_json_document(lrscout):
         document = json.loads(out)
         assert (got, document["status"]) == (code, "failed")
         assert document["error"]
+
+
+def test_a_failed_runs_record_is_shown_as_failed_with_its_error(lrscout):
+    lrscout("find-lr", "mymod:raises_in_step", "-o", "run.json")
+    _, out, _ = lrscout("show", "run.json")
+    assert out.startswith("The run failed: ZeroDivisionError: batch 30 is bad")
+    assert "Let the sweep run" not in out
+
+
+def test_a_forgotten_loss_fn_is_explained_below_the_models_own_error(lrscout):
+    code, _, err = lrscout("find-lr", "mymod:no_loss_fn")
+    assert code == 1
+    assert "TypeError" in err
+    assert "give the target a loss_fn" in err
+
+
+def test_no_row_is_marked_where_nothing_is_suggested(lrscout):
+    _, out, _ = lrscout("find-lr", "mymod:flat")
+    assert "▸" not in out
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [("mymod.build", "Did you mean mymod:build?"), ("mymod.py", "Perhaps mymod.py:build?"), ("mymdo:build", "'mymod'")],
+)
+def test_a_target_that_is_nearly_right_is_put_right(lrscout, target, told):
+    code, _, err = lrscout("find-lr", target)
+    assert code == 3
+    assert told in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--optimizer", "sgd", "--optimizer-arg", "lr=0.9"), "--optimizer-arg lr has no effect"),
+        (("--val-batches", "50"), "gave 2 of the 50"),
+    ],
+)
+def test_an_option_that_does_less_than_it_says_is_a_warning(lrscout, arguments, told):
+    code, out, err = lrscout("find-lr", "mymod:build", "--json", *arguments)
+    assert code == 0
+    assert told in json.loads(out)["warnings"][0]
+    assert told in err
+
+
+def test_a_narrow_window_wraps_no_table_and_no_plot(folder):
+    done = process("find-lr", "mymod:build", cwd=folder, COLUMNS="35")
+    assert max(map(len, done.stdout.splitlines())) <= 35
+    assert "scout" in done.stdout
 
 
 def test_ctrl_c_saves_and_shows_what_was_measured(lrscout, folder):

@@ -305,7 +305,7 @@ find_lr:
         ("kwargs: {1: a}", "2:10: a key of kwargs must be text, not 1"),
         ("true: a", "2:1: a key must be text, not True"),
         ("find_lr: {max_lr: .inf}", "2:19: max_lr inf must be finite"),
-        ("find_lr: {max_lr: .nan}", "2:19: max_lr nan must be above 0"),
+        ("find_lr: {max_lr: .nan}", "2:19: max_lr nan must be finite"),
         ("find_lr: {smoothing: 1}", "2:22: smoothing 1.0 must be below 1"),
         ("find_lr: {compile: yes}", "2:20: compile must be true or false, not 'yes'"),
         ("find_lr: {rule: velley}", "2:17: rule 'velley' is not one of {rules}. Did you mean 'valley'?"),

@@ -25,7 +25,7 @@ from lrscout.search.suggestion import (
     suggest_valley,
 )
 
-ADVICE = ("Raise ", "Lower ", "Let ")
+ADVICE = ("--spacing", "Raise ", "Lower ", "Let ")
 every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 
 
@@ -302,8 +302,25 @@ def test_a_loss_that_only_rises_asks_for_a_lower_first_rate():
 
 def test_a_loss_that_is_not_finite_at_once_names_the_rate():
     told = verdict(sweep(lambda lr: math.nan, learning_rates(3.2e-2, 10.0, 100)))
-    assert told.startswith("non-finite at 0.032, after 0 finite losses.")
-    assert "Lower --min-lr" in told
+    assert told.startswith("non-finite at 0.032, the very first step.")
+    assert "nan or inf in the data" in told
+
+
+def test_a_linear_sweep_from_near_zero_is_told_about_its_first_step():
+    rates = learning_rates(1e-7, 10.0, 100, "linear")
+    told = verdict(sweep(lambda lr: 2.0 + lr, rates))
+    assert "the first step up was 1e+06-fold. Use --spacing exponential" in told
+
+
+def test_few_points_that_only_fall_ask_for_more_steps():
+    told = verdict(sweep(lambda lr: -math.log10(lr), learning_rates(1e-7, 10.0, 6)))
+    assert told.startswith("too few points")
+    assert "--steps" in told
+
+
+def test_no_rule_reads_a_rate_off_a_loss_that_never_moves():
+    points = sweep(lambda lr: 1.0, learning_rates(1e-7, 10.0, 100)).points
+    assert {rule(points).lr for name, rule in RULES.items() if name != "slide"} == {None}
 
 
 def test_a_loss_that_turns_non_finite_before_it_fell_names_the_rate_and_asks_for_no_higher_one():

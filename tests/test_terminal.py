@@ -42,11 +42,11 @@ def test_dumb_terminal_counts_as_a_pipe():
         (None, {"COLUMNS": "0"}, 100),
         (None, {"COLUMNS": "-5"}, 100),
         (None, {"COLUMNS": "wide"}, 100),
-        (None, {"COLUMNS": "10"}, 40),
-        (10, {}, 40),
+        (None, {"COLUMNS": "10"}, 24),
+        (10, {}, 24),
     ],
 )
-def test_width_is_the_given_one_then_columns_and_never_below_forty(width, environ, expected):
+def test_width_is_the_given_one_then_columns_and_never_below_24(width, environ, expected):
     assert detect(io.StringIO(), environ, width).width == expected
 
 

@@ -188,5 +188,5 @@ def _common_parameters(command: str) -> list[inspect.Parameter]:
         ),
         option("json", bool, False, "--json", help="Print one JSON document on stdout and nothing else."),
         option("quiet", bool, False, "--quiet", "-q", help="Print the answer alone on stdout."),
-        option("width", int | None, None, "--width", min=40, max=1000, help="Columns of tables and plots."),
+        option("width", int | None, None, "--width", min=24, max=1000, help="Columns of tables and plots."),
     ]

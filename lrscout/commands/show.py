@@ -12,7 +12,7 @@ import typer
 def show(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A record; the last one by default.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record as it is stored.")] = False,
-    width: Annotated[int | None, typer.Option(min=40, max=1000, help="Columns of tables and plots.")] = None,
+    width: Annotated[int | None, typer.Option(min=24, max=1000, help="Columns of tables and plots.")] = None,
 ) -> None:
     """Draw a record of an earlier run again."""
     from lrscout.commands.run import show as show_record  # here and not above: --help does without

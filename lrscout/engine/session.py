@@ -50,6 +50,7 @@ class Session:
         self._with_own_zero_grad = [o for o in self.optimizers if type(o).zero_grad is not Optimizer.zero_grad]
         self._pending: deque[_PendingLoss] = deque()
         self._held_out: list[Any] = []
+        self._held_out_given = val_batches
         self._learns = False  # whether a gradient has reached the optimizers
 
     @contextmanager
@@ -83,6 +84,18 @@ class Session:
     def skipped_steps(self) -> int:
         """The steps that the gradient scaler left out, for a gradient that was not finite."""
         return int(self._skipped)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is worth knowing about the steps that were taken."""
+        found = []
+        if self.skipped_steps:
+            found.append(f"The gradient scaler skipped {self.skipped_steps} steps, whose gradients overflowed.")
+        if "lr" in self.settings.optimizer_arg:
+            found.append("The learning rate is what is searched, so --optimizer-arg lr has no effect.")
+        if self._held_out_given < self._val_batches:
+            found.append(f"The val_loader gave {self._held_out_given} of the {self._val_batches} --val-batches.")
+        return tuple(found)
 
     def group_lrs(self, lr: float) -> tuple[float, ...]:
         """Every parameter group's rate, in the optimizers' order, where the largest is `lr`."""
@@ -202,6 +215,7 @@ class Session:
         batches = list(islice(self.workload.val_loader, self._val_batches))
         if not batches:
             raise WorkloadError("The val_loader is empty: it gives no batch.")
+        self._held_out_given = len(batches)
         return [to_device(batch, self.device) if self._moves else batch for batch in batches]
 
 
@@ -241,7 +255,7 @@ def scalar(loss: Any) -> Tensor:
     if not isinstance(loss, Tensor):
         raise WorkloadError(
             f"The loss is {type(loss).__name__!r} and no tensor.",
-            hint="Return the loss tensor itself, not its .item().",
+            hint="Does it end without return?" if loss is None else "Return the loss tensor itself, not its .item().",
         )
     if loss.numel() != 1:
         raise WorkloadError(

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lrscout.errors import TargetError, TargetImportError, did_you_mean
+from lrscout.errors import TargetError, TargetImportError, closest, did_you_mean
 from lrscout.results import Target
 
 GRAMMAR = "A target is pkg.mod:attr, pkg.mod:Class.method or path/to/file.py:attr."
@@ -40,13 +40,23 @@ def find_target(target: Target) -> Any:
     path = target.path or ""
     place, colon, attributes = path.rpartition(":")
     if not colon or not place or not attributes:
-        raise TargetError(f"{path!r} is not a target.", hint=GRAMMAR)
+        raise TargetError(f"{path!r} is not a target.", hint=_likely(path))
     _put_first_on_path(Path(target.app_dir or "."))
     module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
     found: Any = module
     for name in attributes.split("."):
         found = _attribute(found, name, path)
     return found
+
+
+def _likely(path: str) -> str:
+    """The hint for a path without its colon."""
+    place, dot, attribute = path.rpartition(".")
+    if ":" in path or not path:
+        return GRAMMAR
+    if attribute == "py" or not dot:
+        return f"{GRAMMAR} Perhaps {path}:build?"
+    return f"{GRAMMAR} Did you mean {place}:{attribute}?"
 
 
 def make_target(found: Any, target: Target) -> Any:
@@ -109,7 +119,10 @@ def _import_module(name: str) -> ModuleType:
     try:
         return _run_import(name)
     except ModuleNotFoundError as error:
-        hint = f"Looked in {sys.path[0]} and the installed packages; --app-dir DIR looks elsewhere."
+        known = tuple(p.stem for p in Path(sys.path[0]).iterdir() if p.suffix == ".py" or (p / "__init__.py").exists())
+        match = closest(name, known) if name == error.name else None
+        meant = f"Did you mean {match!r}? " if match is not None else ""
+        hint = f"{meant}Looked in {sys.path[0]} and the installed packages; --app-dir DIR looks elsewhere."
         raise TargetError(f"There is no module {error.name!r}.", hint=hint) from None
 
 

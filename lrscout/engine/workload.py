@@ -98,12 +98,16 @@ def make_workload(given: Any) -> Workload:
             return _checked(workload)
     shapes = "; ".join(str(adapt.__doc__).rstrip(".") for adapt in ADAPTERS.values())
     kind = "a model alone, without data" if isinstance(given, nn.Module) else f"{type(given).__name__!r}"
-    raise TargetError(f"The target gave {kind}.", hint=f"It must give one of: {shapes}.")
+    forgotten = "Does the function end without return? " if given is None else ""
+    raise TargetError(f"The target gave {kind}.", hint=f"{forgotten}It must give one of: {shapes}.")
 
 
 def _checked(workload: Workload) -> Workload:
     if not isinstance(workload.model, nn.Module):
-        raise TargetError(f"The model is {type(workload.model).__name__!r} and no torch.nn.Module.")
+        raise TargetError(
+            f"The model is {type(workload.model).__name__!r} and no torch.nn.Module.",
+            hint="A tuple's order is (model, train_loader[, loss_fn[, optimizer[, val_loader]]]).",
+        )
     for name in ("train_loader", "val_loader"):
         loader = getattr(workload, name)
         if loader is not None and not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
@@ -156,7 +160,11 @@ def make_optimizer(workload: Workload, name: str | None, arguments: Mapping[str,
         made = kind(trainable(workload.model), **arguments)
     except (TypeError, ValueError) as error:
         # Muon, for one, takes matrices only
-        hint = "Check --optimizer-arg." if arguments else "Choose another --optimizer, or make one in the target."
+        hint = (
+            "Check --optimizer-arg (a list is written betas=[0.9,0.95])."
+            if arguments
+            else "Choose another --optimizer, or make one in the target."
+        )
         raise UsageError(f"torch.optim.{kind.__name__} cannot be made: {error}", hint=hint) from error
     return made, f"{kind.__name__} ({'--optimizer' if name else 'default'})"
 
@@ -173,6 +181,11 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
     return parameters
 
 
+NO_LOSS_FN = (
+    "The target has no loss_fn, so lrscout gave the whole batch to the model: model(*batch), or model(**batch) for a "
+    "mapping. If the model does not compute its own loss, give the target a loss_fn, or a step(model, batch)."
+)
+
 LossOf = Callable[[Any], Tensor]
 
 
@@ -183,7 +196,7 @@ def loss_of(workload: Workload) -> LossOf:
         return (lambda batch: step(model, batch)) if _takes_model(step) else step
     if loss_fn is not None:
         return lambda batch: loss_fn(*_predict(model, batch))
-    return lambda batch: _own_loss(_call(model, batch))
+    return lambda batch: _own_loss(_forward(model, batch))
 
 
 def _takes_model(step: Callable[..., Tensor]) -> bool:
@@ -219,6 +232,14 @@ def _call(model: nn.Module, inputs: Any) -> Any:
     if isinstance(inputs, (tuple, list)):
         return model(*inputs)
     return model(inputs)
+
+
+def _forward(model: nn.Module, batch: Any) -> Any:
+    try:
+        return _call(model, batch)
+    except TypeError as error:
+        error.add_note(NO_LOSS_FN)  # a forgotten loss_fn is the commonest mistake, and torch's words do not tell it
+        raise
 
 
 def _own_loss(output: Any) -> Tensor:

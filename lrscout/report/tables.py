@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["describe", "facts", "format_lr", "headline", "stopped", "summary"]
 
 
+DESCRIBED_WIDTH = 60  # columns from which a rule's description has room beside its rate
+
+
 def summary(record: RunRecord, style: Style) -> str:
     """The headline, why it can be trusted, what the other rules say, and how the sweep went."""
     result = record.result
@@ -37,6 +40,8 @@ def headline(record: RunRecord) -> str:
     if record.result is None:
         ended = "was interrupted" if record.status == "interrupted" else "failed"
         return f"{record.command} {ended} before there was a result."
+    if record.status == "failed":
+        return f"The run failed: {record.error}" if record.error else "The run failed"
     lr = record.result.suggestion.lr
     if lr is None or record.status == "inconclusive":
         return "No learning rate suggested"
@@ -91,11 +96,13 @@ def describe(rule: str) -> str:
 def _opening(record: RunRecord, suggestion: Suggestion) -> RenderableType:
     from rich.text import Text
 
-    conclusive = suggestion.lr is not None and record.status != "inconclusive"
-    text = Text().append(headline(record), style="bold" if conclusive else "bold yellow")
+    conclusive = suggestion.lr is not None and record.status not in ("inconclusive", "failed")
+    text = Text().append(printable(headline(record)), style="bold" if conclusive else "bold yellow")
     lines = [suggestion.reason, band(suggestion)]
     if record.status == "interrupted":
         lines.append("The sweep was interrupted: this is what it had seen by then.")
+    if record.status == "failed":
+        lines = ["This is what it had measured by then."]
     for line in filter(None, lines):
         text.append("\n" + printable(line))
     return text
@@ -103,12 +110,13 @@ def _opening(record: RunRecord, suggestion: Suggestion) -> RenderableType:
 
 def _rules(result: LrResult, style: Style) -> Table:
     """Every rule's rate, the headline's marked."""
-    table = _table(style, "  rule", "learning rate", "what it is")
+    wide = style.width >= DESCRIBED_WIDTH
+    table = _table(style, "  rule", "learning rate", *(["what it is"] if wide else []))
     for rule, lr in result.suggestions.items():
-        chosen = rule == result.suggestion.rule
+        chosen = rule == result.suggestion.rule and result.suggestion.lr is not None
         mark = ("▸" if style.unicode else ">") if chosen else " "
         rate = format_lr(lr) if lr is not None else "none"
-        _add_row(table, (f"{mark} {rule}", rate, describe(rule)), bold=chosen)
+        _add_row(table, (f"{mark} {rule}", rate, *([describe(rule)] if wide else [])), bold=chosen)
     table.columns[1].justify = "right"
     return table
 

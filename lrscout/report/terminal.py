@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-MIN_WIDTH = 40  # tables and plots below this are unreadable; they wrap instead
+MIN_WIDTH = 24  # the frame of a plot and a few points; below this, lines wrap
 PIPE_WIDTH = 100  # what a file or a pipe is written for
 UNKNOWN_WIDTH = 80  # a terminal that does not tell its size
 SYMBOLS = "┌│•▚━±…▸"  # what the reports draw with

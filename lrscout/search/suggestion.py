@@ -28,6 +28,7 @@ SLIDE_TOLERANCE = 0.3  # of the whole fall, per decade: slopes that differ less 
 # Pure noise (normal, exponential, Student's t) passes for a fall in 0 to 4 % of sweeps of 50 steps and more, in 3 to
 # 7 % of 20; of 80 sweeps of the 8 tasks, only three of diabetes_mlp_sgd with 30 steps do not pass.
 FALL_FACTOR = 3.0  # a fall of less than three of its standard errors may be noise
+LEAP = 10.0  # a first step up that many times the second jumps over every answer (a linear sweep from near zero)
 RELATIVE_FLOOR = 1e-6  # of the initial loss: a smaller fall is rounding
 
 Rule = Callable[[Sequence[SweepPoint]], Suggestion]
@@ -43,6 +44,8 @@ def suggest_scout(points: Sequence[SweepPoint]) -> Suggestion:
     curve = curve_of(tuple(points))
     if curve.too_few:
         return curve.no_answer("scout")
+    if curve.fall <= 0 or curve.lowest_at_start:
+        return Suggestion(None, "scout", "the loss falls nowhere")
     lr, low, high = curve.rate_at_fall(SCOUT_SHARE), curve.rate_at_fall(BAND_SHARE), curve.rate_of_lowest
     reason = (
         f"here the loss has made {SCOUT_SHARE:.0%} of its fall, which goes from {curve.initial:.3g} "
@@ -113,6 +116,8 @@ def suggest_minimum(points: Sequence[SweepPoint]) -> Suggestion:
     curve = curve_of(tuple(points))
     if curve.too_few:
         return curve.no_answer("minimum")
+    if curve.lowest_smoothed == 0:
+        return Suggestion(None, "minimum", "the smoothed loss falls nowhere")
     lowest = curve.rates[curve.lowest_smoothed]
     lr = max(lowest / MINIMUM_DIVISOR, curve.rates[0])  # nobody has tried a rate below the first
     return Suggestion(lr, "minimum", f"the smoothed loss is lowest at {lowest:.2g}")
@@ -155,6 +160,8 @@ def _problem(points: Sequence[SweepPoint], stop_reason: StopReason) -> str | Non
             "Raise --steps, --accumulate or the batch size."
         )
     if stop_reason in ("completed", "interrupted") and curve.lowest_at_end:
+        if len(curve.rates) < 2 * MIN_POINTS:
+            return f"too few points: {len(curve.rates)} do not tell where the loss would rise. Raise --steps."
         return (
             f"the loss never rose: it is lowest at the sweep's end, {curve.rates[-1]:.2g}, so the best rate may "
             "lie beyond. Raise --max-lr."
@@ -164,16 +171,24 @@ def _problem(points: Sequence[SweepPoint], stop_reason: StopReason) -> str | Non
 
 def _too_few(points: Sequence[SweepPoint], stop_reason: StopReason) -> str:
     finite = sum(math.isfinite(p.loss) for p in points)
+    if stop_reason == "non_finite" and points and finite == 0:
+        return (
+            f"non-finite at {points[-1].lr:.2g}, the very first step. "
+            "Look for nan or inf in the data, the loss function and fp16 weights; else lower --min-lr."
+        )
     if stop_reason == "non_finite" and points:
         return (
             f"non-finite at {points[-1].lr:.2g}, after {finite} finite losses. "
-            "Lower --min-lr; if even that diverges at once, look for nan or inf in the data, or use --precision fp32."
+            "Lower --min-lr; if even that diverges at once, look for nan or inf in the data and for fp16 weights."
         )
     return f"too few points: {finite} finite losses, and {MIN_POINTS} are needed. Raise --steps."
 
 
 def _never_fell(curve: Curve, non_finite_at: float | None) -> str:
     told = f"the loss never fell between {curve.rates[0]:.2g} and {curve.rates[-1]:.2g}"
+    leap, following = curve.rates[1] / curve.rates[0], curve.rates[2] / curve.rates[1]
+    if leap > LEAP * following:
+        return f"{told}: the first step up was {leap:.2g}-fold. Use --spacing exponential, or raise --min-lr."
     if max(curve.smoothed) - curve.initial > max(FALL_FACTOR * curve.error, 1e-3 * abs(curve.initial)):
         return (
             f"{told}: it only rose, from {curve.initial:.3g}, and varies by {curve.noise:.2g} from batch to batch. "
