@@ -256,6 +256,13 @@ def test_an_output_that_cannot_be_written_is_found_out_before_the_run(lrscout, f
     assert out == ""
 
 
+def test_one_file_for_two_outputs_is_refused_before_the_run(lrscout, folder):
+    code, _, err = lrscout("find-lr", "mymod:build", "-o", "run.json", "--export-csv", "./run.json")
+    assert code == 2
+    assert "two outputs" in err
+    assert not (folder / "run.json").exists()
+
+
 def test_show_draws_the_last_record_again(lrscout):
     _, first, _ = lrscout("find-lr", "mymod:build")
     code, again, _ = lrscout("show")

@@ -109,8 +109,9 @@ def _check_outputs(paths: list[Path | None]) -> None:
     named = [path for path in paths if path is not None]
     for path in named:
         check_writable(path)
-        if path.is_file() and sum(other.resolve() == path.resolve() for other in named) > 1:
-            raise RecordError(f"{path} is named for two outputs.")
+        plain = path.is_file() or not path.exists()  # two outputs may well go to one device
+        if plain and sum(other.resolve() == path.resolve() for other in named) > 1:
+            raise RecordError(f"{path} is named for two outputs.", hint="Give each its own file.")
 
 
 def _was_given(ctx: typer.Context, name: str) -> bool:
