@@ -521,6 +521,16 @@ def test_a_cache_folder_that_cannot_be_made_costs_a_warning_only(lrscout, folder
     assert "Warning" in err
 
 
+def test_a_named_record_needs_no_cache_folder(lrscout, folder, monkeypatch):
+    (folder / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "file"))
+    code, out, err = lrscout("find-lr", "mymod:build", "-o", "run.json")
+    assert code == 0
+    assert "Suggested" in out
+    assert "Warning" in err
+    assert from_json((folder / "run.json").read_text()).status == "ok"
+
+
 def test_markup_in_a_name_is_shown_as_it_is(lrscout):
     _, out, _ = lrscout("find-lr", "mymod:build", "-k", "name='[red]x[/a/b]'", "--json")
     assert json.loads(out)["target"]["kwargs"]["name"] == "[red]x[/a/b]"

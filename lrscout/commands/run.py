@@ -47,12 +47,12 @@ class Run:
     def finish(self, record: RunRecord) -> None:
         """Show the record, save it and end with its exit code."""
         show(record, self.output)
-        problem = self._save(record) or self._export(record)
-        if problem is not None:
-            raise problem
-        if self._path is not None:
-            remember(self._path)
-            self.output.note(f"Record: {self._path}")
+        saved, exported = self._save(record), self._export(record)  # each file, whatever becomes of the other
+        if self._path is not None and saved is None:
+            self._remember(self._path)
+        for problem in (saved, exported):
+            if problem is not None:
+                raise problem
         raise typer.Exit(EXIT_CODES[record.status])
 
     def fail(self, status: Status, error: str) -> None:
@@ -87,6 +87,13 @@ class Run:
             self.output.warn(f"{error.message} The record is not kept.")
             self._path, self._next_save = None, float("inf")
         return None
+
+    def _remember(self, path: Path) -> None:
+        self.output.note(f"Record: {path}")
+        try:
+            remember(path)
+        except RecordError as error:
+            self.output.warn(f"{error.message} `lrscout show` will not find the record by itself.")
 
     def _export(self, record: RunRecord) -> RecordError | None:
         try:
