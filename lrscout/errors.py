@@ -59,9 +59,15 @@ def closest(name: str, known: list[str] | tuple[str, ...]) -> str | None:
     return matches[0] if matches else None
 
 
+def perhaps(name: str, known: list[str] | tuple[str, ...]) -> str | None:
+    """A hint that offers the closest known name, or None where none is close."""
+    match = closest(name, known)
+    return None if match is None else f"Did you mean {match!r}?"
+
+
 def did_you_mean(name: str, known: list[str] | tuple[str, ...]) -> str:
     """A hint that offers the closest known name, or lists all of them."""
-    match = closest(name, known)
-    if match is not None:
-        return f"Did you mean {match!r}?"
+    meant = perhaps(name, known)
+    if meant is not None:
+        return meant
     return f"Known: {', '.join(known)}." if known else "There is none to choose from."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrscout.errors import RecipeError, UsageError, closest, did_you_mean
+from lrscout.errors import RecipeError, UsageError, did_you_mean, perhaps
 from lrscout.settings import (
     COMMANDS,
     Field,
@@ -170,9 +170,8 @@ def _check_value(document: Document, node: Node, setting: Field) -> Any:
         return None
     problem = bounds_problem(setting, value)
     if problem is not None:
-        match = closest(str(value), setting.option.choices)
-        hint = f". Did you mean {match!r}?" if match else ""
-        document.complain(node.position, f"{setting.name} {value!r} {problem}{hint}")
+        meant = perhaps(str(value), setting.option.choices)
+        document.complain(node.position, ". ".join(filter(None, [f"{setting.name} {value!r} {problem}", meant])))
     if setting.type is dict and setting.name not in COMMANDS:  # a section's keys are checked as settings
         for key, (key_node, _) in node.entries.items():
             if not isinstance(key, str):

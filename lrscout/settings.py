@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from lrscout.errors import UsageError, closest, did_you_mean
+from lrscout.errors import UsageError, did_you_mean, perhaps
 from lrscout.search.suggestion import DEFAULT_RULE, RULES
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -199,9 +199,8 @@ def bounds_problem(field: Field, value: Any) -> str | None:
 def _check(field: Field, value: Any) -> None:
     problem = bounds_problem(field, value)
     if problem is not None:
-        match = closest(str(value), field.option.choices)
-        hint = f"Did you mean {match!r}?" if match is not None else None
-        raise UsageError(f"--{field.name.replace('_', '-')} {value} {problem}.", hint=hint)
+        flag = f"--{field.name.replace('_', '-')}"
+        raise UsageError(f"{flag} {value} {problem}.", hint=perhaps(str(value), field.option.choices))
 
 
 COMMANDS: dict[str, type[SessionSettings]] = {"find_lr": FindLrSettings}

@@ -58,3 +58,12 @@ def test_markdown_escapes_what_would_break_a_table():
 def test_markdown_without_a_result_says_so():
     page = EXPORTS["markdown"](dataclasses.replace(RECORD, result=None, status="failed"))
     assert page.startswith("## find-lr failed before there was a result.\n")
+
+
+def test_markdown_marks_no_rule_where_nothing_is_suggested():
+    nothing = dataclasses.replace(RECORD.result.suggestion, lr=None)
+    record = dataclasses.replace(
+        RECORD, status="inconclusive", result=dataclasses.replace(RECORD.result, suggestion=nothing)
+    )
+    assert "| **" in EXPORTS["markdown"](RECORD)
+    assert "| **" not in EXPORTS["markdown"](record)

@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from lrscout.api import describe_target
 from lrscout.commands.options import Invocation
 from lrscout.errors import LrscoutError, RecordError, WorkloadError
 from lrscout.records import new_record_path, remember, save, to_json, write_text
@@ -66,7 +67,7 @@ class Run:
             record = RunRecord(
                 command=self._command,
                 status=status,
-                target=asdict(invocation.target),
+                target=describe_target(invocation.target),
                 settings=asdict(invocation.settings),
                 environment={},
                 result=None,

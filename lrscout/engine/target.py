@@ -14,10 +14,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lrscout.errors import TargetError, TargetImportError, closest, did_you_mean
+from lrscout.errors import TargetError, TargetImportError, did_you_mean, perhaps
 from lrscout.results import Target
 
 GRAMMAR = "A target is pkg.mod:attr, pkg.mod:Class.method or path/to/file.py:attr."
+
+LISTED = 20  # attributes of a module or class; of more than that, only a close one is named
 
 
 def load_target(target: Target) -> Any:
@@ -120,9 +122,9 @@ def _import_module(name: str) -> ModuleType:
         return _run_import(name)
     except ModuleNotFoundError as error:
         known = tuple(p.stem for p in Path(sys.path[0]).iterdir() if p.suffix == ".py" or (p / "__init__.py").exists())
-        match = closest(name, known) if name == error.name else None
-        meant = f"Did you mean {match!r}? " if match is not None else ""
-        hint = f"{meant}Looked in {sys.path[0]} and the installed packages; --app-dir DIR looks elsewhere."
+        meant = perhaps(name, known) if name == error.name else None
+        looked = f"Looked in {sys.path[0]} and the installed packages; --app-dir DIR looks elsewhere."
+        hint = " ".join(filter(None, [meant, looked]))
         raise TargetError(f"There is no module {error.name!r}.", hint=hint) from None
 
 
@@ -201,8 +203,8 @@ def _attribute(owner: Any, name: str, path: str) -> Any:
     return found
 
 
-def _known_attributes(name: str, known: tuple[str, ...]) -> str:
-    return did_you_mean(name, known[:20]) if len(known) <= 20 else did_you_mean(name, known).split("Known:")[0]
+def _known_attributes(name: str, known: tuple[str, ...]) -> str | None:
+    return did_you_mean(name, known) if len(known) <= LISTED else perhaps(name, known)
 
 
 def _describe(found: Any) -> str:

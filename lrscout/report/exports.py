@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from io import StringIO
 
 from lrscout.report.numbers import format_lr
-from lrscout.report.tables import band, describe, facts, headline
+from lrscout.report.tables import band, facts, headline, rule_rows
 from lrscout.report.terminal import Style, printable
 from lrscout.results import LrResult, RunRecord
 
@@ -55,11 +55,10 @@ def to_markdown(record: RunRecord) -> str:
 
 
 def _rules(result: LrResult) -> list[tuple[str, str, str]]:
-    rows = []
-    for rule, lr in result.suggestions.items():
-        name = f"**{_inline(rule)}**" if rule == result.suggestion.rule else _inline(rule)
-        rows.append((name, format_lr(lr) if lr is not None else "none", _inline(describe(rule))))
-    return rows
+    return [
+        (f"**{_inline(rule)}**" if chosen else _inline(rule), rate, _inline(description))
+        for rule, rate, description, chosen in rule_rows(result)
+    ]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

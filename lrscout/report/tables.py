@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-__all__ = ["describe", "facts", "format_lr", "headline", "stopped", "summary"]
+__all__ = ["describe", "facts", "format_lr", "headline", "rule_rows", "stopped", "summary"]
 
 
 DESCRIBED_WIDTH = 60  # columns from which a rule's description has room beside its rate
@@ -84,6 +84,15 @@ def facts(record: RunRecord) -> dict[str, str]:
     return {name: printable(value) for name, value in known.items() if value not in (None, "")}
 
 
+def rule_rows(result: LrResult) -> list[tuple[str, str, str, bool]]:
+    """Every rule with its rate, what it is, and whether it is the headline: none is where nothing is suggested."""
+    headed = result.suggestion.rule if result.suggestion.lr is not None else None
+    return [
+        (rule, format_lr(lr) if lr is not None else "none", describe(rule), rule == headed)
+        for rule, lr in result.suggestions.items()
+    ]
+
+
 def describe(rule: str) -> str:
     """What a rule's rate is: the first line of its docstring."""
     from lrscout.search.suggestion import RULES
@@ -112,11 +121,9 @@ def _rules(result: LrResult, style: Style) -> Table:
     """Every rule's rate, the headline's marked."""
     wide = style.width >= DESCRIBED_WIDTH
     table = _table(style, "  rule", "learning rate", *(["what it is"] if wide else []))
-    for rule, lr in result.suggestions.items():
-        chosen = rule == result.suggestion.rule and result.suggestion.lr is not None
+    for rule, rate, description, chosen in rule_rows(result):
         mark = ("▸" if style.unicode else ">") if chosen else " "
-        rate = format_lr(lr) if lr is not None else "none"
-        _add_row(table, (f"{mark} {rule}", rate, *([describe(rule)] if wide else [])), bold=chosen)
+        _add_row(table, (f"{mark} {rule}", rate, *([description] if wide else [])), bold=chosen)
     table.columns[1].justify = "right"
     return table
 
