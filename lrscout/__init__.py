@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from lrscout.api import FindLrResult, find_lr
+    from lrscout.api.find_lr import FindLrResult, find_lr
     from lrscout.engine.workload import Workload
     from lrscout.errors import LrscoutError
 
 __all__ = ["FindLrResult", "LrscoutError", "Workload", "find_lr"]
 
 _PLACES = {
-    "FindLrResult": "lrscout.api",
-    "find_lr": "lrscout.api",
+    "FindLrResult": "lrscout.api.find_lr",
+    "find_lr": "lrscout.api.find_lr",
     "LrscoutError": "lrscout.errors",
     "Workload": "lrscout.engine.workload",
 }

@@ -14,6 +14,7 @@ from lrscout.settings import (
     Field,
     Option,
     SessionSettings,
+    Settings,
     bounds_problem,
     coerce,
     fields_of,
@@ -140,7 +141,7 @@ def _top_fields() -> list[Field]:
 
 
 def _check_settings(
-    document: Document, node: Node, fields: Iterable[Field], settings: type[SessionSettings]
+    document: Document, node: Node, fields: Iterable[Field], settings: type[Settings]
 ) -> dict[str, Any]:
     """A mapping's values by setting; None stands for a value that was complained of."""
     known = {f.name: f for f in fields}

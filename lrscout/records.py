@@ -13,10 +13,11 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from lrscout.errors import RecordError
-from lrscout.results import SCHEMA, LrResult, RunRecord, Suggestion, SweepPoint
+from lrscout.results import RESULTS, SCHEMA, RunRecord
 
 KEPT_RECORDS = 200  # in the cache folder; older ones are removed
 LAST = "last"  # a file in the cache folder that names the last record, wherever it was written
@@ -39,10 +40,10 @@ def from_json(text: str, name: str = "the record") -> RunRecord:
         document = json.loads(text)
         schema = document["schema"]
         if schema == SCHEMA:
-            given = _known(RunRecord, document)
-            given["result"] = _lr_result(given["result"])
-            given["warnings"] = tuple(given["warnings"])
-            return RunRecord(**given)
+            result = document["result"]
+            kind = None if result is None else RESULTS[document["command"]]
+            record: RunRecord = _read(RunRecord, {**document, "result": _read(kind, result)})
+            return record
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RecordError(f"{name} is no record of lrscout: {type(error).__name__}: {error}.") from None
     raise RecordError(
@@ -202,21 +203,23 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _lr_result(document: Any) -> LrResult | None:
-    if document is None:
-        return None
-    suggestion = _known(Suggestion, document["suggestion"])
-    points = tuple(
-        SweepPoint(p["step"], p["lr"], _number(p["loss"]), _number(p["smoothed_loss"])) for p in document["points"]
-    )
-    made = Suggestion(**{**suggestion, "groups": tuple(suggestion["groups"])})
-    return LrResult(**{**_known(LrResult, document), "suggestion": made, "points": points})
+def _read(hint: Any, value: Any) -> Any:
+    """What `_plain` wrote, as the type that the hint asks for; a number that was not finite comes back as nan.
 
-
-def _known(kind: Any, document: Any) -> dict[str, Any]:
-    """The document's values for the fields of this dataclass; keys that a newer lrscout added are left out."""
-    return {f.name: document[f.name] for f in dataclasses.fields(kind) if f.name in document}
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
+    Keys that a newer lrscout added are left out.
+    """
+    if hint is float:
+        return math.nan if value is None else value
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        hints = get_type_hints(hint)
+        return hint(
+            **{f.name: _read(hints[f.name], value[f.name]) for f in dataclasses.fields(hint) if f.name in value}
+        )
+    kinds = get_args(hint)
+    if get_origin(hint) is UnionType:
+        return None if value is None else _read(next(kind for kind in kinds if kind is not NoneType), value)
+    if get_origin(hint) is tuple:
+        return tuple(_read(kinds[0], item) for item in value)
+    if get_origin(hint) is Mapping:
+        return {key: _read(kinds[1], item) for key, item in value.items()}
+    return value

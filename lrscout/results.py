@@ -77,7 +77,11 @@ class RunRecord:
     target: Mapping[str, Any]
     settings: Mapping[str, Any]
     environment: Mapping[str, Any]
-    result: LrResult | None  # None: it failed before there was anything to say
+    result: Any | None  # of the command's class in RESULTS; None: it failed before there was anything to say
     warnings: tuple[str, ...] = ()
     error: str | None = None  # what ended a failed run
     schema: int = SCHEMA
+
+
+RESULTS: dict[str, type] = {"find-lr": LrResult}
+"""Every command's class of result."""

@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# a busy machine is slow; a property is not wrong for that
+settings.register_profile("lrscout", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("lrscout")
 
 SPEAKING = (
     "NO_COLOR",

@@ -17,7 +17,8 @@ BELOW = {  # a room, and what of lrscout it may import
     "results.py": (),
     "errors.py": (),
     "search/": ("results", "errors", "schedules", "search"),
-    "settings.py": ("errors", "search"),
+    "schedules.py": ("errors",),
+    "settings/": ("errors", "search", "schedules", "settings"),
     "engine/": ("results", "errors", "schedules", "settings", "engine", ""),  # "": the version
     "yaml_nodes.py": (),
     "recipes.py": ("errors", "settings", "yaml_nodes"),

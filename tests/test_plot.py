@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrscout.report.axes import inside, loss_limits, pieces, rate_axis, thin, value_axis
-from lrscout.report.plot import plot_sweep
+from lrscout.report.lr_plot import plot_sweep
 from lrscout.report.terminal import Style
 from lrscout.results import LrResult, Suggestion, SweepPoint
 

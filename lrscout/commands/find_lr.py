@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 @takes_settings("find_lr", FindLrSettings)
 def find_lr(invocation: Invocation[FindLrSettings]) -> None:
     """Suggest a learning rate: raise it over a short training run until the loss diverges."""
-    from lrscout.api import open_workload, search_lr  # here and not above: --help does without
+    from lrscout.api.find_lr import search_lr  # here and not above: --help does without
+    from lrscout.api.targets import open_workload
     from lrscout.commands.run import running
 
     settings = invocation.settings

@@ -18,9 +18,9 @@ from lrscout.recipes import Recipe, load_recipe, parse_pairs
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import Mode
 from lrscout.results import Target
-from lrscout.settings import Field, SessionSettings, fields_of, make_settings
+from lrscout.settings import Field, Settings, fields_of, make_settings
 
-S = TypeVar("S", bound=SessionSettings)
+S = TypeVar("S", bound=Settings)
 
 TARGET_HELP = "What to run: pkg.mod:attr, pkg.mod:Class.method or path/to/file.py:attr."
 

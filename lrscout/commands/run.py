@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from lrscout.api import describe_target
+from lrscout.api.targets import describe_target
 from lrscout.commands.options import Invocation
 from lrscout.errors import LrscoutError, RecordError, WorkloadError
 from lrscout.records import new_record_path, remember, save, to_json, write_text
@@ -141,20 +141,19 @@ def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
 
 def show(record: RunRecord, output: Output) -> None:
     """Put a record where the user reads it, in the output's mode."""
-    from lrscout.report.plot import plot_sweep
-    from lrscout.report.tables import summary
+    from lrscout.report.views import view_of
 
-    suggestion = record.result.suggestion if record.result is not None else None
+    view = view_of(record)
     if output.mode == "json":
         output.result(to_json(record))
     elif output.mode == "quiet":
-        if suggestion is not None and suggestion.lr is not None:
-            output.result(f"{suggestion.lr:.4g}")
+        answer = view.answer(record)
+        if answer is not None:
+            output.result(answer)
     else:
-        output.result(summary(record, output.results_style))
-        if record.result is not None:
-            output.result("\n" + plot_sweep(record.result, output.results_style))
-    if output.mode != "human" and suggestion is not None and suggestion.lr is None:
-        output.warn(f"No learning rate suggested: {suggestion.reason}")
+        output.result(view.summary(record, output.results_style))
+    problem = view.problem(record)
+    if output.mode != "human" and problem is not None:
+        output.warn(problem)
     for warning in record.warnings:
         output.warn(warning)

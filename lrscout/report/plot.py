@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 import threading
@@ -12,20 +11,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from lrscout.report.axes import (
-    HUGE,
-    Axis,
-    Points,
-    inside,
-    loss_limits,
-    pieces,
-    rate_axis,
-    thin,
-    value_axis,
-)
-from lrscout.report.numbers import format_lr
+from lrscout.report.axes import Axis, Points
 from lrscout.report.terminal import Style, printable, trim
-from lrscout.results import LrResult
 
 MAX_WIDTH = 120  # wider plots only stretch
 DOCS = "plotext._doc.doc"
@@ -58,42 +45,7 @@ class Band:
     ink: str
 
 
-def plot_sweep(result: LrResult, style: Style, height: int | None = None) -> str:
-    """The loss over the learning rate: every batch as a dot, the smoothed loss as a line, the suggestion."""
-    usable = [p for p in result.points if p.lr > 0 and math.isfinite(p.lr)]
-    raw = [(math.log10(p.lr), _tame(p.loss)) for p in usable if math.isfinite(p.loss)]
-    smooth = [(math.log10(p.lr), _tame(p.smoothed_loss)) for p in usable if math.isfinite(p.smoothed_loss)]
-    if not raw or not smooth:
-        return "no finite loss to plot"
-    width = min(style.width, MAX_WIDTH)
-    height = max(MIN_HEIGHT, height or min(22, max(14, width // 4)))
-    y = value_axis(*loss_limits([p[1] for p in raw], [p[1] for p in smooth]), height - 3)
-    rates = [p[0] for p in raw + smooth]
-    x = rate_axis(min(rates), max(rates), width - 4 - _widest(y), "learning rate")
-    dots = thin(inside(raw, y.low, y.high), width)
-    curve = pieces(thin(smooth, 2 * width), y.low, y.high)
-    series = [Series([dots], "•", "loss", DIM), Series(curve, "▚", "smoothed", BLUE, line=True, drawn="hd")]
-    lr = result.suggestion.lr
-    if lr is not None and lr > 0 and x.low <= math.log10(lr) <= x.high:
-        upright = [(math.log10(lr), y.low), (math.log10(lr), y.high)]
-        series.insert(1, Series([upright], "┃", f"suggested {format_lr(lr)}", MAGENTA, line=True))
-    return _draw(series, x, y, (width, height), style, _band(result, x))
-
-
-def _tame(loss: float) -> float:
-    return min(max(loss, -HUGE), HUGE)
-
-
-def _band(result: LrResult, x: Axis) -> Band | None:
-    low, high = result.suggestion.low, result.suggestion.high
-    if low is None or high is None or not 0 < low < high < math.inf:
-        return None
-    left, right = max(math.log10(low), x.low), min(math.log10(high), x.high)
-    label = f"usable {format_lr(low)} to {format_lr(high)}"
-    return Band(left, right, label, MAGENTA) if left < right else None
-
-
-def _draw(
+def draw(
     series: Sequence[Series], x: Axis, y: Axis, size: tuple[int, int], style: Style, band: Band | None = None
 ) -> str:
     """A plot of the series with a line below that explains their symbols.
@@ -101,7 +53,7 @@ def _draw(
     Points must lie within the axes. The size is in characters, without the lines below the x axis's ticks.
     """
     cells = _cells(_plotext(series, x, y, size, style))
-    left = _widest(y)
+    left = widest(y)
     if band is not None:
         _thicken(cells, left, x, band)
     lines = [_line(row, series, style) for row in cells]
@@ -110,7 +62,8 @@ def _draw(
     return trim("\n".join([*lines, *_key(series, band, left, size[0], style)]))
 
 
-def _widest(axis: Axis) -> int:
+def widest(axis: Axis) -> int:
+    """Columns of the axis's longest label."""
     return max((len(label) for _, label in axis.ticks), default=0)
 
 

@@ -96,3 +96,7 @@ def trim(text: str) -> str:
 def printable(text: object) -> str:
     """Text from elsewhere with its control characters written out: nobody's name may recolor the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+PAGE = Style(width=80, color=False, unicode=True, live=False)
+"""How a page shows text: plain, in Unicode."""

@@ -1,7 +1,4 @@
-"""The Python API, and the searches behind both it and the command line.
-
-Importing this module is cheap: torch comes with the first call.
-"""
+"""find-lr: the Python API, and the search behind both it and the command."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lrscout.errors import TargetError
+from lrscout.api.targets import describe_target, target_of, workload_from
 from lrscout.records import to_json
 from lrscout.results import (
     LrResult,
@@ -72,7 +69,7 @@ class FindLrResult:
 
     def plot(self, width: int = 100, height: int | None = None, *, color: bool = False) -> str:
         """The sweep as a text plot, `width` columns wide."""
-        from lrscout.report.plot import plot_sweep
+        from lrscout.report.lr_plot import plot_sweep
         from lrscout.report.terminal import Style
 
         return plot_sweep(self.result, Style(width=width, color=color, unicode=True, live=False), height)
@@ -114,32 +111,17 @@ def find_lr(
     if isinstance(optimizer, str):
         settings, optimizer = {**settings, "optimizer": optimizer}, None
     made = make_settings(FindLrSettings, settings)
-    path = os.fspath(target) if isinstance(target, (str, os.PathLike)) else None
-    where = Target(path, dict(kwargs or {}), None if app_dir is None else os.fspath(app_dir))
+    where = target_of(target, kwargs, app_dir)
     parts = {"train_loader": train_loader, "loss_fn": loss_fn, "optimizer": optimizer}
     from lrscout.engine.randomness import preserved_random_state
 
     with preserved_random_state():  # building from a dotted path seeds
-        workload = _workload_from(target, where, {k: v for k, v in parts.items() if v is not None}, made)
+        workload = workload_from(target, where, {k: v for k, v in parts.items() if v is not None}, made.seed)
         record = search_lr(workload, made, where)
     assert record.result is not None
     if record.status == "interrupted":
         raise KeyboardInterrupt
     return FindLrResult(record, record.result)
-
-
-def open_workload(target: Target, seed: int) -> Workload:
-    """Load a dotted path with all random states seeded.
-
-    Raises:
-        TargetError: it cannot be loaded, or does not give a workload.
-    """
-    from lrscout.engine.randomness import seed_everything
-    from lrscout.engine.target import load_target
-    from lrscout.engine.workload import make_workload
-
-    seed_everything(seed)
-    return make_workload(load_target(target))
 
 
 def search_lr(workload: Workload, settings: FindLrSettings, target: Target, watch: Watch | None = None) -> RunRecord:
@@ -196,31 +178,3 @@ def _record(
         result=LrResult(headline, rates, sweep.points, sweep.stop_reason, sweep.steps, sweep.seconds),
         warnings=session.warnings,
     )
-
-
-def describe_target(target: Target) -> dict[str, Any]:
-    """A target as its record shows it."""
-    return {"path": target.path, "kwargs": dict(target.kwargs), "app_dir": target.app_dir}
-
-
-def _workload_from(target: Any, where: Target, parts: Mapping[str, Any], settings: FindLrSettings) -> Workload:
-    from lrscout.engine.workload import Workload, make_workload
-
-    if where.path is not None:
-        if parts:
-            raise TargetError(
-                f"With a dotted path, {', '.join(parts)} cannot be given too.", hint="Let the target give them."
-            )
-        return open_workload(where, settings.seed)
-    if where.kwargs or where.app_dir is not None:
-        raise TargetError(
-            "kwargs and app_dir can only be given with a dotted path.", hint="Hand over objects that are built."
-        )
-    if hasattr(target, "named_parameters") and "train_loader" in parts:
-        return make_workload(Workload(model=target, **parts))
-    if parts:
-        raise TargetError(
-            f"{', '.join(parts)} can only be given beside a model with its train_loader.",
-            hint="Put everything into a Workload or a dict.",
-        )
-    return make_workload(target)

@@ -1,8 +1,4 @@
-"""Every setting of every command, declared once.
-
-A field is a command-line flag, an environment variable, a recipe key and a keyword argument in Python, all with
-the same name, type, default and bounds.
-"""
+"""What a setting is: its type, bounds and help, and how a value given for it is checked."""
 
 from __future__ import annotations
 
@@ -14,11 +10,6 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from lrscout.errors import UsageError, did_you_mean, perhaps
-from lrscout.search.suggestion import DEFAULT_RULE, RULES
-
-PRECISIONS = ("fp32", "bf16", "fp16")
-SPACINGS = ("exponential", "linear")
-DEFAULT_OPTIMIZER = "adamw"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,71 +43,22 @@ class Field:
     option: Option
 
 
-@dataclass(frozen=True, kw_only=True)
-class SessionSettings:
-    """How a training step is made: the same for every command."""
-
-    seed: int = option(0, "Seeds Python, NumPy and torch, before build and before the first step.", at_least=0)
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps, xpu.")
-    precision: str = option(
-        "fp32", "Autocast to this precision; fp16 comes with a gradient scaler.", choices=PRECISIONS
-    )
-    optimizer: str | None = option(
-        None,
-        "A torch.optim class by its lower-case name (adamw, sgd, muon), where the target has no optimizer"
-        f" of its own; {DEFAULT_OPTIMIZER} when not given.",
-        metavar="NAME",
-    )
-    optimizer_arg: Mapping[str, Any] = option({}, "An argument of --optimizer; repeatable.")
-    accumulate: int = option(1, "Micro-batches per optimizer step; their mean loss is recorded.", at_least=1)
-    clip_norm: float | None = option(None, "Clip the gradient's norm to this (after unscaling).", above=0)
-    clip_value: float | None = option(None, "Clip every gradient entry to this (after unscaling).", above=0)
-    compile: bool = option(False, "Compile the model with torch.compile.")
-    deterministic: bool = option(False, "Use deterministic algorithms only; slower.")
-    cudnn_benchmark: bool | None = option(None, "Let cuDNN time its algorithms and keep the fastest.")
+class Settings:
+    """Settings declared by `option`; their values are checked when they are made."""
 
     def __post_init__(self) -> None:
         for known in fields_of(type(self)):
             _check(known, getattr(self, known.name))
 
 
-@dataclass(frozen=True, kw_only=True)
-class FindLrSettings(SessionSettings):
-    """The settings of find-lr."""
-
-    min_lr: float = option(1e-7, "The sweep's first learning rate.", above=0)
-    max_lr: float = option(10.0, "The sweep's last learning rate.", above=0)
-    steps: int = option(100, "Optimizer steps in the sweep.", at_least=3)
-    spacing: str = option("exponential", "How the rate rises from step to step.", choices=SPACINGS)
-    smoothing: float = option(0.9, "Weight of the past in the smoothed loss, 0 to below 1.", at_least=0, below=1)
-    stop_factor: float = option(
-        4.0,
-        "Stop once the smoothed loss stands this many times its own fall (initial - best) above its best.",
-        above=0,
-    )
-    early_stop: bool = option(True, "Stop where the loss diverges; without, only at a non-finite loss.")
-    rule: str = option(DEFAULT_RULE, "The rule that gives the headline.", choices=tuple(RULES))
-    val_batches: int = option(
-        0, "Sweep the mean loss of this many fixed held-out batches instead of the training loss.", at_least=0
-    )
-
-    def __post_init__(self) -> None:
-        SessionSettings.__post_init__(self)
-        if self.min_lr >= self.max_lr:
-            raise UsageError(
-                f"--min-lr {self.min_lr:g} is not below --max-lr {self.max_lr:g}.",
-                hint="A sweep rises from --min-lr to --max-lr.",
-            )
+AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
-AnySettings = TypeVar("AnySettings", bound=SessionSettings)
-
-
-def fields_of(settings: type[SessionSettings]) -> tuple[Field, ...]:
-    """The settings of a command, its own first and those common to all commands last."""
+def fields_of(settings: type[Settings]) -> tuple[Field, ...]:
+    """The settings of a command, its own first and those it inherits last."""
     hints = get_type_hints(settings)
-    common = {f.name for f in dataclasses.fields(SessionSettings)}
-    ordered = sorted(dataclasses.fields(settings), key=lambda f: settings is not SessionSettings and f.name in common)
+    inherited = {name for base in settings.__mro__[1:] for name in vars(base).get("__annotations__", ())}
+    ordered = sorted(dataclasses.fields(settings), key=lambda f: f.name in inherited)  # type: ignore[arg-type]
     return tuple(_field(f, hints[f.name]) for f in ordered)
 
 
@@ -128,7 +70,7 @@ def _field(field: dataclasses.Field[Any], hint: Any) -> Field:
     return Field(field.name, kind, NoneType in kinds, default, field.metadata["option"])
 
 
-def positive_name(key: str, settings: type[SessionSettings]) -> tuple[str, bool]:
+def positive_name(key: str, settings: type[Settings]) -> tuple[str, bool]:
     """A key as a setting's name, and whether it negates it: `no_early_stop` is `early_stop` set to false."""
     booleans = {f.name for f in fields_of(settings) if f.type is bool}
     if key.startswith("no_") and key[3:] in booleans:
@@ -201,7 +143,3 @@ def _check(field: Field, value: Any) -> None:
     if problem is not None:
         flag = f"--{field.name.replace('_', '-')}"
         raise UsageError(f"{flag} {value} {problem}.", hint=perhaps(str(value), field.option.choices))
-
-
-COMMANDS: dict[str, type[SessionSettings]] = {"find_lr": FindLrSettings}
-"""A recipe's section names, and the settings each may hold."""

@@ -1,0 +1,176 @@
+"""What find-lr found: as the text that a person reads, as the one answer of --quiet, and for other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lrscout.report.markdown import inline, markdown_table
+from lrscout.report.numbers import format_lr, format_seconds
+from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, table, unfinished
+from lrscout.report.terminal import PAGE, Style, printable
+from lrscout.results import LrResult, RunRecord, Suggestion
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+DESCRIBED_WIDTH = 60  # columns from which a rule's description has room beside its rate
+
+
+def summary(record: RunRecord, style: Style) -> str:
+    """The headline, why it can be trusted, what the other rules say, how the sweep went, and its plot."""
+    from lrscout.report.lr_plot import plot_sweep
+
+    result = record.result
+    if result is None:
+        return printable(headline(record))
+    suggestion = result.suggestion
+    blocks = [_opening(record, suggestion)]
+    if result.suggestions:
+        blocks.append(_rules(result, style))
+    if len(suggestion.groups) > 1:
+        blocks.append(_groups(suggestion.groups, record.environment, style))
+    blocks.append(fact_grid(facts(record)))
+    text = "\n\n".join(rendered(block, style) for block in blocks)
+    return f"{text}\n\n{plot_sweep(result, style)}"
+
+
+def headline(record: RunRecord) -> str:
+    """The result in one line."""
+    told = unfinished(record)
+    if told is not None:
+        return told
+    assert record.result is not None
+    lr = record.result.suggestion.lr
+    if lr is None or record.status == "inconclusive":
+        return "No learning rate suggested"
+    return f"Suggested learning rate: {format_lr(lr)}"
+
+
+def answer(record: RunRecord) -> str | None:
+    """The rate alone."""
+    lr = record.result.suggestion.lr if record.result is not None else None
+    return None if lr is None else f"{lr:.4g}"
+
+
+def problem(record: RunRecord) -> str | None:
+    """Why there is no answer."""
+    if record.result is None or record.result.suggestion.lr is not None:
+        return None
+    return f"No learning rate suggested: {record.result.suggestion.reason}"
+
+
+def rows(record: RunRecord) -> Iterator[Sequence[object]]:
+    """The sweep's points, one a line, under their header."""
+    yield "step", "lr", "loss", "smoothed_loss"
+    for p in record.result.points if record.result is not None else ():
+        yield p.step, float(p.lr), float(p.loss), float(p.smoothed_loss)
+
+
+def markdown(record: RunRecord) -> list[str]:
+    """Why the rate can be trusted, what the other rules say, and the plot, as blocks of Markdown."""
+    from lrscout.report.lr_plot import plot_sweep
+
+    result = record.result
+    assert result is not None
+    blocks = [inline(result.suggestion.reason)] if result.suggestion.reason else []
+    usable = band(result.suggestion)
+    blocks += [f"{usable.capitalize()}."] if usable else []
+    rules = [
+        (f"**{inline(rule)}**" if chosen else inline(rule), rate, inline(description))
+        for rule, rate, description, chosen in rule_rows(result)
+    ]
+    blocks.append(markdown_table(("rule", "learning rate", "what it is"), rules))
+    if len(result.suggestion.groups) > 1:
+        rates = [(str(i), format_lr(lr)) for i, lr in enumerate(result.suggestion.groups)]
+        blocks.append(markdown_table(("parameter group", "learning rate"), rates))
+    return [*blocks, f"```text\n{plot_sweep(result, PAGE)}\n```"]
+
+
+def band(suggestion: Suggestion) -> str | None:
+    """The usable rates in words, or None where the rule gives no band."""
+    low, high = suggestion.low, suggestion.high
+    return None if low is None or high is None else f"usable from {format_lr(low)} to {format_lr(high)}"
+
+
+def stopped(result: LrResult, total: object) -> str:
+    """Where and why the sweep ended."""
+    if not result.points:
+        return "stopped before the first step"
+    last = result.points[-1]
+    step = f"step {result.steps}" + (f" of {total}" if total is not None else "")
+    where = f"{step}, lr {format_lr(last.lr)}"
+    if result.stop_reason == "completed":
+        return f"completed {where}"
+    if result.stop_reason == "interrupted":
+        return f"interrupted at {where}"
+    why = "the loss diverged" if result.stop_reason == "diverged" else "the loss was not finite"
+    return f"stopped at {where}: {why}"
+
+
+def facts(record: RunRecord) -> dict[str, str]:
+    """How the sweep went, and on what: only what the record knows."""
+    known: dict[str, object] = {}
+    if record.result is not None:
+        known["sweep"] = stopped(record.result, record.settings.get("steps"))
+        known["time"] = format_seconds(record.result.seconds)
+    known |= common_facts(record)
+    return {name: printable(value) for name, value in known.items() if value not in (None, "")}
+
+
+def rule_rows(result: LrResult) -> list[tuple[str, str, str, bool]]:
+    """Every rule with its rate, what it is, and whether it is the headline: none is where nothing is suggested."""
+    headed = result.suggestion.rule if result.suggestion.lr is not None else None
+    return [
+        (rule, format_lr(lr) if lr is not None else "none", describe(rule), rule == headed)
+        for rule, lr in result.suggestions.items()
+    ]
+
+
+def describe(rule: str) -> str:
+    """What a rule's rate is: the first line of its docstring."""
+    from lrscout.search.suggestion import RULES
+
+    function: Callable[..., object] | None = RULES.get(rule)
+    lines = ((function.__doc__ if function is not None else None) or "").strip().splitlines()
+    return lines[0].removesuffix(".") if lines else ""
+
+
+def _opening(record: RunRecord, suggestion: Suggestion) -> RenderableType:
+    from rich.text import Text
+
+    conclusive = suggestion.lr is not None and record.status not in ("inconclusive", "failed")
+    text = Text().append(printable(headline(record)), style="bold" if conclusive else "bold yellow")
+    lines = [suggestion.reason, band(suggestion)]
+    if record.status == "interrupted":
+        lines.append("The sweep was interrupted: this is what it had seen by then.")
+    if record.status == "failed":
+        lines = ["This is what it had measured by then."]
+    for line in filter(None, lines):
+        text.append("\n" + printable(line))
+    return text
+
+
+def _rules(result: LrResult, style: Style) -> Table:
+    """Every rule's rate, the headline's marked."""
+    wide = style.width >= DESCRIBED_WIDTH
+    lines = table(style, "  rule", "learning rate", *(["what it is"] if wide else []))
+    for rule, rate, description, chosen in rule_rows(result):
+        mark = ("▸" if style.unicode else ">") if chosen else " "
+        add_row(lines, (f"{mark} {rule}", rate, *([description] if wide else [])), bold=chosen)
+    lines.columns[1].justify = "right"
+    return lines
+
+
+def _groups(rates: Sequence[float], environment: Mapping[str, Any], style: Style) -> Table:
+    """The suggested rate of every parameter group, under the group's name where it has one."""
+    lines = table(style, "parameter group", "learning rate")
+    known = environment.get("groups")
+    named = known if isinstance(known, Sequence) and not isinstance(known, str) else ()
+    for index, lr in enumerate(rates):
+        group = named[index] if index < len(named) else None
+        name = group.get("name") if isinstance(group, Mapping) else None
+        add_row(lines, (f"{index}" if name in (None, "") else f"{index} {name}", format_lr(lr)))
+    lines.columns[1].justify = "right"
+    return lines

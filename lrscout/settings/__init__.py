@@ -1,0 +1,40 @@
+"""Every setting of every command, declared once.
+
+A field is a command-line flag, an environment variable, a recipe key and a keyword argument in Python, all with
+the same name, type, default and bounds.
+"""
+
+from __future__ import annotations
+
+from lrscout.settings.fields import (
+    Field,
+    Option,
+    Settings,
+    bounds_problem,
+    coerce,
+    fields_of,
+    make_settings,
+    option,
+    positive_name,
+)
+from lrscout.settings.find_lr import FindLrSettings
+from lrscout.settings.session import DEFAULT_OPTIMIZER, SessionSettings
+
+__all__ = [
+    "COMMANDS",
+    "DEFAULT_OPTIMIZER",
+    "Field",
+    "FindLrSettings",
+    "Option",
+    "SessionSettings",
+    "Settings",
+    "bounds_problem",
+    "coerce",
+    "fields_of",
+    "make_settings",
+    "option",
+    "positive_name",
+]
+
+COMMANDS: dict[str, type[Settings]] = {"find_lr": FindLrSettings}
+"""A recipe's section names, and the settings each may hold."""
