@@ -17,7 +17,7 @@ BELOW = {  # a room, and what of lrscout it may import
     "results.py": (),
     "errors.py": (),
     "search/": ("results", "errors", "schedules", "search"),
-    "schedules.py": ("errors",),
+    "schedules/": ("errors", "schedules"),
     "settings/": ("errors", "search", "schedules", "settings"),
     "engine/": ("results", "errors", "schedules", "settings", "engine", ""),  # "": the version
     "yaml_nodes.py": (),

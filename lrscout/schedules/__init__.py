@@ -1,0 +1,33 @@
+"""Learning-rate schedules as pure functions, and how a user names one; free of torch."""
+
+from __future__ import annotations
+
+from lrscout.schedules.curves import SCHEDULES
+from lrscout.schedules.parameters import Parameter, parameters_of, steps_of
+from lrscout.schedules.spec import (
+    DEFAULT_SCHEDULES,
+    TORCH,
+    ScheduleSpec,
+    describe_schedule,
+    parse_schedule,
+    parse_schedules,
+    schedule_parameters,
+    warmed_up,
+    written,
+)
+
+__all__ = [
+    "DEFAULT_SCHEDULES",
+    "SCHEDULES",
+    "TORCH",
+    "Parameter",
+    "ScheduleSpec",
+    "describe_schedule",
+    "parameters_of",
+    "parse_schedule",
+    "parse_schedules",
+    "schedule_parameters",
+    "steps_of",
+    "warmed_up",
+    "written",
+]

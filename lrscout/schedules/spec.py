@@ -1,0 +1,239 @@
+"""A schedule as the user names it: `NAME[:key=value,...]` or a recipe's mapping -> ScheduleSpec, checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from lrscout.errors import UsageError, did_you_mean, perhaps
+from lrscout.schedules.curves import MOMENTA, SCHEDULES, Curve
+from lrscout.schedules.parameters import Length, Parameter, parameters_of, steps_of
+
+TORCH = "torch:"  # what a scheduler of torch.optim.lr_scheduler begins with
+RUN_VALUES = ("$total", "$peak", "$warmup")  # what an argument of torch's or the user's own may stand for
+DEFAULT_SCHEDULES = ("constant", "linear:warmup=0.05", "cosine:warmup=0.05", "wsd:warmup=0.05")
+_GIVEN = re.compile(r"(.*?)(?::(\s*[\w-]+\s*=.*))?", re.DOTALL)  # a name may hold colons, a key may not
+_COMMA = re.compile(r",(?![^\[]*\])")  # outside brackets
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleSpec:
+    """A schedule with its parameters; a built-in is called with (step, total), any other is made by the engine."""
+
+    name: str  # a key of SCHEDULES, torch:CLASS, or the path of user code
+    params: Mapping[str, Any]  # all of a built-in's, defaults too; of any other those that were given
+    label: str  # as the user wrote it
+
+    @property
+    def is_builtin(self) -> bool:
+        return self.name in SCHEDULES
+
+    @property
+    def needs_metric(self) -> bool:
+        """Whether this built-in goes by the metrics of evaluations."""
+        return self.is_builtin and "metrics" in SCHEDULES[self.name].__annotations__
+
+    @property
+    def warmup(self) -> float:
+        """The linear warmup in steps, or as a fraction of the run."""
+        return self.params.get("warmup", 0)  # type: ignore[no-any-return]
+
+    @property
+    def has_own_warmup(self) -> bool:
+        """Whether it makes its warmup itself: by a parameter of its function, or by an argument of $warmup."""
+        if self.is_builtin:
+            return "warmup" in parameters_of(SCHEDULES[self.name])
+        return "$warmup" in _leaves(list(self.params.values()))
+
+    def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of torch's or the user's own, with the run's values in place of $total, $peak and $warmup."""
+        return {key: _filled(value, values) for key, value in self.params.items() if key != "warmup"}
+
+    def __call__(self, step: int, total: int, metrics: Sequence[float] = ()) -> float:
+        """The multiplier of the peak rate, 0 to 1; past the last step it stays where it is.
+
+        `metrics` are the evaluations so far, smaller being better; only `plateau` looks at them.
+        """
+        function, step = SCHEDULES[self.name], min(step, total - 1)
+        seen = (metrics,) if self.needs_metric else ()
+
+        def curve(step: int, total: int) -> float:
+            return _call(function, self.params, step, total, *seen)  # type: ignore[no-any-return]
+
+        if self.has_own_warmup:
+            return curve(step, total)
+        return warmed_up(curve, step, total, warmup=self.warmup)
+
+    def momentum(self, step: int, total: int) -> float | None:
+        """The momentum, or first beta, that goes with the rate; None where it is left alone."""
+        if self.name not in MOMENTA:
+            return None
+        rise = steps_of(self.warmup, total)
+        step, total = max(min(step, total - 1) - rise, 0), max(total - rise, 1)
+        return _call(MOMENTA[self.name], self.params, step, total)  # type: ignore[no-any-return]
+
+
+def warmed_up(curve: Curve, step: int, total: int, *, warmup: Length = 0) -> float:
+    """Rise linearly to where the curve begins, then follow it over the steps that are left."""
+    rise = steps_of(warmup, total)
+    if step < rise:
+        return (step + 1) / (rise + 1) * curve(0, max(total - rise, 1))
+    return curve(step - rise, total - rise)
+
+
+def _call(function: Callable[..., Any], params: Mapping[str, Any], *arguments: Any) -> Any:
+    return function(*arguments, **{name: params[name] for name in parameters_of(function)})
+
+
+@cache
+def schedule_parameters(name: str) -> Mapping[str, Parameter]:
+    """Every parameter of a built-in: its function's own, its momentum's and the shared warmup."""
+    known = dict(parameters_of(SCHEDULES[name]))
+    for function in (MOMENTA.get(name), warmed_up):
+        for key, parameter in parameters_of(function).items() if function is not None else ():
+            known.setdefault(key, parameter)
+    return known
+
+
+def describe_schedule(name: str) -> str:
+    """What a built-in does: the first line of its function's docstring."""
+    return (SCHEDULES[name].__doc__ or "").strip().split("\n")[0]
+
+
+def parse_schedules(given: Iterable[str | Mapping[str, Any]]) -> tuple[ScheduleSpec, ...]:
+    """Several schedules, each once.
+
+    Raises:
+        UsageError: one of them cannot be used, or is given twice.
+    """
+    specs = tuple(map(parse_schedule, given))
+    for i, spec in enumerate(specs):
+        if spec.label in (other.label for other in specs[:i]):
+            raise UsageError(f"The schedule {spec.label!r} is given twice.", hint="Keep one of them.")
+    return specs
+
+
+def parse_schedule(given: str | Mapping[str, Any]) -> ScheduleSpec:
+    """A schedule from `NAME[:key=value,...]`, or from a mapping with a `name` and parameters.
+
+    Raises:
+        UsageError: an unknown name or parameter, or a value that it cannot have.
+    """
+    if isinstance(given, str):
+        label = given.strip()
+        name, params = _read(label)
+    elif isinstance(given, Mapping) and isinstance(given.get("name"), str):
+        name, params = given["name"], {str(key): value for key, value in given.items() if key != "name"}
+        label = ":".join(filter(None, [name, ",".join(f"{key}={written(value)}" for key, value in params.items())]))
+    else:
+        hint = "Write cosine, cosine:min_ratio=0.1 or {name: cosine, min_ratio: 0.1}."
+        raise UsageError(f"{given!r} is no schedule.", hint=hint)
+    name, params = _known_name(name), {key.replace("-", "_"): value for key, value in params.items()}
+    if name not in SCHEDULES:
+        return ScheduleSpec(name, _check_arguments(name, params), label)
+    known = schedule_parameters(name)
+    for key in params:
+        if key not in known:
+            raise UsageError(f"{name} has no parameter {key!r}.", hint=did_you_mean(key, tuple(known)))
+    return ScheduleSpec(name, {key: _checked(name, p, params.get(key, p.default)) for key, p in known.items()}, label)
+
+
+def _read(text: str) -> tuple[str, dict[str, Any]]:
+    match = _GIVEN.fullmatch(text)
+    assert match is not None  # it takes any text
+    name, pairs = match[1], match[2]
+    params: dict[str, Any] = {}
+    for pair in _COMMA.split(pairs) if pairs is not None else ():
+        key, equals, value = pair.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals or not key:
+            raise _no_pair(pair, text)
+        if key in params:
+            raise UsageError(f"{text!r} gives {key!r} twice.", hint="Keep one of them.")
+        params[key] = _literal(value.strip())
+    return name, params
+
+
+def _no_pair(pair: str, text: str) -> UsageError:
+    return UsageError(f"{pair!r} in {text!r} is not key=value.", hint="For example cosine:min_ratio=0.1,warmup=50.")
+
+
+def _literal(text: str) -> Any:
+    """Text as a number, true, false, null, a list in brackets, or else itself."""
+    if text.startswith("[") and text.endswith("]"):
+        return [_literal(item.strip()) for item in text[1:-1].split(",") if item.strip()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return {"true": True, "false": False, "null": None}.get(text.lower(), text)
+
+
+def written(value: Any) -> str:
+    """A value as it is given in a line of text."""
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(written, value))}]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value).removesuffix(".0")
+
+
+def _builtin(name: str) -> str | None:
+    """The key of a built-in, also for onecycle and one_cycle."""
+    plain = re.sub("[-_ ]", "", name).lower()
+    return next((key for key in SCHEDULES if key.replace("-", "") == plain), None)
+
+
+def _known_name(name: str) -> str:
+    place, colon, attribute = name.partition(":")
+    if not colon:
+        known = _builtin(name)
+        if known is None:
+            listed = f"Known: {', '.join(SCHEDULES)}; torch:CLASS for one of torch's, pkg.mod:attr for one of your own."
+            raise UsageError(f"There is no schedule {name!r}.", hint=perhaps(name, tuple(SCHEDULES)) or listed)
+        return known
+    if _builtin(place) is not None:
+        raise _no_pair(attribute, name)
+    if not place or not attribute:
+        raise UsageError(f"{name!r} is no schedule.", hint="Name a built-in, torch:CLASS or pkg.mod:attr.")
+    return name
+
+
+def _checked(name: str, parameter: Parameter, value: Any) -> Any:
+    try:
+        return parameter.check(value)
+    except UsageError as error:
+        raise UsageError(f"{name}: {error.message}", hint=error.hint) from None
+
+
+def _check_arguments(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of torch's or the user's own: only warmup and what stands for a run's value can be checked."""
+    checked = dict(params)
+    if "warmup" in params:
+        checked["warmup"] = _checked(name, parameters_of(warmed_up)["warmup"], params["warmup"])
+    for value in _leaves(list(params.values())):
+        if isinstance(value, str) and value.startswith("$") and value not in RUN_VALUES:
+            hint = perhaps(value, RUN_VALUES) or f"Known: {', '.join(RUN_VALUES)}."
+            raise UsageError(f"{name}: there is no {value}.", hint=hint)
+        if value == "$warmup" and not checked.get("warmup"):
+            raise UsageError(f"{name}: $warmup stands for a warmup that is not given.", hint="Add warmup=0.05.")
+    return checked
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """The values in a value, however deep its lists."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def _filled(value: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_filled(item, values) for item in value]
+    return values.get(value, value) if isinstance(value, str) else value
