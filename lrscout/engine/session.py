@@ -103,11 +103,7 @@ class Session:
 
     def set_lr(self, lr: float) -> None:
         """Set the rates of all groups, which keep their ratios; the largest becomes `lr`."""
-        for group, ratio in zip(self._groups, self._ratios):
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(lr * ratio)
-            else:
-                group["lr"] = lr * ratio
+        set_rates(self._groups, self._ratios, lr)
 
     def step(self, lr: float) -> None:
         """Take one optimizer step at this rate; its loss comes from `losses`."""
@@ -275,6 +271,15 @@ def ratios_of(groups: Sequence[Mapping[str, Any]]) -> list[float]:
     rates = [float(group.get("initial_lr", group["lr"])) for group in groups]
     largest = max(rates, default=0.0)
     return [rate / largest for rate in rates] if largest > 0 else [1.0] * len(rates)
+
+
+def set_rates(groups: Sequence[dict[str, Any]], ratios: Sequence[float], lr: float) -> None:
+    """Give every parameter group its share of the rate."""
+    for group, ratio in zip(groups, ratios):
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr * ratio)
+        else:
+            group["lr"] = lr * ratio
 
 
 def _refuse_model(model: torch.nn.Module, precision: str) -> None:
