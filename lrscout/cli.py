@@ -17,6 +17,7 @@ import typer
 
 import lrscout
 from lrscout.commands.find_lr import find_lr
+from lrscout.commands.schedules import preview, schedules
 from lrscout.commands.show import show
 from lrscout.errors import LrscoutError
 from lrscout.report.stdout import lead_stdout_away
@@ -32,6 +33,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("find-lr", epilog=EPILOG)(find_lr)
+app.command("schedules")(schedules)
+app.command("preview")(preview)
 app.command("show")(show)
 
 

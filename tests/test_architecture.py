@@ -74,7 +74,17 @@ def test_modules_and_functions_keep_to_their_sizes():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["find-lr", "--help"], ["find-lr", "--steps", "x"], ["find-lr"], ["show", "nowhere"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["find-lr", "--help"],
+        ["schedules", "--help"],
+        ["preview", "--help"],
+        ["find-lr", "--steps", "x"],
+        ["find-lr"],
+        ["show", "nowhere"],
+        ["preview", "-s", "cosin"],
+    ],
     ids=" ".join,
 )
 def test_help_version_and_usage_errors_import_neither_torch_nor_plotext(arguments):

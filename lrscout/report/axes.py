@@ -103,6 +103,13 @@ def rate_axis(low: float, high: float, columns: int, label: str = "") -> Axis:
     return Axis(low, high, tuple(_without_collisions(ticks, high - low, columns)), label)
 
 
+def step_axis(total: int, columns: int, label: str = "") -> Axis:
+    """An axis from the first step of a run to its end, with round numbers on it."""
+    every = math.ceil(_nice_step(max(total / max(2, columns / 12), 1)))
+    ticks = [(float(step), str(step)) for step in range(0, total + 1, every)]
+    return Axis(0.0, total, tuple(_without_collisions(ticks, total, columns)), label)
+
+
 def _labels(values: Sequence[float], tolerance: float) -> list[str]:
     """Labels of one length, the shortest that all say where they stand."""
     for decimals in range(1, 15):

@@ -1,0 +1,69 @@
+"""`lrscout schedules` and `lrscout preview`: which schedules there are, and what they look like; without torch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lrscout.report.axes import Points
+    from lrscout.schedules import ScheduleSpec
+
+MOST_POINTS = 5_000  # of a curve: more cannot be seen
+
+Width = Annotated[int | None, typer.Option(min=24, max=1000, help="Columns of text and plots.")]
+
+
+def schedules(
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False, width: Width = None
+) -> None:
+    """List the learning-rate schedules and their parameters."""
+    from lrscout.report.output import Output  # here and not above: --help does without
+    from lrscout.report.schedules import list_schedules, schedules_json
+
+    output = Output(sys.stdout, sys.stderr, width=width)
+    output.result(schedules_json() if json else list_schedules(output.results_style))
+
+
+def preview(
+    schedule: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--schedule",
+            "-s",
+            metavar="NAME[:KEY=VALUE,...]",
+            help="A schedule, as in one-cycle:pct_start=0.2; repeatable. `lrscout schedules` lists them.",
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="Optimizer steps of the run.")] = 1000,
+    app_dir: Annotated[Path, typer.Option(metavar="DIR", help="The folder to import your own from.")] = Path("."),
+    width: Width = None,
+) -> None:
+    """Plot learning-rate schedules over the steps of a run."""
+    from lrscout.report.output import Output
+    from lrscout.report.schedules import plot_schedules
+    from lrscout.report.stdout import results_stream
+    from lrscout.schedules import DEFAULT_SCHEDULES, parse_schedules
+
+    specs = parse_schedules(schedule or DEFAULT_SCHEDULES)
+    with results_stream() as results:
+        output = Output(results, sys.stderr, width=width)
+        curves = {spec.label: _points(spec, steps, app_dir) for spec in specs}
+        output.result(plot_schedules(curves, steps, output.results_style))
+        for spec in specs:
+            if spec.needs_metric:
+                output.note(f"{spec.label} goes by the run's evaluations: without any it stays where it begins.")
+
+
+def _points(spec: ScheduleSpec, total: int, app_dir: Path) -> Points:
+    """The multiplier at the steps that a plot can show."""
+    shown = range(0, total, max(1, total // MOST_POINTS))
+    if spec.is_builtin:
+        return [(step, spec(step, total)) for step in shown]
+    from lrscout.engine.schedulers import multipliers  # what is not built in has to be run
+
+    ratios = multipliers(spec, total, str(app_dir))
+    return [(step, ratios[step]) for step in shown]

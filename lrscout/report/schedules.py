@@ -1,0 +1,105 @@
+"""The schedules there are, and the shape of some of them as a plot."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+
+from lrscout.report.axes import Axis, Points, step_axis, value_axis
+from lrscout.report.plot import BLUE, MAGENTA, MAX_WIDTH, Series, draw, widest
+from lrscout.report.terminal import Style
+from lrscout.schedules import (
+    SCHEDULES,
+    Parameter,
+    describe_schedule,
+    parameters_of,
+    schedule_parameters,
+    warmed_up,
+    written,
+)
+
+SYMBOLS = "*o+x#@%="  # of the curves: told apart without color, in any encoding
+INKS = (BLUE, MAGENTA, "32", "33", "36", "31", "34", "95")
+INDENT = 25  # of what is said beside a name
+SHARED = parameters_of(warmed_up)
+
+
+def list_schedules(style: Style) -> str:
+    """Every schedule with what it does, its parameters, their defaults and what they may be."""
+    blocks = []
+    for name in SCHEDULES:
+        lines = [_beside(name, describe_schedule(name), style)]
+        lines += [_parameter(p, style) for key, p in schedule_parameters(name).items() if p != SHARED.get(key)]
+        blocks.append("\n".join(lines))
+    shared = [_beside("all of them", (warmed_up.__doc__ or "").split("\n")[0], style)]
+    blocks.append("\n".join(shared + [_parameter(parameter, style) for parameter in SHARED.values()]))
+    return "\n\n".join(blocks)
+
+
+def _parameter(parameter: Parameter, style: Style) -> str:
+    return _beside(f"  {parameter.name}={written(parameter.default)}", parameter.type, style, bold=False)
+
+
+def _beside(name: str, text: str, style: Style, bold: bool = True) -> str:
+    """A name, and beside or below it a text in a column of its own."""
+    indent = min(INDENT, style.width // 2)
+    begin = f"{name:{indent}}" if len(name) < indent - 1 else f"{name}  "
+    told = fill(text, style.width, initial_indent=begin, subsequent_indent=" " * indent)
+    return f"\x1b[1m{name}\x1b[0m{told.removeprefix(name)}" if style.color and bold else told
+
+
+def schedules_json() -> str:
+    """The same for other programs."""
+    known = [
+        {
+            "name": name,
+            "description": describe_schedule(name),
+            "parameters": [
+                {"name": p.name, "type": p.type, "default": p.default} for p in schedule_parameters(name).values()
+            ],
+        }
+        for name in SCHEDULES
+    ]
+    return json.dumps({"schema": 1, "command": "schedules", "schedules": known}, indent=2)
+
+
+def plot_schedules(curves: Mapping[str, Points], total: int, style: Style) -> str:
+    """The multiplier of the peak rate over the steps of a run, a symbol a schedule.
+
+    Where curves lie on each other their symbols alternate.
+    """
+    width = min(style.width, MAX_WIDTH)
+    height = min(20, max(12, width // 4))
+    y = value_axis(0.0, max(1.0, *(ratio for points in curves.values() for _, ratio in points)), height - 3)
+    columns, rows = width - widest(y) - 2, height - 3
+    x = step_axis(total, columns, "step")
+    taken: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for number, points in enumerate(curves.values()):
+        for cell in _cells(points, x, y, columns, rows):
+            taken[cell].append(number)
+    shown: list[Points] = [[] for _ in curves]
+    for (column, row), numbers in sorted(taken.items()):
+        place = (x.high * column / (columns - 1), y.high * row / (rows - 1))
+        shown[numbers[(column + row) % len(numbers)]].append(place)
+    series = [
+        Series([points], SYMBOLS[number % len(SYMBOLS)], label, INKS[number % len(INKS)])
+        for number, (label, points) in enumerate(zip(curves, shown))
+    ]
+    return draw(series, x, y, (width, height), style)
+
+
+def _cells(points: Sequence[tuple[float, float]], x: Axis, y: Axis, columns: int, rows: int) -> set[tuple[int, int]]:
+    """The cells that a curve passes through, column and row, joined up and down where it jumps."""
+    heights: dict[int, list[int]] = defaultdict(list)
+    for step, ratio in points:
+        heights[round(x.fraction(step) * (columns - 1))].append(round(y.fraction(ratio) * (rows - 1)))
+    cells: set[tuple[int, int]] = set()
+    last = heights[0][0]
+    for column in range(columns):
+        for row in heights.get(column, [last]):  # in a run of few steps each holds until the next
+            beyond = range(last + 1, row) if row > last else range(row + 1, last)
+            cells |= {(column, between) for between in (row, *beyond)}
+            last = row
+    return cells
