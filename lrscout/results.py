@@ -9,6 +9,8 @@ from typing import Any, Literal
 SCHEMA = 1  # of the JSON documents; raised when a key changes its meaning or goes away
 
 Status = Literal["ok", "inconclusive", "failed", "interrupted"]
+Use = Literal["decay", "constant"]  # the peak of a decaying schedule (cosine, linear, one-cycle, wsd), or one rate
+Confidence = Literal["high", "medium", "low"]
 StopReason = Literal["completed", "diverged", "non_finite", "interrupted"]
 
 
@@ -29,6 +31,7 @@ class SweepResult:
     points: tuple[SweepPoint, ...]
     stop_reason: StopReason
     seconds: float
+    below: float | None = None  # the rate of divergence that an earlier, coarser sweep saw, and this one looks below
 
     @property
     def steps(self) -> int:
@@ -45,6 +48,18 @@ class Suggestion:
     low: float | None = None  # the band of usable rates around lr
     high: float | None = None
     groups: tuple[float, ...] = ()  # the rate of every parameter group, in the optimizers' order
+    use: Use | None = None  # what the rate is for; None where the rule does not tell
+    confidence: Confidence | None = None  # None where there is no evidence about the rule
+    doubts: tuple[str, ...] = ()  # why the confidence is not high
+
+
+@dataclass(frozen=True, slots=True)
+class SeedSweep:
+    """What the same search found from another seed."""
+
+    seed: int
+    uses: Mapping[Use, float | None]
+    points: tuple[SweepPoint, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +70,11 @@ class LrResult:
     suggestions: Mapping[str, float | None]  # every rule's rate
     points: tuple[SweepPoint, ...]
     stop_reason: StopReason
-    steps: int
+    steps: int  # taken in all, the coarse sweep's and the other seeds' too
     seconds: float
+    uses: Mapping[Use, float | None] = field(default_factory=dict)  # the headline's rate for every use
+    coarse: tuple[SweepPoint, ...] = ()  # of the sweep that found where to look; none where the range was given
+    seeds: tuple[SeedSweep, ...] = ()  # with --seeds: all of them, the first too
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import statistics
 import subprocess
 import sys
 import warnings
@@ -229,3 +230,46 @@ def test_errors_of_the_workload_are_one_family(loader: Any) -> None:
         find_lr(linear_workload(train_loader=loader), **SHORT)
     assert type(raised.value) is WorkloadError
     assert raised.value.hint
+
+
+def test_both_sweeps_start_from_the_same_state_and_take_no_more_steps_than_allowed() -> None:
+    result = search(steps=100)
+    assert result.result.coarse
+    assert result.result.coarse[0].loss == result.points[0].loss
+    assert result.result.steps == len(result.result.coarse) + len(result.points) <= 100
+
+
+def test_one_search_answers_for_both_uses() -> None:
+    decay, constant = search(), search(use="constant")
+    assert (decay.suggestion.use, constant.suggestion.use) == ("decay", "constant")
+    assert decay.result.uses == constant.result.uses
+    assert decay.suggestion.lr == decay.result.uses["decay"]
+    assert constant.suggestion.lr == constant.result.uses["constant"]
+
+
+def test_a_longer_horizon_lowers_the_rate() -> None:
+    rates = [search(horizon=steps).suggestion.lr for steps in (100, 400, 4000)]
+    assert rates == sorted(rates, reverse=True)
+    assert len(set(rates)) == 3
+
+
+SEEDED = """
+import torch
+from torch import nn
+
+def build():
+    inputs = [torch.randn(8, 3) for _ in range(4)]
+    batches = [(x, x.sum(1, keepdim=True)) for x in inputs]
+    return nn.Linear(3, 1), batches, nn.MSELoss()
+"""
+
+
+def test_seeds_build_anew_and_suggest_the_median(tmp_path: Path) -> None:
+    (tmp_path / "seeded_target.py").write_text(SEEDED)
+    given: dict[str, Any] = {"app_dir": tmp_path, "device": "cpu", "optimizer": "sgd"}
+    single = [find_lr("seeded_target:build", seed=seed, **given).suggestion.lr for seed in (5, 6, 7)]
+    several = find_lr("seeded_target:build", seed=5, seeds=3, **given)
+    assert len(set(single)) == 3
+    assert [each.seed for each in several.result.seeds] == [5, 6, 7]
+    assert [each.uses["decay"] for each in several.result.seeds] == pytest.approx(single)
+    assert several.suggestion.lr == pytest.approx(statistics.median(single))

@@ -163,7 +163,7 @@ def test_find_lr_prints_a_suggestion_a_table_and_a_plot(lrscout):
     assert "AdamW (default)" in out
     assert "learning rate" in out
     assert "1e-3" in out
-    assert "step 50/100" in err
+    assert "step 75/150" in err
     assert "Record: " in err
 
 
@@ -182,16 +182,17 @@ def test_json_is_one_document_with_the_agreed_keys(lrscout):
     assert document["command"] == "find-lr"
     assert document["status"] == "ok"
     assert document["target"]["path"] == "mymod:groups"
-    assert document["settings"]["steps"] == 100
+    assert document["settings"]["steps"] == 150
     assert {"lrscout", "torch", "python", "device"} <= set(document["environment"])
     result = document["result"]
-    assert {"lr", "rule", "reason", "low", "high", "groups"} == set(result["suggestion"])
+    assert {"lr", "rule", "reason", "low", "high", "groups", "use", "confidence", "doubts"} == set(result["suggestion"])
+    assert result["uses"]["decay"] == result["suggestion"]["lr"] > result["uses"]["constant"]
     assert result["suggestion"]["groups"] == pytest.approx(
         [0.1 * result["suggestion"]["lr"], result["suggestion"]["lr"]]
     )
     assert set(result["suggestions"]) == {"scout", "steepest", "valley", "slide", "minimum"}
     assert set(result["points"][0]) == {"step", "lr", "loss", "smoothed_loss"}
-    assert result["steps"] == len(result["points"])
+    assert result["steps"] == len(result["coarse"]) + len(result["points"])
     assert result["stop_reason"] in ("completed", "diverged")
     assert document["warnings"] == []
 
@@ -415,7 +416,7 @@ def test_ctrl_c_saves_and_shows_what_was_measured(lrscout, folder):
     assert code == 130
     assert record.status == "interrupted"
     assert record.result.stop_reason == "interrupted"
-    assert len(record.result.points) == 39
+    assert len(record.result.coarse) + len(record.result.points) == 39
     assert "learning rate" in out
 
 
@@ -481,7 +482,7 @@ def test_flags_win_over_environment_over_recipe_over_defaults(lrscout, folder, m
     document = json.loads(out)
     settings = document["settings"]
     assert (settings["min_lr"], settings["steps"], settings["stop_factor"]) == (1e-3, 30, 7.0)
-    assert (settings["smoothing"], settings["seed"], settings["max_lr"]) == (0.5, 3, 10.0)
+    assert (settings["smoothing"], settings["seed"], settings["max_lr"]) == (0.5, 3, None)
     assert document["target"]["kwargs"] == {"width": 6, "name": "no"}
 
 

@@ -9,7 +9,7 @@ from lrscout.report.find_lr import describe, format_lr, stopped, summary
 from lrscout.report.numbers import format_loss, format_seconds
 from lrscout.report.terminal import Style
 from lrscout.results import LrResult, RunRecord, Suggestion, SweepPoint
-from lrscout.search.suggestion import RULES
+from lrscout.search.rules import RULES
 
 PLAIN = Style(width=80, color=False, unicode=True, live=False)
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from lrscout.errors import RecipeError, UsageError
 from lrscout.recipes import Recipe, load_recipe, parse_pairs, parse_value
-from lrscout.search.suggestion import RULES
+from lrscout.search.rules import RULES
 from lrscout.settings import COMMANDS, SessionSettings, option
 
 

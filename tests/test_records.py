@@ -26,7 +26,7 @@ from lrscout.records import (
     to_json,
     write_text,
 )
-from lrscout.results import LrResult, RunRecord, Suggestion, SweepPoint
+from lrscout.results import LrResult, RunRecord, SeedSweep, Suggestion, SweepPoint
 
 POINTS = (SweepPoint(0, 1e-3, 2.0, 2.0), SweepPoint(1, 1e-2, math.nan, 2.0))
 RESULT = LrResult(
@@ -66,16 +66,30 @@ PLAIN = st.recursive(
 )
 MAPPINGS = st.dictionaries(st.text(), PLAIN, max_size=4)
 SUGGESTIONS = st.builds(
-    Suggestion, RATES, st.sampled_from(["scout", "valley"]), st.text(), RATES, RATES, st.lists(NUMBERS).map(tuple)
+    Suggestion,
+    RATES,
+    st.sampled_from(["scout", "valley"]),
+    st.text(),
+    RATES,
+    RATES,
+    st.lists(NUMBERS).map(tuple),
+    st.sampled_from([None, "decay", "constant"]),
+    st.sampled_from([None, "high", "low"]),
+    st.lists(st.text(), max_size=2).map(tuple),
 )
+POINT_TUPLES = st.lists(st.builds(SweepPoint, st.integers(0, 999), NUMBERS, NUMBERS, NUMBERS), max_size=5).map(tuple)
+USES = st.dictionaries(st.sampled_from(["decay", "constant"]), RATES)
 RESULTS = st.builds(
     LrResult,
     SUGGESTIONS,
     st.dictionaries(st.text(), RATES, max_size=5),
-    st.lists(st.builds(SweepPoint, st.integers(0, 999), NUMBERS, NUMBERS, NUMBERS), max_size=5).map(tuple),
+    POINT_TUPLES,
     st.sampled_from(["completed", "diverged", "non_finite", "interrupted"]),
     st.integers(0, 999),
     NUMBERS,
+    USES,
+    POINT_TUPLES,
+    st.lists(st.builds(SeedSweep, st.integers(0, 9), USES, POINT_TUPLES), max_size=2).map(tuple),
 )
 RECORDS = st.builds(
     RunRecord,
@@ -102,8 +116,12 @@ def test_the_document_has_the_keys_that_scripts_rely_on():
     ]  # fmt: skip
     result = document["result"]
     assert document["schema"] == 1
-    assert set(result) == {"suggestion", "suggestions", "points", "stop_reason", "steps", "seconds"}
-    assert set(result["suggestion"]) == {"lr", "rule", "reason", "low", "high", "groups"}
+    assert set(result) == {
+        "suggestion", "suggestions", "uses", "points", "coarse", "seeds", "stop_reason", "steps", "seconds",
+    }  # fmt: skip
+    assert set(result["suggestion"]) == {
+        "lr", "rule", "reason", "low", "high", "groups", "use", "confidence", "doubts",
+    }  # fmt: skip
     assert result["suggestions"] == {"scout": 1e-3, "valley": None}
     assert result["points"][0] == {"step": 0, "lr": 1e-3, "loss": 2.0, "smoothed_loss": 2.0}
 

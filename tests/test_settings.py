@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrscout.errors import UsageError
-from lrscout.search.suggestion import RULES
+from lrscout.search.rules import RULES
 from lrscout.settings import (
     COMMANDS,
     FindLrSettings,
@@ -35,7 +35,7 @@ def refusal(**given):
 
 def test_nothing_given_gives_the_defaults():
     assert made() == FindLrSettings()
-    assert (made().min_lr, made().max_lr, made().steps, made().rule) == (1e-7, 10.0, 100, "scout")
+    assert (made().range, made().use, made().steps, made().rule) == (None, "decay", 150, "scout")
 
 
 def test_what_is_given_is_set():
@@ -197,4 +197,18 @@ def test_any_values_are_either_taken_or_refused_as_usage(values):
         settings = make_settings(FindLrSettings, values)
     except UsageError:
         return
-    assert 0 < settings.min_lr < settings.max_lr < math.inf
+    assert settings.range is None or 0 < settings.range[0] < settings.range[1] < math.inf
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"min_lr": 1e-5}, (1e-5, 10.0)),
+        ({"max_lr": 1.0}, (1e-7, 1.0)),
+        ({"spacing": "linear"}, (1e-7, 10.0)),
+        ({"steps": 20}, (1e-7, 10.0)),
+        ({}, None),
+    ],
+)
+def test_one_sweep_is_made_where_a_range_is_given_or_the_steps_are_few(given, expected):
+    assert made(**given).range == expected

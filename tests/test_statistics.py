@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrscout.search.statistics import ExponentialAverage, binned, local_regression, noise_level
+from lrscout.search.statistics import ExponentialAverage, binned, local_regression, noise_level, robust_noise_level
 
 LOSSES = st.floats(-1e6, 1e6)
 WEIGHTS = st.floats(0, 0.999)
@@ -124,3 +124,19 @@ def test_one_outlier_does_not_swamp_the_noise_level():
     values[100] += 50
     assert noise_level(values) < 2
     assert (fmean(v * v for v in values)) ** 0.5 > 3  # the plain deviation
+
+
+def test_the_robust_noise_level_finds_the_deviation_of_normal_noise_on_a_trend():
+    r = random.Random(0)
+    values = [0.1 * i + r.gauss(0, 2.0) for i in range(4000)]
+    assert robust_noise_level(values) == pytest.approx(2.0, rel=0.1)
+
+
+def test_one_wild_value_hardly_changes_the_robust_noise_level():
+    r = random.Random(0)
+    values = [r.gauss(0, 1) for _ in range(60)]
+    assert robust_noise_level([*values[:30], 1e6, *values[30:]]) == pytest.approx(robust_noise_level(values), rel=0.2)
+
+
+def test_fewer_than_three_values_have_no_robust_noise_level():
+    assert robust_noise_level([1.0, 5.0]) == 0.0

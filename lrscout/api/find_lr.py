@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lrscout.api.targets import describe_target, target_of, workload_from
+from lrscout.api.lr_search import search_lr
+from lrscout.api.targets import target_of, workload_from
 from lrscout.records import to_json
 from lrscout.results import (
     LrResult,
@@ -17,17 +17,11 @@ from lrscout.results import (
     StopReason,
     Suggestion,
     SweepPoint,
-    SweepResult,
-    Target,
 )
 from lrscout.settings import FindLrSettings, make_settings
 
 if TYPE_CHECKING:
-    from lrscout.engine.session import Session
-    from lrscout.engine.workload import Workload
-
-Watch = Callable[[SweepPoint, Callable[[], RunRecord]], None]
-"""Called after every step with its point and a function that makes the record so far."""
+    pass
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -122,59 +116,3 @@ def find_lr(
     if record.status == "interrupted":
         raise KeyboardInterrupt
     return FindLrResult(record, record.result)
-
-
-def search_lr(workload: Workload, settings: FindLrSettings, target: Target, watch: Watch | None = None) -> RunRecord:
-    """Sweep the workload and read off the suggestion; Ctrl-C during the sweep gives the status `interrupted`."""
-    from lrscout.engine.environment import describe_environment
-    from lrscout.engine.session import Session
-    from lrscout.search.range_test import learning_rates, run_range_test
-
-    session = Session(workload, settings, val_batches=settings.val_batches)
-    environment = describe_environment(session)
-    measured: list[SweepPoint] = []
-
-    def record_of(sweep: SweepResult) -> RunRecord:
-        return _record(sweep, session, settings, target, environment)
-
-    def on_point(point: SweepPoint) -> None:
-        measured.append(point)
-        if watch is not None:
-            watch(point, lambda: record_of(SweepResult(tuple(measured), "interrupted", 0.0)))
-
-    with session.open():
-        sweep = run_range_test(
-            session,
-            learning_rates(settings.min_lr, settings.max_lr, settings.steps, settings.spacing),
-            smoothing=settings.smoothing,
-            stop_factor=settings.stop_factor if settings.early_stop else None,
-            on_point=on_point,
-        )
-    return record_of(sweep)
-
-
-def _record(
-    sweep: SweepResult,
-    session: Session,
-    settings: FindLrSettings,
-    target: Target,
-    environment: Mapping[str, Any],
-) -> RunRecord:
-    from lrscout.search.suggestion import RULES, suggest
-
-    headline = suggest(sweep, settings.rule)
-    if headline.lr is not None:
-        headline = dataclasses.replace(headline, groups=session.group_lrs(headline.lr))
-    status: Status = "ok" if headline.lr is not None else "inconclusive"
-    if sweep.stop_reason == "interrupted":
-        status = "interrupted"
-    rates = {name: rule(sweep.points).lr for name, rule in RULES.items()}
-    return RunRecord(
-        command="find-lr",
-        status=status,
-        target=describe_target(target),
-        settings=dataclasses.asdict(settings),
-        environment=environment,
-        result=LrResult(headline, rates, sweep.points, sweep.stop_reason, sweep.steps, sweep.seconds),
-        warnings=session.warnings,
-    )

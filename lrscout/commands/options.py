@@ -97,7 +97,7 @@ def _settings_from(command: str, settings: type[S], recipe: Recipe | None, given
             continue
         value = given[field.name]
         if field.type is dict:
-            value = {**merged.get(field.name, {}), **parse_pairs(value, _flag(field.name))}
+            value = {**merged.get(field.name, {}), **parse_pairs(value, field.flag)}
         merged.pop(f"no_{field.name}", None)
         merged[field.name] = value
     return merged
@@ -119,10 +119,6 @@ def _was_given(ctx: typer.Context, name: str) -> bool:
     return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
 def _variables(name: str, command: str) -> list[str]:
     """The environment variables of a flag: the one for this command alone wins."""
     return [f"LRSCOUT_{command}_{name}".upper(), f"LRSCOUT_{name}".upper()]
@@ -134,7 +130,7 @@ def _parameter(name: str, kind: Any, default: Any, info: Any) -> inspect.Paramet
 
 
 def _setting_parameter(field: Field, command: str) -> inspect.Parameter:
-    flag, hints = _flag(field.name), field.option
+    flag, hints = field.flag, field.option
     declaration = f"{flag}/--no-{flag[2:]}" if field.type is bool else flag
     kind: Any = list[str] if field.type is dict else field.type
     default = None if field.type is dict else field.default
@@ -143,7 +139,7 @@ def _setting_parameter(field: Field, command: str) -> inspect.Parameter:
         declaration,
         help=hints.help,
         metavar=metavar,
-        envvar=_variables(field.name, command),
+        envvar=_variables(flag.strip("-").replace("-", "_"), command),
         show_envvar=False,
         rich_help_panel=None,
     )

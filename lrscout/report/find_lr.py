@@ -9,12 +9,13 @@ from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.numbers import format_lr, format_seconds
 from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
-from lrscout.results import LrResult, RunRecord, Suggestion
+from lrscout.results import LrResult, RunRecord, Suggestion, Use
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+USES: dict[Use, str] = {"decay": "the peak of a decaying schedule", "constant": "a constant rate"}
 DESCRIBED_WIDTH = 60  # columns from which a rule's description has room beside its rate
 
 
@@ -27,6 +28,8 @@ def summary(record: RunRecord, style: Style) -> str:
         return printable(headline(record))
     suggestion = result.suggestion
     blocks = [_opening(record, suggestion)]
+    if len(set(result.uses.values())) > 1:
+        blocks.append(_uses(result, style))
     if result.suggestions:
         blocks.append(_rules(result, style))
     if len(suggestion.groups) > 1:
@@ -74,9 +77,11 @@ def markdown(record: RunRecord) -> list[str]:
 
     result = record.result
     assert result is not None
-    blocks = [inline(result.suggestion.reason)] if result.suggestion.reason else []
+    blocks = [inline(line) for line in trust(result.suggestion)]
     usable = band(result.suggestion)
     blocks += [f"{usable.capitalize()}."] if usable else []
+    if len(set(result.uses.values())) > 1:
+        blocks.append(markdown_table(("for", "learning rate"), [(name, rate) for name, rate, _ in use_rows(result)]))
     rules = [
         (f"**{inline(rule)}**" if chosen else inline(rule), rate, inline(description))
         for rule, rate, description, chosen in rule_rows(result)
@@ -94,12 +99,30 @@ def band(suggestion: Suggestion) -> str | None:
     return None if low is None or high is None else f"usable from {format_lr(low)} to {format_lr(high)}"
 
 
+def trust(suggestion: Suggestion) -> list[str]:
+    """What the rate is for, how sure it is and why, a line each."""
+    purpose = f"for {USES[suggestion.use]}" if suggestion.use is not None else ""
+    sure = f"confidence {suggestion.confidence}" if suggestion.confidence is not None else ""
+    doubts = f": {'; '.join(suggestion.doubts)}" if suggestion.doubts else ""
+    told = ", ".join(filter(None, [purpose, sure])) + doubts if suggestion.lr is not None else ""
+    return [line for line in (told, suggestion.reason) if line]
+
+
+def use_rows(result: LrResult) -> list[tuple[str, str, bool]]:
+    """Every use with its rate, and whether it is the headline's."""
+    return [
+        (USES[use], format_lr(lr) if lr is not None else "none", use == result.suggestion.use)
+        for use, lr in result.uses.items()
+    ]
+
+
 def stopped(result: LrResult, total: object) -> str:
-    """Where and why the sweep ended."""
+    """Where and why the sweep ended; with the coarse sweep's steps, which it goes on counting."""
     if not result.points:
         return "stopped before the first step"
     last = result.points[-1]
-    step = f"step {result.steps}" + (f" of {total}" if total is not None else "")
+    taken = len(result.coarse) + len(result.points)
+    step = f"step {taken}" + (f" of {total}" if total is not None else "")
     where = f"{step}, lr {format_lr(last.lr)}"
     if result.stop_reason == "completed":
         return f"completed {where}"
@@ -114,6 +137,12 @@ def facts(record: RunRecord) -> dict[str, str]:
     known: dict[str, object] = {}
     if record.result is not None:
         known["sweep"] = stopped(record.result, record.settings.get("steps"))
+        if record.result.coarse:
+            first, last = record.result.coarse[0], record.result.coarse[-1]
+            swept = f"{format_lr(first.lr)} to {format_lr(last.lr)}"
+            known["sweep"] = f"{len(record.result.coarse)} coarse steps from {swept}; then {known['sweep']}"
+        if record.result.suggestion.confidence is not None:
+            known["horizon"] = f"trainings of about {record.settings.get('horizon')} steps (--horizon)"
         known["time"] = format_seconds(record.result.seconds)
     known |= common_facts(record)
     return {name: printable(value) for name, value in known.items() if value not in (None, "")}
@@ -130,7 +159,7 @@ def rule_rows(result: LrResult) -> list[tuple[str, str, str, bool]]:
 
 def describe(rule: str) -> str:
     """What a rule's rate is: the first line of its docstring."""
-    from lrscout.search.suggestion import RULES
+    from lrscout.search.rules import RULES
 
     function: Callable[..., object] | None = RULES.get(rule)
     lines = ((function.__doc__ if function is not None else None) or "").strip().splitlines()
@@ -142,7 +171,7 @@ def _opening(record: RunRecord, suggestion: Suggestion) -> RenderableType:
 
     conclusive = suggestion.lr is not None and record.status not in ("inconclusive", "failed")
     text = Text().append(printable(headline(record)), style="bold" if conclusive else "bold yellow")
-    lines = [suggestion.reason, band(suggestion)]
+    lines = [*trust(suggestion), band(suggestion)]
     if record.status == "interrupted":
         lines.append("The sweep was interrupted: this is what it had seen by then.")
     if record.status == "failed":
@@ -152,13 +181,25 @@ def _opening(record: RunRecord, suggestion: Suggestion) -> RenderableType:
     return text
 
 
+def _uses(result: LrResult, style: Style) -> Table:
+    """The rate for every use, the headline's marked."""
+    lines = table(style, "  for", "learning rate")
+    for name, rate, chosen in use_rows(result):
+        add_row(lines, (f"{_mark(style, chosen)} {name}", rate), bold=chosen)
+    lines.columns[1].justify = "right"
+    return lines
+
+
+def _mark(style: Style, chosen: bool) -> str:
+    return ("▸" if style.unicode else ">") if chosen else " "
+
+
 def _rules(result: LrResult, style: Style) -> Table:
     """Every rule's rate, the headline's marked."""
     wide = style.width >= DESCRIBED_WIDTH
     lines = table(style, "  rule", "learning rate", *(["what it is"] if wide else []))
     for rule, rate, description, chosen in rule_rows(result):
-        mark = ("▸" if style.unicode else ">") if chosen else " "
-        add_row(lines, (f"{mark} {rule}", rate, *([description] if wide else [])), bold=chosen)
+        add_row(lines, (f"{_mark(style, chosen)} {rule}", rate, *([description] if wide else [])), bold=chosen)
     lines.columns[1].justify = "right"
     return lines
 

@@ -22,6 +22,7 @@ class Option:
     below: float | None = None
     choices: tuple[str, ...] = ()
     metavar: str | None = None
+    flag: str | None = None  # where the setting's name cannot be one
 
 
 def option(default: Any, help: str, **bounds: Any) -> Any:
@@ -41,6 +42,10 @@ class Field:
     optional: bool  # None is a value
     default: Any
     option: Option
+
+    @property
+    def flag(self) -> str:
+        return self.option.flag or f"--{self.name.replace('_', '-')}"
 
 
 class Settings:
@@ -141,5 +146,4 @@ def bounds_problem(field: Field, value: Any) -> str | None:
 def _check(field: Field, value: Any) -> None:
     problem = bounds_problem(field, value)
     if problem is not None:
-        flag = f"--{field.name.replace('_', '-')}"
-        raise UsageError(f"{flag} {value} {problem}.", hint=perhaps(str(value), field.option.choices))
+        raise UsageError(f"{field.flag} {value} {problem}.", hint=perhaps(str(value), field.option.choices))

@@ -5,20 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lrscout.errors import UsageError
-from lrscout.search.suggestion import DEFAULT_RULE, RULES
+from lrscout.search.bracket import LEAST_STEPS, STEPS
+from lrscout.search.rules import DEFAULT_RULE, RULES
+from lrscout.search.scout import HORIZON, USES
 from lrscout.settings.fields import option
 from lrscout.settings.session import SessionSettings
 
 SPACINGS = ("exponential", "linear")
+DEFAULT_RANGE = (1e-7, 10.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FindLrSettings(SessionSettings):
     """The settings of find-lr."""
 
-    min_lr: float = option(1e-7, "The sweep's first learning rate.", above=0)
-    max_lr: float = option(10.0, "The sweep's last learning rate.", above=0)
-    steps: int = option(100, "Optimizer steps in the sweep.", at_least=3)
+    use: str = option(
+        "decay",
+        "What the rate is for: the peak of a decaying schedule (cosine, linear, one-cycle, wsd), or a constant rate.",
+        choices=tuple(USES),
+        flag="--for",
+    )
+    horizon: int = option(HORIZON, "Optimizer steps of the real training; a longer one wants a lower rate.", at_least=1)
+    seeds: int = option(1, "Repeat the search from that many seeds and suggest the median.", at_least=1)
+    steps: int = option(STEPS, "Optimizer steps in all, for every seed.", at_least=3)
+    min_lr: float | None = option(None, "Sweep once, from this rate (1e-7 with --max-lr alone).", above=0)
+    max_lr: float | None = option(None, "Sweep once, up to this rate (10 with --min-lr alone).", above=0)
     spacing: str = option("exponential", "How the rate rises from step to step.", choices=SPACINGS)
     smoothing: float = option(0.9, "Weight of the past in the smoothed loss, 0 to below 1.", at_least=0, below=1)
     stop_factor: float = option(
@@ -34,8 +45,16 @@ class FindLrSettings(SessionSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.min_lr >= self.max_lr:
+        if self.range is not None and self.range[0] >= self.range[1]:
             raise UsageError(
-                f"--min-lr {self.min_lr:g} is not below --max-lr {self.max_lr:g}.",
+                f"--min-lr {self.range[0]:g} is not below --max-lr {self.range[1]:g}.",
                 hint="A sweep rises from --min-lr to --max-lr.",
             )
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The rates of a single sweep, where the settings ask for one; None where the search finds its range itself."""
+        free = self.min_lr is None and self.max_lr is None and self.spacing == "exponential"
+        if free and self.steps >= LEAST_STEPS:
+            return None
+        return self.min_lr or DEFAULT_RANGE[0], self.max_lr or DEFAULT_RANGE[1]

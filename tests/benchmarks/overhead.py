@@ -94,7 +94,7 @@ def bare_loop(work: dict[str, Any]) -> None:
 
 def sweep(work: dict[str, Any]) -> None:
     """The same steps by lrscout, at rates too small to diverge, with the command's progress and record keeping."""
-    from lrscout.api.find_lr import search_lr
+    from lrscout.api.lr_search import search_lr
     from lrscout.engine.workload import make_workload
     from lrscout.report.output import Output
     from lrscout.results import Target

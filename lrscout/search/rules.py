@@ -1,0 +1,120 @@
+"""The rules: each reads one learning rate off the points of a sweep."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Sequence
+
+from lrscout.results import Suggestion, SweepPoint, Use
+from lrscout.search.curve import curve_of
+from lrscout.search.scout import suggest_scout
+
+DEFAULT_USE: Use = "decay"
+MINIMUM_DIVISOR = 10.0  # the classic rule of thumb (Smith 2017; fastai)
+SLIDE_WINDOW = 0.15  # of the points: the distance at which slopes are compared (fastai's 15 of 100)
+# Mean regret constant | cosine: 0.39 | 0.45 at 0.05, 0.16 | 0.16 at 0.3, 0.18 | 0.11 at 0.5.
+SLIDE_TOLERANCE = 0.3  # of the whole fall, per decade: slopes that differ less are alike
+
+Rule = Callable[[Sequence[SweepPoint], Use], Suggestion]
+"""Of the points and the use; only scout tells the uses apart."""
+
+
+def suggest_steepest(points: Sequence[SweepPoint], use: Use = DEFAULT_USE) -> Suggestion:
+    """The rate where the smoothed loss falls fastest per decade.
+
+    Only rates up to the lowest smoothed loss count; ties go to the smaller rate.
+    Source: Smith (2017), https://arxiv.org/abs/1506.01186.
+    """
+    curve = curve_of(tuple(points))
+    if curve.too_few:
+        return curve.no_answer("steepest")
+    slopes = curve.slopes()[: max(1, curve.lowest_smoothed) + 1]
+    at = slopes.index(min(slopes))
+    if slopes[at] >= 0:
+        return Suggestion(None, "steepest", "the smoothed loss falls nowhere")
+    return Suggestion(curve.rates[at], "steepest", f"the smoothed loss falls by {-slopes[at]:.3g} a decade here")
+
+
+def suggest_valley(points: Sequence[SweepPoint], use: Use = DEFAULT_USE) -> Suggestion:
+    """The middle of the longest descent of the smoothed loss.
+
+    The descent is the longest decreasing subsequence; ties go to the one found last.
+    Source: the valley rule of fastai's learning-rate finder, https://docs.fast.ai/callback.schedule.html.
+    """
+    curve = curve_of(tuple(points))
+    if curve.too_few:
+        return curve.no_answer("valley")
+    descent = longest_descent(curve.smoothed)
+    if len(descent) < 2:
+        return Suggestion(None, "valley", "the smoothed loss falls nowhere")
+    first, last = curve.rates[descent[0]], curve.rates[descent[-1]]
+    reason = f"the longest descent goes from {first:.2g} to {last:.2g}"
+    return Suggestion(curve.rates[descent[len(descent) // 2]], "valley", reason)
+
+
+def suggest_slide(points: Sequence[SweepPoint], use: Use = DEFAULT_USE) -> Suggestion:
+    """The last rate before the smoothed loss changes its slope for good.
+
+    A window slides from the last rate to the first until the slopes at its two ends agree. Slopes are taken
+    in units of the whole fall, so that the scale of the loss does not matter.
+    Source: the slide rule of fastai's learning-rate finder, https://docs.fast.ai/callback.schedule.html.
+    """
+    curve = curve_of(tuple(points))
+    if curve.too_few:
+        return curve.no_answer("slide")
+    slopes, fall = curve.slopes(), curve.initial - min(curve.smoothed)
+    if fall <= 0 or curve.lowest_smoothed == 0:
+        return Suggestion(None, "slide", "the smoothed loss falls nowhere")
+    window = max(1, round(SLIDE_WINDOW * len(slopes)))
+    right = len(slopes) - 1
+    while right > window and abs(slopes[right] - slopes[right - window]) > SLIDE_TOLERANCE * fall:
+        right -= 1
+    left = right - window
+    return Suggestion(curve.rates[left], "slide", f"from {curve.rates[left]:.2g} on the slope changes for good")
+
+
+def suggest_minimum(points: Sequence[SweepPoint], use: Use = DEFAULT_USE) -> Suggestion:
+    """A tenth of the rate with the lowest smoothed loss.
+
+    The sweep's first rate where that is larger.
+    """
+    curve = curve_of(tuple(points))
+    if curve.too_few:
+        return curve.no_answer("minimum")
+    if curve.lowest_smoothed == 0:
+        return Suggestion(None, "minimum", "the smoothed loss falls nowhere")
+    lowest = curve.rates[curve.lowest_smoothed]
+    lr = max(lowest / MINIMUM_DIVISOR, curve.rates[0])  # nobody has tried a rate below the first
+    return Suggestion(lr, "minimum", f"the smoothed loss is lowest at {lowest:.2g}")
+
+
+DEFAULT_RULE = "scout"
+RULES: dict[str, Rule] = {
+    "scout": suggest_scout,
+    "steepest": suggest_steepest,
+    "valley": suggest_valley,
+    "slide": suggest_slide,
+    "minimum": suggest_minimum,
+}
+
+
+def longest_descent(values: Sequence[float]) -> list[int]:
+    """The indices of a longest strictly decreasing subsequence, by patience sorting in O(n log n)."""
+    tails: list[float] = []  # negated last value of the best descent of each length
+    at: list[int] = []
+    previous: list[int] = []
+    for i, value in enumerate(values):
+        length = bisect.bisect_left(tails, -value)
+        previous.append(at[length - 1] if length else -1)
+        if length == len(tails):
+            tails.append(-value)
+            at.append(i)
+        else:
+            tails[length] = -value
+            at[length] = i
+    descent = []
+    i = at[-1] if at else -1
+    while i >= 0:
+        descent.append(i)
+        i = previous[i]
+    return descent[::-1]
