@@ -12,6 +12,7 @@ Status = Literal["ok", "inconclusive", "failed", "interrupted"]
 Use = Literal["decay", "constant"]  # the peak of a decaying schedule (cosine, linear, one-cycle, wsd), or one rate
 Confidence = Literal["high", "medium", "low"]
 StopReason = Literal["completed", "diverged", "non_finite", "interrupted"]
+TrainingStatus = Literal["ok", "diverged", "non_finite"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,25 @@ class LrResult:
     uses: Mapping[Use, float | None] = field(default_factory=dict)  # the headline's rate for every use
     coarse: tuple[SweepPoint, ...] = ()  # of the sweep that found where to look; none where the range was given
     seeds: tuple[SeedSweep, ...] = ()  # with --seeds: all of them, the first too
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPoint:
+    """One optimizer step of a training run."""
+
+    step: int  # from 0
+    lr: float  # the rate of the parameter group with the largest rate
+    loss: float  # of the batch, before the step; may be nan or inf
+    val_loss: float | None = None  # on held-out data, after the step; None: not evaluated there
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What a short training run measured, step by step, and how it ended."""
+
+    points: tuple[TrainingPoint, ...]
+    status: TrainingStatus
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
