@@ -64,6 +64,28 @@ class SeedSweep:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """One short training at one rate."""
+
+    lr: float  # the peak of its schedule
+    status: TrainingStatus
+    loss: float | None  # what it reached; None where it failed
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refinement:
+    """How short trainings moved the suggestion."""
+
+    before: float  # the sweep's suggestion, for the length of training that the probes speak for
+    after: float
+    horizon: int  # that length, in steps
+    metric: Literal["held-out loss", "training loss"]
+    initial: float  # the metric before training
+    probes: tuple[Probe, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LrResult:
     """The answer of find-lr with the sweep behind it."""
 
@@ -76,6 +98,7 @@ class LrResult:
     uses: Mapping[Use, float | None] = field(default_factory=dict)  # the headline's rate for every use
     coarse: tuple[SweepPoint, ...] = ()  # of the sweep that found where to look; none where the range was given
     seeds: tuple[SeedSweep, ...] = ()  # with --seeds: all of them, the first too
+    refinement: Refinement | None = None  # with --refine
 
 
 @dataclass(frozen=True, slots=True)

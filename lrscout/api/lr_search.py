@@ -7,19 +7,22 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
+from lrscout.api.lr_refine import describe, refine
 from lrscout.api.targets import describe_target, open_workload
-from lrscout.results import LrResult, RunRecord, SeedSweep, Status, SweepPoint, SweepResult, Target, Use
+from lrscout.results import LrResult, RunRecord, SeedSweep, Status, SweepPoint, SweepResult, Target, TrainingPoint, Use
 from lrscout.search.bracket import coarse_rates, fine_rates
 from lrscout.search.curve import curve_of
 from lrscout.search.range_test import learning_rates, run_range_test
-from lrscout.search.suggestion import rates_of_rules, suggest, uses_of
-from lrscout.settings import FindLrSettings
+from lrscout.search.refinement import LEAST_STEPS, OFFSETS
+from lrscout.search.scout import ceiling, horizon_factor
+from lrscout.search.suggestion import moved_by, rates_of_rules, suggest, uses_of
+from lrscout.settings import FindLrSettings, read_budget
 
 if TYPE_CHECKING:
     from lrscout.engine.session import Session
     from lrscout.engine.workload import Workload
 
-Watch = Callable[[SweepPoint, Callable[[], RunRecord]], None]
+Watch = Callable[[SweepPoint | TrainingPoint, Callable[[], RunRecord]], None]
 """Called after every step with its point and a function that makes the record so far."""
 
 
@@ -54,7 +57,57 @@ class LrSearch:
             self._warnings += [warning for warning in session.warnings if warning not in self._warnings]
             if self._sweeps[-1].stop_reason == "interrupted":
                 break
-        return self._record(self._sweeps)
+        found = self._record(self._sweeps)
+        return found if self._settings.refine is None or found.status != "ok" else self._refined(found)
+
+    def _refined(self, found: RunRecord) -> RunRecord:
+        """The record with the suggestion moved by short trainings; Ctrl-C in them leaves it where it was."""
+        from lrscout.engine.session import Session
+
+        def on_point(point: TrainingPoint) -> None:
+            self._steps += 1
+            if self._watch is not None:
+                self._watch(point, lambda: dataclasses.replace(found, status="interrupted"))
+
+        settings, result = self._settings, cast(LrResult, found.result)
+        use, lr = cast(Use, settings.use), cast(float, result.suggestion.lr)
+        divergence = min(
+            ceiling(curve_of(sweep.points)) for sweep in self._sweeps if not curve_of(sweep.points).too_few
+        )
+        try:
+            refinement = refine(
+                Session(self._workload, settings),
+                lr / horizon_factor(settings.horizon),
+                use,
+                divergence,
+                self._probe_steps(),
+                on_point,
+            )
+        except KeyboardInterrupt:
+            return dataclasses.replace(found, status="interrupted")
+        factor = refinement.after / refinement.before
+        moved = dataclasses.replace(moved_by(result.suggestion, factor), reason=describe(refinement))
+        moved = dataclasses.replace(moved, groups=tuple(rate * factor for rate in moved.groups))
+        uses = {**result.uses, use: moved.lr}
+        seconds = time.perf_counter() - self._started
+        result = dataclasses.replace(
+            result, suggestion=moved, uses=uses, refinement=refinement, steps=self._steps, seconds=seconds
+        )
+        return dataclasses.replace(found, result=result, warnings=tuple(self._warnings))
+
+    def _probe_steps(self) -> int:
+        """The steps of each probe; a time is turned into steps by how fast the sweeps were."""
+        steps, seconds = read_budget(cast(str, self._settings.refine))
+        if steps is None:
+            swept = sum(sweep.seconds for sweep in self._sweeps) / max(1, sum(sweep.steps for sweep in self._sweeps))
+            steps = int(cast(float, seconds) / swept)
+        each = steps // len(OFFSETS)
+        if each < LEAST_STEPS:
+            self._warnings.append(
+                f"--refine {self._settings.refine} is time for {each} steps a training, and fewer than {LEAST_STEPS} "
+                f"made suggestions worse where it was measured: {LEAST_STEPS} are taken."
+            )
+        return max(each, LEAST_STEPS)
 
     def _session_of(self, seed: int) -> Session:
         """A session from another seed: a dotted path is built anew, live objects only see other random numbers."""

@@ -7,10 +7,11 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from lrscout.commands.options import Invocation, takes_settings
-from lrscout.settings import FindLrSettings
+from lrscout.search.refinement import LEAST_STEPS, OFFSETS
+from lrscout.settings import FindLrSettings, read_budget
 
 if TYPE_CHECKING:
-    from lrscout.results import RunRecord, SweepPoint
+    from lrscout.results import RunRecord, SweepPoint, TrainingPoint
 
 
 @takes_settings("find_lr", FindLrSettings)
@@ -24,9 +25,11 @@ def find_lr(invocation: Invocation[FindLrSettings]) -> None:
     with running("find-lr", invocation) as run:
         workload = open_workload(invocation.target, settings.seed)
         steps = count(1)
-        with run.output.progress(settings.steps * settings.seeds, "find-lr") as progress:
+        probes, _ = read_budget(settings.refine) if settings.refine is not None else (0, None)
+        total = settings.steps * settings.seeds + (LEAST_STEPS * len(OFFSETS) if probes is None else probes)
+        with run.output.progress(total, "find-lr") as progress:
 
-            def watch(point: SweepPoint, so_far: Callable[[], RunRecord]) -> None:
+            def watch(point: SweepPoint | TrainingPoint, so_far: Callable[[], RunRecord]) -> None:
                 progress.update(next(steps), point.lr, point.loss)
                 run.keep(so_far)
 

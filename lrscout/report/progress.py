@@ -73,7 +73,7 @@ class LiveProgress:
             return
         from rich.text import Text
 
-        left = (now - self._start) / step * (self._total - step) if step else None
+        left = (now - self._start) / step * max(self._total - step, 0) if step else None
         width = self._width()
         text = progress_line((step, self._total), self._label, lr, loss, left, width - 1, self._unicode)
         self._live.console.width = width  # the window may have changed

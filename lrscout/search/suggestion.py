@@ -27,7 +27,7 @@ def suggest(sweeps: Sequence[SweepResult], rule: str, use: Use, horizon: int) ->
         return next(each for each in found if each.lr is None)
     lr = math.sqrt(rates[(len(rates) - 1) // 2] * rates[len(rates) // 2])
     nearest = min(by_rate, key=lambda rate: abs(math.log(rate / lr)))
-    made = _moved(by_rate[nearest], lr / nearest) if len(found) > 1 else found[0]
+    made = moved_by(by_rate[nearest], lr / nearest) if len(found) > 1 else found[0]
     if len(found) > 1:
         made = replace(made, reason=f"the median of {len(found)} seeds, which give {rates[0]:.2g} to {rates[-1]:.2g}")
     if rule != "scout":
@@ -41,10 +41,10 @@ def _suggest(sweep: SweepResult, rule: str, use: Use, horizon: int) -> Suggestio
     if problem is not None:
         return Suggestion(None, rule, problem)
     made = RULES[rule](sweep.points, use)
-    return _moved(made, horizon_factor(horizon)) if rule == "scout" else made
+    return moved_by(made, horizon_factor(horizon)) if rule == "scout" else made
 
 
-def _moved(suggestion: Suggestion, factor: float) -> Suggestion:
+def moved_by(suggestion: Suggestion, factor: float) -> Suggestion:
     """The suggestion with its band, times a factor."""
     lr, low, high = (None if x is None else x * factor for x in (suggestion.lr, suggestion.low, suggestion.high))
     return replace(suggestion, lr=lr, low=low, high=high)
@@ -59,7 +59,7 @@ def rates_of_rules(sweeps: Sequence[SweepResult], use: Use, horizon: int) -> dic
     """What every rule reads off the first sweep, whatever the verdict; scout's goes by the horizon."""
     points = sweeps[0].points
     found = {name: rule(points, use) for name, rule in RULES.items()}
-    found["scout"] = _moved(found["scout"], horizon_factor(horizon))
+    found["scout"] = moved_by(found["scout"], horizon_factor(horizon))
     return {name: suggestion.lr for name, suggestion in found.items()}
 
 

@@ -17,7 +17,7 @@ from lrscout.settings.fields import (
     option,
     positive_name,
 )
-from lrscout.settings.find_lr import FindLrSettings
+from lrscout.settings.find_lr import FindLrSettings, read_budget
 from lrscout.settings.session import DEFAULT_OPTIMIZER, SessionSettings
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "make_settings",
     "option",
     "positive_name",
+    "read_budget",
 ]
 
 COMMANDS: dict[str, type[Settings]] = {"find_lr": FindLrSettings}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from lrscout.errors import UsageError
-from lrscout.search.bracket import LEAST_STEPS, STEPS
+from lrscout.search import bracket
+from lrscout.search.refinement import LEAST_STEPS, OFFSETS
 from lrscout.search.rules import DEFAULT_RULE, RULES
 from lrscout.search.scout import HORIZON, USES
 from lrscout.settings.fields import option
@@ -13,6 +15,31 @@ from lrscout.settings.session import SessionSettings
 
 SPACINGS = ("exponential", "linear")
 DEFAULT_RANGE = (1e-7, 10.0)
+TIMES = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def read_budget(text: str) -> tuple[int | None, float | None]:
+    """What --refine may take: (steps, None) or (None, seconds).
+
+    Raises:
+        UsageError: it is neither, or too few steps.
+    """
+    if text.isdecimal():
+        steps = int(text)
+        if steps < LEAST_STEPS * len(OFFSETS):
+            raise UsageError(
+                f"--refine {text} gives each of its {len(OFFSETS)} trainings fewer than {LEAST_STEPS} steps.",
+                hint=f"Shorter ones made the suggestion worse where it was measured: give at least "
+                f"{LEAST_STEPS * len(OFFSETS)}, or leave --refine out.",
+            )
+        return steps, None
+    try:
+        seconds = float(text[:-1]) * TIMES[text[-1:]]
+    except (ValueError, KeyError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"--refine {text!r} is neither steps nor a time.", hint="For example 650, 90s or 5m.")
+    return None, seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +53,13 @@ class FindLrSettings(SessionSettings):
         flag="--for",
     )
     horizon: int = option(HORIZON, "Optimizer steps of the real training; a longer one wants a lower rate.", at_least=1)
+    refine: str | None = option(
+        None,
+        "Then train at three rates around the suggestion, so many steps in all (600 or more) or so long: 650, 90s, 5m.",
+        metavar="STEPS|TIME",
+    )
     seeds: int = option(1, "Repeat the search from that many seeds and suggest the median.", at_least=1)
-    steps: int = option(STEPS, "Optimizer steps in all, for every seed.", at_least=3)
+    steps: int = option(bracket.STEPS, "Optimizer steps in all, for every seed.", at_least=3)
     min_lr: float | None = option(None, "Sweep once, from this rate (1e-7 with --max-lr alone).", above=0)
     max_lr: float | None = option(None, "Sweep once, up to this rate (10 with --min-lr alone).", above=0)
     spacing: str = option("exponential", "How the rate rises from step to step.", choices=SPACINGS)
@@ -51,10 +83,13 @@ class FindLrSettings(SessionSettings):
                 hint="A sweep rises from --min-lr to --max-lr.",
             )
 
+        if self.refine is not None:
+            read_budget(self.refine)
+
     @property
     def range(self) -> tuple[float, float] | None:
         """The rates of a single sweep, where the settings ask for one; None where the search finds its range itself."""
         free = self.min_lr is None and self.max_lr is None and self.spacing == "exponential"
-        if free and self.steps >= LEAST_STEPS:
+        if free and self.steps >= bracket.LEAST_STEPS:
             return None
         return self.min_lr or DEFAULT_RANGE[0], self.max_lr or DEFAULT_RANGE[1]

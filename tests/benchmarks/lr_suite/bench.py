@@ -18,7 +18,14 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 SEEDS = (1, 2, 3)
-SUITES = {"open": "tasks", "own": "own_tasks"}
+SUITES = {"open": "tasks", "own": "own_tasks", "fresh": "fresh_tasks"}
+TABLES = {
+    "the fourteen tasks that the constants were chosen on": ("open", "own"),
+    "the eight tasks that no constant was chosen on": ("fresh",),
+}
+USES = {"constant": "constant", "cosine": "decay"}  # the grid's schedule -> what the suggestion is for
+REFINE = "645"  # steps of the three trainings; with the sweeps at most 795
+SCOUT, REFINED = "lrscout", f"lrscout --refine {REFINE}"
 PEERS = {
     "Lightning": "lightning",
     "torch-lr-finder": "torch_lr_finder",
@@ -30,48 +37,70 @@ PEERS = {
 }
 
 
-def sweep(job):
-    """One task and seed: the JSON of one lrscout sweep."""
-    module, name, seed, settings = job
+def search(job):
+    """One task and seed: the records of one search, and of a refined one for each use."""
+    module, name, seed, refine = job
     import torch
 
     import lrscout
 
     torch.set_num_threads(1)
     build = getattr(importlib.import_module(module), name)
-    return lrscout.find_lr(build(seed=seed), seed=seed, **settings).record
+    plain = lrscout.find_lr(build(seed=seed), seed=seed).record
+    if not refine:
+        return plain, {}
+    return plain, {
+        use: lrscout.find_lr(build(seed=seed), seed=seed, use=use, refine=REFINE).record for use in USES.values()
+    }
 
 
-def measure(module, settings, jobs):
+def measure(suite, refine, pool):
     """Every task's records by seed."""
-    names = [task.__name__ for task in importlib.import_module(module).TASKS]
-    work = [(module, name, seed, settings) for name in names for seed in SEEDS]
-    with ProcessPoolExecutor(jobs) as pool:
-        found = list(pool.map(sweep, work))
-    return {name: {seed: found[i * len(SEEDS) + j] for j, seed in enumerate(SEEDS)} for i, name in enumerate(names)}
+    names = [task.__name__ for task in importlib.import_module(SUITES[suite]).TASKS]
+    work = [(SUITES[suite], name, seed, refine) for name in names for seed in SEEDS]
+    found = iter(pool.map(search, work))
+    return {name: {seed: next(found) for seed in SEEDS} for name in names}
 
 
-def rows_of(records, peers, grid):
-    """{name: {schedule: [regret per task and seed]}} with the steps spent, lrscout's rules first."""
-    from score import SCHEDULES, regret
+class Table:
+    """Regrets and steps of every row: {name: {schedule: {task: [regret per seed]}}}."""
 
-    rows = {}
+    def __init__(self):
+        self.rows = {}
+        self.confidence = {}  # level -> [regret]
 
-    def add(name, task, rate, steps):
-        row = rows.setdefault(name, {"steps": [], **{s: {} for s in SCHEDULES}})
+    def add(self, name, task, entry, rates, steps):
+        """`rates` is one rate, or one for each schedule of the grid."""
+        from score import SCHEDULES, regret
+
+        row = self.rows.setdefault(name, {"steps": [], **{s: {} for s in SCHEDULES}})
         row["steps"].append(steps)
         for schedule in SCHEDULES:
-            row[schedule].setdefault(task, []).append(regret(grid[task], schedule, rate))
+            rate = rates[schedule] if isinstance(rates, dict) else rates
+            row[schedule].setdefault(task, []).append(regret(entry, schedule, rate))
 
-    for task, by_seed in records.items():
-        for seed, record in by_seed.items():
-            for rule, rate in record.result.suggestions.items():
-                add(f"lrscout {rule}", task, rate, record.result.steps)
-            for title, key in PEERS.items():
-                peer = peers[task][str(seed)]
-                steps = peer.get(f"{key.split('_')[0] if key.startswith('fastai') else key}_steps", 0)
-                add(title, task, peer.get(key), steps)
-    return rows
+    def add_suite(self, records, grid, peers):
+        for task, by_seed in records.items():
+            for seed, (plain, refined) in by_seed.items():
+                self._add_search(task, grid[task], plain, refined)
+                for title, key in PEERS.items():
+                    peer = peers[task][str(seed)]
+                    steps = peer.get(f"{key.split('_')[0] if key.startswith('fastai') else key}_steps", 0)
+                    self.add(title, task, grid[task], peer.get(key), steps)
+
+    def _add_search(self, task, entry, plain, refined):
+        from score import regret
+
+        uses = {schedule: plain.result.uses[use] for schedule, use in USES.items()}
+        self.add(SCOUT, task, entry, uses, plain.result.steps)
+        level = plain.result.suggestion.confidence or "none"
+        self.confidence.setdefault(level, []).extend(regret(entry, schedule, rate) for schedule, rate in uses.items())
+        if refined:
+            rates = {schedule: refined[use].result.uses[use] for schedule, use in USES.items()}
+            self.add(REFINED, task, entry, rates, max(record.result.steps for record in refined.values()))
+        for rule, rate in plain.result.suggestions.items():
+            if rule != "scout":
+                self.add(f"lrscout --rule {rule}", task, entry, rate, plain.result.steps)
 
 
 def figures(by_task):
@@ -87,34 +116,48 @@ def figures(by_task):
     }
 
 
-def table(rows):
-    """The rows as Markdown; each figure for a constant rate | for the peak of a cosine."""
+def markdown(rows):
+    """The rows as Markdown; each figure for a constant rate / the peak of a cosine; steps: the mean, and the most."""
     head = ["", "mean", "median", "90th percentile", "worst", "within 5 %", "steps"]
     lines = [head, ["---"] * len(head)]
     for name, row in rows.items():
         constant, cosine = figures(row["constant"]), figures(row["cosine"])
         cells = [f"{constant[k]:.3f} / {cosine[k]:.3f}" for k in ("mean", "median", "p90", "worst")]
         within = f"{constant['within_5_percent']:.0%} / {cosine['within_5_percent']:.0%}"
-        lines.append([name, *cells, within, f"{sum(row['steps']) / len(row['steps']):.0f}"])
+        steps = f"{sum(row['steps']) / len(row['steps']):.0f}, {max(row['steps'])}"
+        lines.append([name, *cells, within, steps])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def calibration(confidence):
+    """How often each level was given, and how often its regret was within 5 %."""
+    total = sum(map(len, confidence.values()))
+    told = [
+        f"{level}: {len(found) / total:.0%} of the cases, {sum(r <= 0.05 for r in found) / len(found):.1%} within 5 %"
+        for level, found in confidence.items()
+    ]
+    return "confidence " + "; ".join(told)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--no-refine", action="store_true", help="leave out --refine, which takes most of the time")
     arguments = parser.parse_args()
     sys.path.insert(0, str(FOLDER))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")])
+    os.environ["OMP_NUM_THREADS"] = "1"  # processes that share their cores wait for each other otherwise
     started, kept = time.perf_counter(), {}
-    for suite, module in SUITES.items():
-        grid, peers = (json.loads((FOLDER / f"{suite}_{kind}.json").read_text()) for kind in ("grid", "peers"))
-        rows = rows_of(measure(module, {}, arguments.jobs), peers, grid)
-        print(f"\n{suite} tasks ({len(grid)}), seeds {SEEDS}; regret for a constant rate / the peak of a cosine\n")
-        print(table(rows), flush=True)
-        kept[suite] = {
-            n: {s: {**figures(r[s]), "by_task": r[s]} for s in ("constant", "cosine")} for n, r in rows.items()
-        }
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        for title, suites in TABLES.items():
+            table = Table()
+            for suite in suites:
+                grid, peers = (json.loads((FOLDER / f"{suite}_{kind}.json").read_text()) for kind in ("grid", "peers"))
+                table.add_suite(measure(suite, not arguments.no_refine, pool), grid, peers)
+            print(f"\n{title}, seeds {SEEDS}; regret for a constant rate / the peak of a cosine\n")
+            print(markdown(table.rows), f"\n{calibration(table.confidence)}", sep="\n", flush=True)
+            kept[title] = {n: {s: {**figures(r[s]), "by_task": r[s]} for s in USES} for n, r in table.rows.items()}
     print(f"\n{time.perf_counter() - started:.0f} s")
     if arguments.json:
         arguments.json.write_text(json.dumps(kept, indent=1) + "\n")
