@@ -20,7 +20,7 @@ import pytest
 import lrscout
 from lrscout.errors import LrscoutError
 from lrscout.report.output import Output
-from lrscout.report.progress import PlainProgress, progress_line
+from lrscout.report.progress import PlainProgress, progress_line, sweep_facts
 from lrscout.report.user_errors import BUG, user_traceback
 
 
@@ -167,12 +167,25 @@ def test_steps_beyond_the_total_are_still_told():
 def test_progress_line_drops_parts_until_it_fits():
     for width in range(130):
         for left in (None, 5.0, 7200.0):
-            line = progress_line((40, 100), "find-lr", 1.6e-4, 2.291, left, width, True)
+            line = progress_line((40, 100), "find-lr", sweep_facts(1.6e-4, 2.291), left, width, True)
             assert len(line) <= width
-    wide = progress_line((40, 100), "find-lr", 1.6e-4, 2.291, 5.0, 100, True)
+    wide = progress_line((40, 100), "find-lr", sweep_facts(1.6e-4, 2.291), 5.0, 100, True)
     assert re.fullmatch(r"find-lr  ━{12}─{18}   40/100  lr 1\.6e-4  loss 2\.291  0:05 left", wide)
-    assert progress_line((40, 100), "find-lr", 1.6e-4, 2.291, 5.0, 30, True) == " 40/100  lr 1.6e-4  loss 2.291"
-    assert progress_line((1, 2), "find-lr", 1e-3, float("nan"), None, 100, False).isascii()
+    assert (
+        progress_line((40, 100), "find-lr", sweep_facts(1.6e-4, 2.291), 5.0, 30, True)
+        == " 40/100  lr 1.6e-4  loss 2.291"
+    )
+    assert progress_line((1, 2), "find-lr", sweep_facts(1e-3, float("nan")), None, 100, False).isascii()
+
+
+def test_progress_of_a_loop_without_a_known_end_says_every_step_and_its_facts():
+    lines = []
+    progress = PlainProgress(None, "find-batch-size", lines.append, lambda size: (f"size {size}",))
+    for step, size in ((1, 4), (1, 4), (2, 16), (3, 412)):
+        progress.update(step, size)
+    assert lines == [f"find-batch-size  size {size}" for size in (4, 16, 412)]
+    assert progress_line((3, None), "find-batch-size", ("size 412", "fits"), None, 40, True).startswith("find-batch")
+    assert progress_line((3, None), "find-batch-size", ("size 412", "fits"), None, 12, True) == "size 412"
 
 
 def screen(columns, act):

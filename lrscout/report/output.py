@@ -8,7 +8,15 @@ from contextlib import AbstractContextManager
 from typing import Literal, TextIO
 
 from lrscout.errors import LrscoutError
-from lrscout.report.progress import Progress, Say, live_progress, no_progress, plain_progress
+from lrscout.report.progress import (
+    Facts,
+    Progress,
+    Say,
+    live_progress,
+    no_progress,
+    plain_progress,
+    sweep_facts,
+)
 from lrscout.report.streams import write, write_safely
 from lrscout.report.terminal import detect
 
@@ -69,13 +77,13 @@ class Output:
 
         self._say(user_traceback(error))
 
-    def progress(self, total: int, label: str) -> AbstractContextManager[Progress]:
-        """Show how a loop of `total` steps gets on, for the time of a `with`."""
+    def progress(self, total: int | None, label: str, facts: Facts = sweep_facts) -> AbstractContextManager[Progress]:
+        """Show how a loop of `total` steps gets on, for the time of a `with`; None: nobody knows how many."""
         if self.mode == "quiet" or self._messages is None:
             return no_progress()
         if self.messages_style.live:
-            return live_progress(total, label, self._messages, self.messages_style, self._set_above)
-        return plain_progress(total, label, self._say)
+            return live_progress(total, label, self._messages, self.messages_style, self._set_above, facts)
+        return plain_progress(total, label, self._say, facts)
 
     def _set_above(self, say: Say | None) -> None:
         self._above = say

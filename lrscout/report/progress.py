@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from time import monotonic
-from typing import IO, TYPE_CHECKING, Protocol, TextIO, cast
+from typing import IO, TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 from lrscout.report.numbers import format_loss, format_lr
 from lrscout.report.streams import write_safely
@@ -19,63 +19,85 @@ REDRAW_SECONDS = 0.1
 PLAIN_SHARE = 10  # a plain line each time another tenth of the steps is done
 PLAIN_SECONDS = 30.0  # or when nothing was said for this long
 LONGEST_BAR, SHORTEST_BAR = 30, 8  # columns
+FACT_COLUMNS = 15  # set aside for each fact, so that the bar keeps its length while they change
 
 Say = Callable[[str], None]
+Facts = Callable[..., Sequence[str]]  # from what `update` was told to what the line says, the most important first
 Loud = Callable[[Say | None], None]  # tells the sink how to write while the line is on the screen
 
 
 class Progress(Protocol):
     """What a long loop tells about itself; cheap enough to be called every training step."""
 
-    def update(self, step: int, lr: float, loss: float) -> None:
-        """Say that `step` steps are done, the last at this rate with this loss."""
+    def update(self, step: int, *values: Any) -> None:
+        """Say that `step` steps are done, and the values that the loop's facts are made of."""
+
+
+def sweep_facts(lr: float, loss: float) -> tuple[str, str]:
+    """The rate and the loss of a step."""
+    return f"lr {format_lr(lr)}", f"loss {format_loss(loss)}"
 
 
 class NoProgress:
     """Quiet."""
 
-    def update(self, step: int, lr: float, loss: float) -> None:
+    def update(self, step: int, *values: Any) -> None:
         pass
 
 
 class PlainProgress:
-    """A line for every tenth of the steps, and at least one every half minute."""
+    """A line for every tenth of the steps, and at least one every half minute; for every step where none are many."""
 
-    def __init__(self, total: int, label: str, say: Say, clock: Callable[[], float] = monotonic) -> None:
-        self._total, self._label, self._say, self._clock = total, label, say, clock
+    def __init__(
+        self,
+        total: int | None,
+        label: str,
+        say: Say,
+        facts: Facts = sweep_facts,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._total, self._label, self._say, self._facts, self._clock = total, label, say, facts, clock
         self._next_step = self._after(0)
         self._next_time = clock() + PLAIN_SECONDS
 
     def _after(self, step: int) -> int:
         """The first step at which another tenth is done."""
+        if self._total is None:
+            return step + 1
         tenth = step * PLAIN_SHARE // max(self._total, 1) + 1
         return min(max(-(-tenth * self._total // PLAIN_SHARE), step + 1), max(self._total, step + 1))
 
-    def update(self, step: int, lr: float, loss: float) -> None:
+    def update(self, step: int, *values: Any) -> None:
         if step < self._next_step and self._clock() < self._next_time:
             return
         self._next_step, self._next_time = self._after(step), self._clock() + PLAIN_SECONDS
-        facts = f"lr {format_lr(lr)}  loss {format_loss(loss)}"
-        self._say(f"{self._label}  step {step}/{self._total}  {facts}")
+        count = () if self._total is None else (f"step {step}/{self._total}",)
+        self._say("  ".join((self._label, *count, *self._facts(*values))))
 
 
 class LiveProgress:
     """One line with a bar, redrawn at most ten times a second and gone at the end."""
 
-    def __init__(self, total: int, label: str, live: Live, width: Callable[[], int], unicode: bool) -> None:
+    def __init__(
+        self, total: int | None, label: str, live: Live, width: Callable[[], int], unicode: bool, facts: Facts
+    ) -> None:
         self._total, self._label, self._live, self._width, self._unicode = total, label, live, width, unicode
+        self._facts = facts
         self._start = monotonic()
         self._next = 0.0
 
-    def update(self, step: int, lr: float, loss: float) -> None:
+    def update(self, step: int, *values: Any) -> None:
         now = monotonic()
         if now < self._next:
             return
         from rich.text import Text
 
-        left = (now - self._start) / step * max(self._total - step, 0) if step else None
+        left = None
+        if step and self._total is not None:
+            left = (now - self._start) / step * max(self._total - step, 0)
         width = self._width()
-        text = progress_line((step, self._total), self._label, lr, loss, left, width - 1, self._unicode)
+        facts = self._facts(*values)
+        text = progress_line((step, self._total), self._label, facts, left, width - 1, self._unicode)
         self._live.console.width = width  # the window may have changed
         line = Text(text, no_wrap=True, overflow="crop")
         line.highlight_regex("━+|#+", "bright_blue")
@@ -84,20 +106,28 @@ class LiveProgress:
 
 
 def progress_line(
-    done: tuple[int, int], label: str, lr: float, loss: float, left: float | None, width: int, unicode: bool
+    done: tuple[int, int | None], label: str, facts: Sequence[str], left: float | None, width: int, unicode: bool
 ) -> str:
-    """The line within its width: the bar gives way first, then the label, the time left, the loss."""
-    count = f"{done[0]:>{len(str(done[1]))}}/{done[1]}"
-    parts = [label, count, f"lr {format_lr(lr)}", f"loss {format_loss(loss)}", _left(left)]
-    # measured with the widest numbers, so that the bar keeps its length while they change
-    bar = min(LONGEST_BAR, width - len(f"{label}    {count}  lr -1.0e-10  loss -1.234e-10  00:00 left"))
+    """The line within its width: the bar gives way first, then the label, the time left, and the facts from the last.
+
+    Where it is not known how many steps there will be, the facts stand alone.
+    """
+    step, total = done
+    if total is None:
+        return _within(width, [label, *facts], [*facts], *([*facts[:n]] for n in range(len(facts) - 1, 0, -1)))
+    count = f"{step:>{len(str(total))}}/{total}"
+    reserved = sum(2 + max(len(fact), FACT_COLUMNS) for fact in facts)
+    bar = min(LONGEST_BAR, width - len(f"{label}    {count}  00:00 left") - reserved)
     if bar >= SHORTEST_BAR:
-        return "  ".join(filter(None, [label, _bar(done[0] / max(done[1], 1), bar, unicode), *parts[1:]]))
-    for shorter in (parts, parts[1:], parts[1:4], parts[1:3]):
-        line = "  ".join(filter(None, shorter))
-        if len(line) <= width:
-            return line
-    return count[: max(width, 0)]
+        return "  ".join(filter(None, [label, _bar(step / max(total, 1), bar, unicode), count, *facts, _left(left)]))
+    fewer = ([count, *facts[:n]] for n in range(len(facts), 0, -1))
+    return _within(width, [label, count, *facts, _left(left)], [count, *facts, _left(left)], *fewer, [count])
+
+
+def _within(width: int, *choices: Sequence[str]) -> str:
+    """The first choice that is not too long; the last is cut."""
+    lines = ["  ".join(filter(None, parts)) for parts in choices]
+    return next((line for line in lines if len(line) <= width), lines[-1][: max(width, 0)])
 
 
 def _bar(share: float, width: int, unicode: bool) -> str:
@@ -114,7 +144,9 @@ def _left(seconds: float | None) -> str:
 
 
 @contextmanager
-def live_progress(total: int, label: str, stream: TextIO, style: Style, loud: Loud) -> Iterator[Progress]:
+def live_progress(
+    total: int | None, label: str, stream: TextIO, style: Style, loud: Loud, facts: Facts = sweep_facts
+) -> Iterator[Progress]:
     """A progress line on a terminal; messages meanwhile, and the user's own prints, go above it."""
     from rich.console import Console
     from rich.live import Live
@@ -141,13 +173,15 @@ def live_progress(total: int, label: str, stream: TextIO, style: Style, loud: Lo
     with live:
         loud(lambda text: console.print(Text.from_ansi(text), soft_wrap=True))
         try:
-            yield LiveProgress(total, label, live, lambda: columns(stream) or style.width, style.unicode)
+            yield LiveProgress(total, label, live, lambda: columns(stream) or style.width, style.unicode, facts)
         finally:
             loud(None)
 
 
-def plain_progress(total: int, label: str, say: Say) -> AbstractContextManager[Progress]:
-    return _still(PlainProgress(total, label, say))
+def plain_progress(
+    total: int | None, label: str, say: Say, facts: Facts = sweep_facts
+) -> AbstractContextManager[Progress]:
+    return _still(PlainProgress(total, label, say, facts))
 
 
 def no_progress() -> AbstractContextManager[Progress]:
