@@ -17,6 +17,7 @@ from lrscout.settings.fields import (
     option,
     positive_name,
 )
+from lrscout.settings.find_batch_size import FindBatchSizeSettings
 from lrscout.settings.find_lr import FindLrSettings, read_budget
 from lrscout.settings.session import DEFAULT_OPTIMIZER, SessionSettings
 
@@ -24,6 +25,7 @@ __all__ = [
     "COMMANDS",
     "DEFAULT_OPTIMIZER",
     "Field",
+    "FindBatchSizeSettings",
     "FindLrSettings",
     "Option",
     "SessionSettings",
@@ -37,5 +39,5 @@ __all__ = [
     "read_budget",
 ]
 
-COMMANDS: dict[str, type[Settings]] = {"find_lr": FindLrSettings}
+COMMANDS: dict[str, type[Settings]] = {"find_lr": FindLrSettings, "find_batch_size": FindBatchSizeSettings}
 """A recipe's section names, and the settings each may hold."""

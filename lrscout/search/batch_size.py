@@ -1,0 +1,237 @@
+"""The search for batch sizes: the largest that fits and the fastest, from trials that really ran."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from lrscout.results import BatchStopReason, Split, Throughput, Trial
+from lrscout.search.memory_model import predicted_size
+
+PLATEAU = 0.05  # throughput that rises by less than this does not count as rising, and this near the best is best
+STALLED_DOUBLINGS = 2  # without a rise, after which larger sizes are taken to be no faster
+FIRST_SIZES = (4, 16)  # that fit's first line goes through: small enough to be quick, far enough apart for a slope
+LONGEST_JUMP = 64  # times the largest size that ran: a slope that is all noise predicts anything
+LARGEST_SIZE = 1 << 20  # of a search that nothing else ends
+FIRST_RETREAT = 0.05  # of the way back to what fits, doubled at every prediction that failed
+
+
+class TrialRunner(Protocol):
+    """What a search needs of whoever runs the trials."""
+
+    def try_size(self, batch_size: int) -> Trial:
+        """Run training steps of this size, or find out why there can be none."""
+
+
+@dataclass(slots=True)
+class Search:
+    """What is known so far, and between which sizes the answer lies."""
+
+    smallest: int = 1
+    ceiling: int = LARGEST_SIZE  # the user's --max, or the data set's length
+    limit_bytes: int | None = None
+    resolution: float = 0.0  # share of the size within which the largest is found; 0: to the sample
+    trials: list[Trial] = field(default_factory=list)
+
+    @property
+    def largest(self) -> int:
+        """The largest size that fits; one below the smallest where none does."""
+        return max((t.batch_size for t in self.trials if t.outcome == "fits"), default=self.smallest - 1)
+
+    @property
+    def over(self) -> int | None:
+        """The smallest size that does not fit."""
+        return min((t.batch_size for t in self.trials if t.outcome != "fits"), default=None)
+
+    @property
+    def tolerance(self) -> int:
+        """Samples that the answer may be off."""
+        return self.tolerance_at(self.largest)
+
+    def tolerance_at(self, size: float) -> int:
+        """The same for another answer."""
+        return max(1, int(self.resolution * min(size, LARGEST_SIZE)))
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing left to find between what fits and what does not."""
+        if self.over is None:
+            return self.largest >= self.ceiling
+        return self.over - self.largest <= self.tolerance
+
+
+def power(search: Search) -> Iterator[int]:
+    """Double until a size does not fit."""
+    size = min(search.smallest, search.ceiling)
+    yield size
+    while search.over is None and size < search.ceiling:
+        size = min(2 * size, search.ceiling)
+        yield size
+
+
+def binsearch(search: Search) -> Iterator[int]:
+    """Double until a size does not fit, then halve the gap."""
+    yield from power(search)
+    yield from _bisect(search)
+
+
+def fit(search: Search) -> Iterator[int]:
+    """Measure two small sizes, predict the largest from their peaks, try it, and correct the line."""
+    for size in FIRST_SIZES:
+        if search.over is None:
+            yield min(max(size, search.smallest * size // FIRST_SIZES[0]), search.ceiling)
+        if search.settled:
+            return
+    if search.limit_bytes is None or all(t.peak_bytes is None for t in search.trials):
+        while search.over is None and not search.settled:
+            yield min(2 * search.largest, search.ceiling)
+        yield from _bisect(search)
+        return
+    if search.largest < search.smallest:  # not even the first size fits
+        yield from _bisect(search)
+        return
+    streak = 0  # of failures, or of fits at a size that the line took for too large
+    while not search.settled:
+        size, expected = _next_by_line(search, streak)
+        yield size
+        surprised = (search.trials[-1].outcome == "fits") != expected
+        streak = streak + 1 if surprised else 0
+
+
+MODES: dict[str, Callable[[Search], Iterator[int]]] = {"fit": fit, "binsearch": binsearch, "power": power}
+"""How sizes are chosen: each gives the next size to try and sees the outcome in its search."""
+
+
+def _bisect(search: Search) -> Iterator[int]:
+    while search.over is not None and not search.settled:
+        yield (search.largest + search.over) // 2
+
+
+def _next_by_line(search: Search, streak: int) -> tuple[int, bool]:
+    """The next size by the line through the peaks, and whether it should fit."""
+    low, over, step = search.largest, search.over, search.tolerance
+    assert search.limit_bytes is not None
+    predicted = predicted_size(search.trials, search.limit_bytes)
+    if predicted is None and over is not None:
+        return (low + over) // 2, True
+    aim = math.inf if predicted is None else predicted - (search.tolerance_at(predicted) - 1) / 2  # just below
+    if over is None:
+        if aim >= low + step:
+            return min(int(min(aim, LONGEST_JUMP * low)), search.ceiling), True
+        return min(low + step * 2**streak, search.ceiling), False  # the line's end is reached: show that it is one
+    if aim >= over:  # the line promised too much
+        back = max(1, int((over - low) * min(0.5, FIRST_RETREAT * 2**streak)))
+        return max(low + 1, over - back), True
+    if aim >= low + step:
+        return max(low + 1, min(int(aim), over - 1)), True
+    return min(low + step * 2**streak, (low + over) // 2), False
+
+
+@dataclass(frozen=True, slots=True)
+class SearchEnd:
+    """What a search tried, and why it ended."""
+
+    trials: tuple[Trial, ...]
+    stop_reason: BatchStopReason
+    seconds: float
+
+
+def run_search(
+    runner: TrialRunner,
+    mode: str,
+    search: Search,
+    *,
+    stops_at_plateau: bool = False,
+    friendly_of: Callable[[int], int] | None = None,
+    on_trial: Callable[[Trial], None] | None = None,
+    ceiling_reason: BatchStopReason = "max",
+) -> SearchEnd:
+    """Try the sizes that the mode asks for until it has its answer; Ctrl-C ends it with what was tried.
+
+    At the end, `friendly_of` the largest fitting size is tried too, so that it can be offered.
+    """
+    started = time.perf_counter()
+    reason: BatchStopReason | None = None
+    try:
+        for size in MODES[mode](search):
+            trial = _tried(runner, size, search, on_trial)
+            reason = _early_end(trial, search, stops_at_plateau)
+            if reason is not None:
+                break
+        if friendly_of is not None and reason not in ("failed", "unstable", "timeout"):
+            friendly = friendly_of(search.largest)
+            if friendly >= search.smallest and all(t.batch_size != friendly for t in search.trials):
+                _tried(runner, friendly, search, on_trial)
+        reason = reason or _end_of(search, ceiling_reason)
+    except KeyboardInterrupt:
+        reason = "interrupted"
+    return SearchEnd(tuple(search.trials), reason, time.perf_counter() - started)
+
+
+def _tried(runner: TrialRunner, size: int, search: Search, on_trial: Callable[[Trial], None] | None) -> Trial:
+    trial = runner.try_size(size)
+    search.trials.append(trial)
+    if on_trial is not None:
+        on_trial(trial)
+    return trial
+
+
+def _early_end(trial: Trial, search: Search, stops_at_plateau: bool) -> BatchStopReason | None:
+    if trial.outcome == "failed":
+        return "failed"
+    if trial.outcome == "timeout":  # larger sizes take longer still
+        return "timeout"
+    if trial.growth_bytes is not None:
+        return "unstable"
+    return "throughput" if stops_at_plateau and reached_plateau(search.trials) else None
+
+
+def _end_of(search: Search, ceiling_reason: BatchStopReason) -> BatchStopReason:
+    if search.over is None:
+        return ceiling_reason
+    failed = next(t for t in search.trials if t.batch_size == search.over)
+    return "dataset" if failed.outcome == "too_few_samples" else "out_of_memory"
+
+
+def reached_plateau(trials: Sequence[Trial]) -> bool:
+    """Whether the last doublings brought no more samples a second than the sizes before them."""
+    rates = [rate for _, rate in _rates(trials)]
+    before, last = rates[:-STALLED_DOUBLINGS], rates[-STALLED_DOUBLINGS:]
+    return bool(before) and max(last) < (1 + PLATEAU) * max(before)
+
+
+def fastest(trials: Sequence[Trial], step: int = 1) -> Throughput | None:
+    """The smallest size, a multiple of `step`, that is within 5 % of the best throughput."""
+    rates = [(size, rate) for size, rate in _rates(trials) if size % step == 0]
+    best = max((rate for _, rate in rates), default=0.0)
+    return next((Throughput(size, rate) for size, rate in rates if rate >= (1 - PLATEAU) * best), None)
+
+
+def _rates(trials: Sequence[Trial]) -> list[tuple[int, float]]:
+    """Size and samples a second of the trials that ran, in order of size."""
+    known = {t.batch_size: t.samples_per_second for t in trials if t.outcome == "fits"}
+    return [(size, rate) for size, rate in sorted(known.items()) if rate is not None]
+
+
+def power_of_two_below(size: int) -> int:
+    """The largest power of two that is not above the size; 0 for a size below 1."""
+    return 1 << (size.bit_length() - 1) if size > 0 else 0
+
+
+def multiple_below(size: int, step: int) -> int:
+    """The largest multiple of `step` that is not above the size."""
+    return size // step * step
+
+
+def splits(effective: int, largest: int, processes: Sequence[int] = (1, 2, 4, 8)) -> tuple[Split, ...]:
+    """The ways to an effective batch size with the largest micro-batches that divide it, one a number of processes."""
+    found = []
+    for count in processes:
+        if effective % count == 0:
+            share = effective // count
+            size = next(size for size in range(min(largest, share), 0, -1) if share % size == 0)
+            found.append(Split(size, share // size, count))
+    return tuple(found)

@@ -1,0 +1,59 @@
+"""Amounts as people write them: 11GiB, 80%, 2%."""
+
+from __future__ import annotations
+
+import re
+
+from lrscout.errors import UsageError
+
+UNITS = {"": 1, "b": 1, **{f"{p}b": 1000**i for i, p in enumerate("kmgt", 1)}}
+UNITS |= {f"{p}ib": 1024**i for i, p in enumerate("kmgt", 1)} | {p: 1024**i for i, p in enumerate("kmgt", 1)}
+_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z%]*)")
+
+
+def share(text: str, flag: str) -> float:
+    """A percentage as a share: 5% is 0.05; a number from 0 to below 1 is one already.
+
+    Raises:
+        UsageError: it is neither, or not below 100 %.
+    """
+    found = _AMOUNT.fullmatch(text.strip())
+    value = float(found[1]) / (100 if found[2] == "%" else 1) if found and found[2] in ("", "%") else -1.0
+    if not 0 <= value < 1:
+        raise UsageError(f"{flag} {text} is no share.", hint=f"Write a percentage from 0% to below 100%, as {flag} 5%.")
+    return value
+
+
+def memory_bytes(text: str, available: int | None, flag: str = "--budget") -> int:
+    """An amount of memory in bytes; a percentage is of what is available.
+
+    Raises:
+        UsageError: it is no amount, or a percentage of nobody knows what.
+    """
+    found = _AMOUNT.fullmatch(text.strip())
+    hint = f"Write it as {flag} 11GiB, 800MiB or 80% (of what is free)."
+    if found is None or (found[2] != "%" and found[2].lower() not in UNITS):
+        raise UsageError(f"{flag} {text} is no amount of memory.", hint=hint)
+    if found[2] == "%":
+        if available is None:
+            raise UsageError(f"{flag} {text}: nobody knows how much memory this device has.", hint=hint)
+        wanted = int(available * float(found[1]) / 100)
+    else:
+        wanted = int(float(found[1]) * UNITS[found[2].lower()])
+    if wanted < 1:
+        raise UsageError(f"{flag} {text} leaves no memory at all.", hint=hint)
+    return wanted
+
+
+def friendly_step(text: str | None) -> int | None:
+    """N of `multiple-of N`; None where powers of two are offered beside the exact size.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"multiple-of[ :=-]?([1-9][0-9]*)", text.strip())
+    if found is None:
+        raise UsageError(f"--prefer {text!r} is not known.", hint="Write --prefer multiple-of-8, with any number.")
+    return int(found[1])
