@@ -16,7 +16,7 @@ STALLED_DOUBLINGS = 2  # without a rise, after which larger sizes are taken to b
 FIRST_SIZES = (4, 16)  # that fit's first line goes through: small enough to be quick, far enough apart for a slope
 LONGEST_JUMP = 64  # times the largest size that ran: a slope that is all noise predicts anything
 LARGEST_SIZE = 1 << 20  # of a search that nothing else ends
-FIRST_RETREAT = 0.05  # of the way back to what fits, doubled at every prediction that failed
+FIRST_RETREAT = 0.1  # of the way back to what fits, doubled at every prediction that failed
 
 
 class TrialRunner(Protocol):
@@ -117,7 +117,7 @@ def _next_by_line(search: Search, streak: int) -> tuple[int, bool]:
     predicted = predicted_size(search.trials, search.limit_bytes)
     if predicted is None and over is not None:
         return (low + over) // 2, True
-    aim = math.inf if predicted is None else predicted - (search.tolerance_at(predicted) - 1) / 2  # just below
+    aim = math.inf if predicted is None or predicted == math.inf else _just_below(predicted, search)
     if over is None:
         if aim >= low + step:
             return min(int(min(aim, LONGEST_JUMP * low)), search.ceiling), True
@@ -128,6 +128,11 @@ def _next_by_line(search: Search, streak: int) -> tuple[int, bool]:
     if aim >= low + step:
         return max(low + 1, min(int(aim), over - 1)), True
     return min(low + step * 2**streak, (low + over) // 2), False
+
+
+def _just_below(predicted: float, search: Search) -> int:
+    """A size that should fit, so near to the predicted limit that one size more than the tolerance should not."""
+    return min(math.floor(predicted), math.ceil(predicted - (search.tolerance_at(predicted) - 1) / 2))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,90 @@
+"""From the trials to the answer: the size to train with, and the reason for it."""
+
+from __future__ import annotations
+
+from lrscout.results import BatchSizeResult, Throughput, Trial
+from lrscout.search.amounts import format_bytes
+from lrscout.search.batch_size import Search, SearchEnd, fastest, power_of_two_below
+from lrscout.search.memory_model import fitted_model
+
+LOADER_BOUND = 0.5  # share of a step's time that waits for the loader, from which on the loader is what limits
+
+
+def conclude(
+    end: SearchEnd, search: Search, mode: str, budget: tuple[int | None, float], step: int | None = None
+) -> BatchSizeResult:
+    """The result of a search; `budget` comes with its margin, sizes are multiples of `step` where one is given."""
+    trials = end.trials
+    sizes = [t.batch_size for t in trials if t.outcome == "fits" and t.growth_bytes is None]
+    friendly = [size for size in sizes if size % step == 0] if step is not None else []
+    largest = max(friendly or sizes, default=None)  # none of them may be a multiple
+    quickest = fastest(trials, step if friendly and step is not None else 1) if sizes else None
+    below = power_of_two_below(largest or 0)
+    chosen = quickest.batch_size if quickest is not None else largest
+    unsure = end.stop_reason == "unstable"
+    return BatchSizeResult(
+        batch_size=None if unsure else chosen,
+        reason=_why_not(trials, search, end) if unsure or chosen is None else _why(quickest, largest, trials),
+        largest_fitting=largest,
+        fastest=quickest,
+        mode=mode,
+        stop_reason=end.stop_reason,
+        trials=trials,
+        memory_model=fitted_model(trials),
+        budget_bytes=budget[0],
+        margin=budget[1],
+        seconds=end.seconds,
+        friendly=below if step is None and below in sizes else None,
+    )
+
+
+def _why(quickest: Throughput | None, largest: int | None, trials: tuple[Trial, ...]) -> str:
+    if quickest is None:
+        return "it is the largest that fits"
+    if quickest.batch_size == largest:
+        return "the largest that ran is the fastest too"
+    best = max((t.samples_per_second, t.batch_size) for t in trials if t.samples_per_second is not None)
+    if best[1] == quickest.batch_size:
+        return "the fastest of the sizes that ran; larger ones only take memory"
+    return f"within 5 % of the best throughput, which {best[1]} has; larger sizes only take memory"
+
+
+def _why_not(trials: tuple[Trial, ...], search: Search, end: SearchEnd) -> str:
+    growing = next((t for t in trials if t.growth_bytes is not None), None)
+    if growing is not None and growing.growth_bytes is not None:
+        return (
+            f"every step at size {growing.batch_size} adds {format_bytes(growing.growth_bytes)} of memory, so no size"
+            " fits for long; look for what keeps each step's loss or outputs, such as a list of losses with their graph"
+        )
+    if not trials:
+        return "nothing was tried"
+    smallest = min(trials, key=lambda t: t.batch_size)
+    if end.stop_reason == "timeout":
+        return f"size {smallest.batch_size} took more than its time; raise --timeout"
+    if smallest.outcome == "too_few_samples":
+        return f"the loader gives no batch of {smallest.batch_size} samples"
+    return f"not even size {smallest.batch_size} fits"
+
+
+def over_budget(result: BatchSizeResult, needed_bytes: int | None) -> str:
+    """Why nothing fits, with what the smallest size needs, where that could be measured without the limit."""
+    limit = result.limit_bytes
+    if needed_bytes is None or limit is None or needed_bytes <= limit:
+        return result.reason
+    least = min(t.batch_size for t in result.trials)
+    return (
+        f"{result.reason}: it needs {format_bytes(needed_bytes)}, which is {format_bytes(needed_bytes - limit)} over"
+        f" the {format_bytes(limit)} that the budget leaves to size {least}"
+    )
+
+
+def warnings_about(result: BatchSizeResult) -> tuple[str, ...]:
+    """What the user should know about the answer."""
+    found = []
+    trial = result.trial_of(result.batch_size)
+    if trial is not None and trial.loader_share is not None and trial.loader_share > LOADER_BOUND:
+        found.append(
+            f"At size {trial.batch_size}, {trial.loader_share:.0%} of a step is spent waiting for the loader: a larger"
+            " batch will not help, more workers (num_workers) may."
+        )
+    return tuple(found)
