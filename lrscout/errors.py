@@ -51,6 +51,20 @@ class WorkloadError(LrscoutError):
     """A workload that loads but cannot be stepped: an empty loader, a loss that is no scalar."""
 
 
+class TrialError(LrscoutError):
+    """The target's own code failed in a process of ours."""
+
+    shows_cause = True
+
+
+class RemoteError(Exception):
+    """An exception in another process, whose traceback came over as text."""
+
+    def __init__(self, summary: str, traceback: str) -> None:
+        super().__init__(summary)
+        self.traceback = traceback
+
+
 def closest(name: str, known: list[str] | tuple[str, ...]) -> str | None:
     """The known name that `name` was probably meant to be, or None."""
     import difflib  # costs 10 ms to import, and only errors need it

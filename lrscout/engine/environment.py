@@ -16,7 +16,7 @@ def describe_environment(session: Session) -> dict[str, Any]:
     parameters = sum(p.numel() for p in session.workload.model.parameters() if p.requires_grad)
     return {
         "lrscout": lrscout.__version__,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a plain text, which can be read without torch
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": str(session.device),

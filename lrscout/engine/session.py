@@ -54,14 +54,18 @@ class Session:
         self._learns = False  # whether a gradient has reached the optimizers
 
     @contextmanager
-    def open(self) -> Iterator[Session]:
-        """Seed, move to the device and start the batches; on leaving, put back everything that was touched."""
+    def open(self, preserve: bool = True) -> Iterator[Session]:
+        """Seed, move to the device and start the batches; on leaving, put back everything that was touched.
+
+        `preserve` False is for a workload that nobody needs afterwards: its copy would take memory of its own.
+        """
         workload, settings = self.workload, self.settings
         parts = (workload.model, workload.loss_fn, workload.step)
         optimizers = held(Optimizer, *self.optimizers, workload.step)
         loaders = [loader for loader in (workload.train_loader, workload.val_loader) if loader is not None]
         with ExitStack() as stack:
-            stack.enter_context(preserved(held(torch.nn.Module, *parts), optimizers, loaders))
+            if preserve:
+                stack.enter_context(preserved(held(torch.nn.Module, *parts), optimizers, loaders))
             stack.enter_context(backend_flags(settings.deterministic, settings.cudnn_benchmark))
             if settings.compile:
                 stack.enter_context(_compiled(workload.model))
@@ -152,10 +156,11 @@ class Session:
             self._refuse_untrained()
 
     @torch.no_grad()
-    def evaluate(self) -> Tensor:
-        """The mean loss of the held-out batches in eval mode, () on the device."""
+    def evaluate(self, batches: Sequence[Any] | None = None) -> Tensor:
+        """The mean loss of batches on the device, by default the held-out ones, in eval mode; () on the device."""
         with eval_mode(self.workload.model):
-            return torch.stack([self.loss(batch).float() for batch in self._held_out]).mean()
+            found = [self.loss(batch).float() for batch in (self._held_out if batches is None else batches)]
+            return torch.stack(found).mean()
 
     def loss(self, batch: Any) -> Tensor:
         """The loss of a batch on the device, () there, with the model in the mode that it is in."""

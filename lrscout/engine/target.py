@@ -63,7 +63,7 @@ def _likely(path: str) -> str:
 
 def make_target(found: Any, target: Target) -> Any:
     """Call what was found with the target's arguments; an object that is no callable is used as it is."""
-    if not _is_factory(found):
+    if not is_factory(found):
         if target.kwargs:
             raise TargetError(
                 f"{target.path} is {_describe(found)} and takes no arguments, but got: {', '.join(target.kwargs)}.",
@@ -84,7 +84,8 @@ def _call(found: Any, kwargs: Mapping[str, Any], path: str) -> Any:
         ) from error
 
 
-def _is_factory(found: Any) -> bool:
+def is_factory(found: Any) -> bool:
+    """Whether what a target names is to be called for the workload."""
     # a module, like any object with weights, is callable with a batch and not with arguments
     return inspect.isclass(found) or (callable(found) and not hasattr(found, "named_parameters"))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from traceback import FrameSummary, StackSummary, TracebackException
 
 import lrscout
+from lrscout.errors import RemoteError
 
 BUG = "This looks like a bug in lrscout: please report it with the lines above."
 
@@ -18,6 +19,8 @@ def user_traceback(error: BaseException) -> str:
 
     Where there is none of them, the bug is lrscout's own: then every frame is shown.
     """
+    if isinstance(error, RemoteError):
+        return error.traceback
     shown = TracebackException.from_exception(error, compact=True)
     members = list(_members(shown))
     # a SyntaxError names the user's file itself, without a frame in it

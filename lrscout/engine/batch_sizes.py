@@ -1,0 +1,238 @@
+"""How a batch size is set: by the target's own argument, or by rebuilding its DataLoader."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from time import perf_counter
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+
+from lrscout.engine.batches import Batches
+from lrscout.engine.randomness import seed_everything
+from lrscout.engine.target import is_factory, make_target
+from lrscout.engine.workload import Workload, make_workload
+from lrscout.errors import TargetError, UsageError, WorkloadError, did_you_mean
+from lrscout.results import Target
+
+DEFAULT_ARGUMENT = "batch_size"
+LOOKED_AT = 256  # samples, spread evenly over the data set, among which the longest is looked for
+LOOKING_SECONDS = 2.0
+
+
+class TooFewSamples(Exception):  # noqa: N818  a finding
+    """The loader gives no batch as large as it was asked for."""
+
+
+class Source:
+    """Where workloads of any batch size come from."""
+
+    def __init__(self, found: Any, target: Target, argument: str, seed: int) -> None:
+        self._found, self._target, self._argument, self._seed = found, target, argument, seed
+        self.takes_size = self._takes_size()
+
+    def own(self, smallest: int) -> Workload:
+        """The workload as the target gives it; a size that it asks for and nobody gave is the smallest."""
+        needs = self.takes_size and self._argument not in self._target.kwargs and self._has_no_default()
+        return self._made({self._argument: smallest} if needs else {})
+
+    def sized(self, batch_size: int) -> Workload:
+        """The workload with batches of this size.
+
+        Raises:
+            UsageError: its loader cannot be rebuilt.
+        """
+        if self.takes_size:
+            return self._made({self._argument: batch_size})
+        workload = self._made({})
+        loaders: dict[str, Any] = {
+            name: resized(loader, batch_size, name)
+            for name in ("train_loader", "val_loader")
+            if (loader := getattr(workload, name)) is not None
+        }
+        return dataclasses.replace(workload, **loaders)
+
+    def _made(self, more: Mapping[str, Any]) -> Workload:
+        seed_everything(self._seed)
+        target = dataclasses.replace(self._target, kwargs={**self._target.kwargs, **more})
+        return make_workload(make_target(self._found, target))
+
+    def _parameters(self) -> Mapping[str, inspect.Parameter]:
+        try:
+            return inspect.signature(self._found).parameters if is_factory(self._found) else {}
+        except (TypeError, ValueError):
+            return {}
+
+    def _takes_size(self) -> bool:
+        known = self._parameters()
+        if self._argument in known or self._argument in self._target.kwargs:
+            return True
+        if self._argument != DEFAULT_ARGUMENT:
+            raise TargetError(
+                f"{self._target.path or 'The target'} takes no argument {self._argument!r} (--batch-arg).",
+                hint=did_you_mean(self._argument, tuple(known)),
+            )
+        return False
+
+    def _has_no_default(self) -> bool:
+        known = self._parameters().get(self._argument)
+        return known is not None and known.default is inspect.Parameter.empty
+
+
+def resized(loader: Any, batch_size: int, name: str = "train_loader") -> DataLoader[Any]:
+    """A loader of the same samples in batches of this size, with the same sampler, collate function and workers.
+
+    Raises:
+        UsageError: it makes its batches in a way of its own.
+    """
+    hint = "Let the target take batch_size (or --batch-arg NAME) and make its loader with it."
+    if not isinstance(loader, DataLoader):
+        raise UsageError(
+            f"The {name} is {type(loader).__name__!r} and no DataLoader, so its batch size cannot be set.", hint=hint
+        )
+    if loader.batch_size is None:
+        by = "its data set" if loader.batch_sampler is None else f"{type(loader.batch_sampler).__name__!r}"
+        raise UsageError(f"The {name}'s batches are made by {by}, so their size cannot be set.", hint=hint)
+    more: dict[str, Any] = {"prefetch_factor": loader.prefetch_factor} if loader.num_workers else {}
+    if not isinstance(loader.dataset, IterableDataset):
+        more["sampler"] = loader.sampler
+    return DataLoader(
+        loader.dataset,
+        batch_size,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        drop_last=loader.drop_last,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        generator=loader.generator,
+        persistent_workers=loader.persistent_workers,
+        **more,
+    )
+
+
+def dataset_size(loader: Any) -> int | None:
+    """The samples that a loader draws from in one pass; None where nobody knows."""
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return None
+    if loader.batch_size is None and not isinstance(loader.batch_sampler, BatchSampler):
+        return None
+    sampler = loader.sampler if loader.batch_size is not None else loader.dataset
+    return len(sampler) if isinstance(sampler, Sized) else None
+
+
+def longest_sample(loader: Any) -> int | None:
+    """The index of the longest of the samples looked at; None where all are alike, or none can be looked at."""
+    count = dataset_size(loader)
+    if not count or loader.batch_size is None:
+        return None
+    sizes: dict[int, int] = {}
+    started = perf_counter()
+    total = len(loader.dataset)
+    for number in range(min(total, LOOKED_AT)):
+        index = number * total // min(total, LOOKED_AT)
+        sizes[index] = _extent(loader.dataset[index])
+        if perf_counter() - started > LOOKING_SECONDS:
+            break
+    return max(sizes, key=sizes.__getitem__) if min(sizes.values()) < max(sizes.values()) else None
+
+
+def _extent(sample: Any) -> int:
+    """How much a sample holds: entries of tensors and arrays, items of lists, characters of texts."""
+    if isinstance(sample, Tensor):
+        return sample.numel()
+    if hasattr(sample, "shape") and hasattr(sample, "size") and isinstance(sample.size, int):  # NumPy's
+        return sample.size
+    if isinstance(sample, Mapping):
+        return sum(map(_extent, sample.values()))
+    if isinstance(sample, (str, bytes)):
+        return len(sample)
+    return sum(map(_extent, sample)) if isinstance(sample, Sequence) else 1
+
+
+def samples_in(batch: Any) -> tuple[set[int], set[int]]:
+    """The first and the second dimensions of all tensors in a batch."""
+    first: set[int] = set()
+    second: set[int] = set()
+    if isinstance(batch, Tensor):
+        return set(batch.shape[:1]), set(batch.shape[1:2])
+    inner = list(batch.values()) if isinstance(batch, Mapping) else batch if isinstance(batch, (list, tuple)) else []
+    if not inner and hasattr(batch, "__dict__"):
+        inner = list(vars(batch).values())
+    for part in inner:
+        one, two = samples_in(part)
+        first, second = first | one, second | two
+    return first, second
+
+
+def is_full(batch: Any, batch_size: int, sequences_first: bool) -> bool:
+    """Whether a batch holds as many samples as asked for, as far as its tensors show.
+
+    Samples lie along the first dimension; with `sequences_first` they may lie along the second. Batches of graphs or
+    packed sequences have more rows than samples.
+    """
+    first, second = samples_in(batch)
+    return not first or max(first) >= batch_size or (sequences_first and batch_size in second)
+
+
+class Feed(Iterator[Any]):
+    """What a trial is fed: the worst batch while its memory is measured, then the loader's own, all of full size.
+
+    Attributes that it has not are the loader's, whose generators and samplers a session puts back by them.
+    """
+
+    def __init__(self, loader: Any, batch_size: int, longest: int | None) -> None:
+        self.generator = getattr(loader, "generator", None)
+        self.seconds_waited = 0.0
+        self._loader, self._batch_size = loader, batch_size
+        self._longest = longest
+        # of any other loader, whose word on its size is not known, the second may be anything: features, say
+        self._sequences_first = getattr(loader, "batch_size", None) == batch_size
+        self._worst: Any = None
+        self._batches: Batches | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("sampler", "batch_sampler", "dataset"):
+            return getattr(self._loader, name)
+        raise AttributeError(name)
+
+    def __iter__(self) -> Feed:
+        self._batches = None
+        return self
+
+    def __next__(self) -> Any:
+        if self._longest is not None:
+            if self._worst is None:
+                sample = self._loader.dataset[self._longest]
+                self._worst = self._loader.collate_fn([sample] * self._batch_size)
+            return self._worst
+        started = perf_counter()
+        if self._batches is None:
+            self._batches = Batches(self._loader)
+        batch = self._full()
+        self.seconds_waited += perf_counter() - started
+        return batch
+
+    def _full(self) -> Any:
+        assert self._batches is not None
+        for _ in range(3):  # a pass may end with a short one, the next begins with a full one
+            try:
+                batch = next(self._batches)
+            except WorkloadError as error:
+                raise TooFewSamples(error.message) from error
+            if is_full(batch, self._batch_size, self._sequences_first):
+                return batch
+        given = max(samples_in(batch)[0])
+        raise TooFewSamples(f"The loader gives batches of {given} samples, and none of {self._batch_size}.")
+
+    def leave_worst(self) -> None:
+        """From here on give the loader's own batches."""
+        self._longest = self._worst = None
+
+    def _shutdown_workers(self) -> None:  # as a DataLoader's iterator has it, for Batches.close
+        if self._batches is not None:
+            self._batches.close()

@@ -1,0 +1,31 @@
+"""What a search asks of those who run its trials, and what they tell of the target; free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lrscout.results import OwnSize
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a look at the target tells before any trial."""
+
+    environment: dict[str, Any]
+    dataset_size: int | None
+    eval_dataset_size: int | None
+    own: OwnSize | None
+    available_bytes: int | None  # None: the device tells nothing of its memory
+    longest: tuple[int | None, int | None]  # the longest sample of training and evaluation, where they differ
+    source_digest: str  # of the file that the target comes from
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A trial to run."""
+
+    batch_size: int
+    limit_bytes: int | None
+    longest: int | None
+    evaluates: bool = False

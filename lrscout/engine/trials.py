@@ -1,0 +1,240 @@
+"""One trial: training steps of one batch size, their memory by phase, and their speed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import hashlib
+import inspect
+from itertools import pairwise
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import nn
+
+from lrscout.engine.batch_sizes import Feed, Source, TooFewSamples, dataset_size, longest_sample, resized
+from lrscout.engine.batches import to_device
+from lrscout.engine.devices import resolve_device
+from lrscout.engine.environment import describe_environment
+from lrscout.engine.memory import Memory, memory_of
+from lrscout.engine.out_of_memory import is_out_of_memory
+from lrscout.engine.phases import told_apart
+from lrscout.engine.randomness import preserved_random_state
+from lrscout.engine.requests import Facts, Request
+from lrscout.engine.session import Session
+from lrscout.engine.timing import time_steps
+from lrscout.engine.workload import Workload
+from lrscout.errors import WorkloadError
+from lrscout.results import Outcome, OwnSize, Trial
+from lrscout.settings import FindBatchSizeSettings
+
+STEPS_MORE = 4  # than asked for, before memory that grows counts as a leak
+GROWTH_FLOOR = 256 * 1024  # bytes that every step may add before it counts as a leak: allocators breathe
+
+
+class Bench:
+    """Where trials run: in this process, with workloads from the source."""
+
+    def __init__(self, source: Source, settings: FindBatchSizeSettings, own_process: bool) -> None:
+        self.failure: BaseException | None = None  # of the last trial, where it was the user's
+        self._source, self._settings = source, settings
+        self._own_process = own_process  # nobody needs the workload afterwards
+        self._warm = not own_process
+
+    def close(self) -> None:
+        """Nothing is left behind."""
+
+    def inspect(self) -> Facts:
+        """Build the workload as the target gives it and look at it; no step is taken.
+
+        Raises:
+            WorkloadError: its data set is empty.
+        """
+        with preserved_random_state():
+            workload = self._source.own(self._settings.min)
+            if not self._source.takes_size:
+                resized(workload.train_loader, self._settings.min)  # tells at once where it cannot be
+            session = Session(workload, self._settings)
+            sizes = dataset_size(workload.train_loader), dataset_size(workload.val_loader)
+            if sizes[0] == 0:
+                raise WorkloadError("The data set is empty.", hint="There is nothing to make a batch of.")
+            looks = self._settings.worst_case == "auto"
+            return Facts(
+                environment=describe_environment(session),
+                dataset_size=sizes[0],
+                eval_dataset_size=sizes[1],
+                own=_own_size(workload, session),
+                available_bytes=memory_of(session.device).available(),
+                longest=(
+                    longest_sample(workload.train_loader) if looks else None,
+                    longest_sample(workload.val_loader) if looks and self._settings.eval else None,
+                ),
+                source_digest=_source_digest(workload),
+            )
+
+    def run(self, request: Request) -> Trial:
+        """Run a trial; whatever goes wrong in it is its outcome."""
+        started = perf_counter()
+        self.failure = None
+        outcome: Outcome
+        try:
+            trial = self._measure(request)
+            return dataclasses.replace(trial, seconds=perf_counter() - started)
+        except TooFewSamples as error:
+            outcome, reason = "too_few_samples", str(error)
+        except (Exception, SystemExit) as error:
+            outcome, reason = "failed", f"{type(error).__name__}: {error}"
+            if is_out_of_memory(error, limited=request.limit_bytes is not None):
+                outcome = "out_of_memory"
+            else:
+                self.failure = error
+        # only now, after the except block: the traceback keeps the step's tensors alive
+        _clean_up()
+        return Trial(request.batch_size, outcome, None, None, perf_counter() - started, 0, reason=_first_line(reason))
+
+    def _measure(self, request: Request) -> Trial:
+        with preserved_random_state(), contextlib.ExitStack() as stack:
+            early = None if self._own_process else self._source.sized(request.batch_size)
+            device = resolve_device(self._settings.device, early) if early else self._device_of_trial()
+            memory = memory_of(device)
+            if not self._warm:
+                _warm_up(device)
+                self._warm = True
+            stack.callback(memory.end)
+            if early is None:
+                memory.begin(request.limit_bytes)
+            workload = early or self._source.sized(request.batch_size)
+            loader = workload.train_loader
+            if request.evaluates and workload.val_loader is not None:
+                loader = workload.val_loader
+            feed = Feed(loader, request.batch_size, request.longest)
+            session = Session(dataclasses.replace(workload, train_loader=feed), self._settings)
+            stack.enter_context(session.open(preserve=not self._own_process))
+            if early is not None:  # the user's weights were there before, and so is now their copy
+                memory.begin(request.limit_bytes, counted=_bytes_of(workload.model))
+            return _take_steps(session, feed, memory, request, self._settings.trial_steps, self._own_process)
+
+    def _device_of_trial(self) -> torch.device:
+        """The device to warm up, before there is a workload: where `auto` would go without knowing the model."""
+        name = self._settings.device
+        if name != "auto":
+            return torch.device(name)
+        return resolve_device(name, Workload(nn.Module(), ()))
+
+
+def _take_steps(
+    session: Session, feed: Feed, memory: Memory, request: Request, trial_steps: int, own_process: bool
+) -> Trial:
+    if request.evaluates:
+        _fill_optimizers(session)
+    step = _eval_step(session, feed) if request.evaluates else session.train_step
+
+    def taken() -> None:
+        step()
+        _synchronize(session.device)
+
+    levels: list[int | None] = []
+    with told_apart(session, memory) as phases:
+        while len(levels) < trial_steps or (len(levels) < trial_steps + STEPS_MORE and _growth(levels) is not None):
+            taken()
+            phases.step_ended()
+            levels.append(memory.held())
+            if len(levels) == 1:
+                memory.tighten()
+            unfit = _over(phases.peak, request.limit_bytes) or memory.discomfort()
+            if unfit is not None:
+                return phases.trial(request.batch_size, "out_of_memory", len(levels), reason=unfit)
+    if own_process:
+        memory.loosen()
+    feed.leave_worst()
+    next(feed)  # starts the loader's workers, where it has not begun yet
+    feed.seconds_waited = 0.0
+    seconds = time_steps(taken)
+    samples = request.batch_size * (1 if request.evaluates else session.settings.accumulate)
+    return phases.trial(
+        request.batch_size,
+        "fits",
+        len(levels) + len(seconds),
+        samples_per_second=samples / median(seconds),
+        loader_share=min(1.0, feed.seconds_waited / sum(seconds)),
+        growth_bytes=_growth(levels),
+    )
+
+
+def _over(peak: int | None, limit: int | None) -> str | None:
+    if peak is None or limit is None or peak <= limit:
+        return None
+    return f"The step takes {peak} bytes, over the limit of {limit}."
+
+
+def _eval_step(session: Session, feed: Feed) -> Any:
+    return lambda: session.evaluate([to_device(next(feed), session.device)])
+
+
+def _fill_optimizers(session: Session) -> None:
+    """Gradients and optimizer state, which are there too when a training evaluates."""
+    for optimizer in session.optimizers:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+
+
+def _growth(levels: list[int | None]) -> int | None:
+    """What every step adds to the memory held; None for little. The first step still fills caches."""
+    added = [b - a for a, b in pairwise(levels[1:]) if a is not None and b is not None]
+    grown = median(added) if added else 0
+    return int(grown) if grown > GROWTH_FLOOR else None
+
+
+def _warm_up(device: torch.device) -> None:
+    """A small step, so that threads, libraries and handles are there before memory is counted."""
+    with preserved_random_state():
+        model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 6, 8)).to(device)
+        optimizer = torch.optim.AdamW(model.parameters())
+        for _ in range(2):
+            loss = model(torch.zeros(16, 1, 8, 8, device=device)).square().mean()
+            loss.backward()
+            optimizer.step()
+        _synchronize(device)
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()
+
+
+def _clean_up() -> None:
+    gc.collect()
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        with contextlib.suppress(RuntimeError):  # a context that is lost
+            torch.cuda.empty_cache()
+
+
+def _bytes_of(model: nn.Module) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in (*model.parameters(), *model.buffers()))
+
+
+def _own_size(workload: Workload, session: Session) -> OwnSize | None:
+    size = getattr(workload.train_loader, "batch_size", None)
+    rates = [float(g.get("initial_lr", g["lr"])) for o in session.optimizers for g in o.param_groups]
+    return OwnSize(size, max(rates) if workload.optimizer is not None else None) if isinstance(size, int) else None
+
+
+def _source_digest(workload: Workload) -> str:
+    """Of the files that define the model and the data set: what a cached answer stands for."""
+    found = hashlib.sha256()
+    for part in (workload.model, getattr(workload.train_loader, "dataset", None)):
+        with contextlib.suppress(OSError, TypeError):
+            source = inspect.getsourcefile(type(part))
+            if source is not None:
+                with open(source, "rb") as file:
+                    found.update(file.read())
+    return found.hexdigest()
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0][:300] if text.strip() else "out of memory"

@@ -1,0 +1,246 @@
+"""Trials in processes of their own: the limit holds, outcomes are told apart, and nothing is left running."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lrscout.engine.isolation import IsolatedTrials, TrialServer
+from lrscout.engine.requests import Request
+from lrscout.errors import RemoteError, TargetError, TrialError, UsageError, WorkloadError
+from lrscout.results import Target
+from lrscout.settings import FindBatchSizeSettings
+
+MIB = 1 << 20
+SIZABLE = Path(__file__).parent / "sizable.py"
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of processes are Linux's")
+
+
+@pytest.fixture(scope="module")
+def server():
+    """One server for all tests: it takes seconds to load torch."""
+    server = TrialServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def trials(server):
+    """Makes trials of a target in sizable.py."""
+    made = []
+
+    def make(attribute: str, kwargs=None, **settings) -> IsolatedTrials:
+        given = FindBatchSizeSettings(**{"device": "cpu", **settings})
+        made.append(IsolatedTrials(server, Target(f"{SIZABLE}:{attribute}", kwargs or {}), given, lambda: None))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.end_child()
+
+
+def children_of(server: TrialServer) -> list[int]:
+    pid = server._process.pid
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found]
+
+
+def request(size: int, limit_mib: int | None = None, **more) -> Request:
+    return Request(size, None if limit_mib is None else limit_mib * MIB, None, **more)
+
+
+def test_a_look_at_the_target_tells_what_the_search_needs(trials):
+    facts = trials("build", {"samples": 100}).inspect()
+    assert (facts.dataset_size, facts.own.batch_size, facts.own.lr) == (100, 8, 0.1)
+    assert facts.available_bytes > 100 * MIB
+    assert facts.environment["optimizer"] == "SGD (the target's own)"
+    assert "torch" in facts.environment
+
+
+def test_the_peak_follows_the_batch_size_and_the_limit_holds(trials):
+    some = trials("build")
+    small, large = some.run(request(16, 100)), some.run(request(96, 100))
+    per_sample = (large.peak_bytes - small.peak_bytes) / 80
+    assert (small.outcome, large.outcome) == ("fits", "fits")
+    assert 150_000 < per_sample < 600_000
+    assert large.forward_bytes == large.peak_bytes > large.optimizer_bytes
+    assert large.samples_per_second > 0
+    assert large.steps > 3
+    beyond = int(100 * MIB / per_sample * 1.1)
+    assert some.run(request(beyond, 100)).outcome == "out_of_memory"
+    assert some.run(request(beyond, 200)).outcome == "fits"
+
+
+def test_the_steps_settings_are_the_users(trials):
+    plain, large = trials("build").run(request(16, 200)), trials("build").run(request(64, 200))
+    four = trials("build", accumulate=4).run(request(16, 200))
+    adam = trials("with_loader").run(request(16, 200))
+    assert plain.peak_bytes <= four.peak_bytes < (plain.peak_bytes + large.peak_bytes) / 2  # a micro-batch at a time
+    assert adam.optimizer_bytes > plain.optimizer_bytes + 3 * MIB  # its two moments
+
+
+def test_evaluation_needs_less_than_training(trials):
+    some = trials("build")
+    assert some.run(request(300, 300, evaluates=True)).peak_bytes < 0.7 * some.run(request(300, 300)).peak_bytes
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_data_loader_is_rebuilt(trials, workers):
+    trial = trials("with_loader", {"workers": workers}).run(request(48, 300))
+    assert (trial.batch_size, trial.outcome) == (48, "fits")
+
+
+def test_an_iterable_data_set_is_batched_anew(trials):
+    some = trials("stream")
+    assert some.inspect().dataset_size is None
+    assert some.run(request(32, 200)).outcome == "fits"
+    assert some.run(request(65, 200)).outcome == "too_few_samples"
+
+
+@pytest.mark.parametrize("attribute", ["batches_of_its_own", "batch_sampler"])
+def test_a_loader_that_batches_in_its_own_way_is_told_what_to_do(trials, attribute):
+    with pytest.raises(UsageError, match="--batch-arg"):
+        trials(attribute).inspect()
+
+
+def test_a_data_set_that_batches_by_itself_is_told_what_to_do(trials):
+    with pytest.raises(UsageError, match="its data set"):
+        trials("stream", {"batched": True}).inspect()
+
+
+def test_another_argument_can_set_the_size(trials):
+    some = trials("needs_size", batch_arg="n")
+    assert some.inspect().own.batch_size == 1
+    assert some.run(request(16, 200)).outcome == "fits"
+    with pytest.raises(TargetError, match="no argument 'm'"):
+        trials("needs_size", batch_arg="m").inspect()
+
+
+def test_a_target_that_ignores_the_size_is_found_out(trials):
+    trial = trials("deaf").run(request(64, 200))
+    assert trial.outcome == "too_few_samples"
+    assert "batches of 4" in trial.reason
+
+
+def test_a_data_set_smaller_than_the_batch_is_found_out(trials):
+    for drop_last in (True, False):
+        trial = trials("build", {"samples": 20, "drop_last": drop_last}).run(request(21, 200))
+        assert trial.outcome == "too_few_samples"
+    assert trials("build", {"samples": 20}).run(request(20, 200)).outcome == "fits"
+
+
+def test_an_empty_data_set_is_told(trials):
+    with pytest.raises(WorkloadError, match="empty"):
+        trials("build", {"samples": 0}).inspect()
+
+
+def test_the_users_exception_comes_with_its_traceback(trials):
+    some = trials("raising_at")
+    assert some.run(request(36, 200)).outcome == "fits"
+    trial = some.run(request(37, 200))
+    assert (trial.outcome, trial.reason) == ("failed", "IndexError: the user's own mistake at 37")
+    assert isinstance(some.failure, TrialError)
+    assert isinstance(some.failure.__cause__, RemoteError)
+    assert "sizable.py" in some.failure.__cause__.traceback
+    assert "lrscout/engine" not in some.failure.__cause__.traceback
+
+
+def test_an_exception_in_build_is_the_users(trials):
+    with pytest.raises(TrialError, match="ZeroDivisionError: in build"):
+        trials("raises_in_build").inspect()
+
+
+def test_a_target_that_is_not_there_is_told_as_ever(trials):
+    with pytest.raises(TargetError, match="no attribute 'buidl'"):
+        trials("buidl").inspect()
+
+
+def test_a_child_that_hangs_is_ended(trials, server):
+    started = time.monotonic()
+    trial = trials("acting", {"act": "hang"}, timeout=3.0).run(request(16, 200))
+    assert trial.outcome == "timeout"
+    assert time.monotonic() - started < 10
+    assert children_of(server) == []
+
+
+def test_a_killed_child_is_told_from_one_that_ran_out_of_memory(trials):
+    some = trials("acting", {"act": "kill"})
+    assert some.run(request(16, 1000)).outcome == "failed"  # somebody's doing: it held next to nothing
+    assert "signal 9" in str(some.failure)
+    assert trials("acting", {"act": "exhaust"}).run(request(16, 110)).outcome == "killed"
+
+
+def test_a_child_that_leaves_is_a_failure(trials):
+    some = trials("acting", {"act": "exit"})
+    assert some.run(request(16, 1000)).outcome == "failed"
+    assert "code 3" in str(some.failure)
+
+
+def test_a_leak_is_measured(trials):
+    trial = trials("acting", {"act": "leak"}).run(request(16, 200))
+    assert trial.outcome == "fits"
+    assert 0.8 * MIB < trial.growth_bytes < 1.3 * MIB
+    assert trials("acting", {"act": "leak"}).run(request(8, 200)).growth_bytes is None
+
+
+def test_a_worker_that_dies_is_a_failure(trials):
+    some = trials("dying_worker")
+    trial = some.run(request(4, 500))
+    assert trial.outcome == "failed"
+    assert "DataLoader worker" in trial.reason
+
+
+def test_the_worst_batch_is_made_of_the_longest_sample(trials):
+    some = trials("ragged")
+    facts = some.inspect()
+    assert facts.longest[0] % 128 == 64
+    usual = some.run(Request(8, 200 * MIB, None))
+    worst = some.run(Request(8, 200 * MIB, facts.longest[0]))
+    assert worst.peak_bytes > usual.peak_bytes
+    assert trials("ragged", worst_case="off").inspect().longest == (None, None)
+    assert trials("build").inspect().longest == (None, None)  # all alike
+
+
+def test_ctrl_c_ends_the_child(server):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    some = IsolatedTrials(server, Target(f"{SIZABLE}:acting"), FindBatchSizeSettings(), interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        some.run(request(16, 200))
+    assert children_of(server) == []
+
+
+def test_children_end_with_a_search_that_was_killed():
+    code = (
+        "from lrscout.engine.isolation import *; from lrscout.settings import FindBatchSizeSettings;"
+        f"server = TrialServer(); print(server._process.pid, flush=True);"
+        f"IsolatedTrials(server, Target({f'{SIZABLE}:acting'!r}), FindBatchSizeSettings(), lambda: None)"
+        ".run(Request(16, None, None))"
+    )
+    search = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    pid = int(search.stdout.readline())
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    while not children.read_text().split():
+        time.sleep(0.05)
+    everybody = [pid, *map(int, children.read_text().split())]
+    search.kill()
+    search.wait()
+    deadline = time.monotonic() + 10
+    while any(alive(process) for process in everybody) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(alive(process) for process in everybody)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False

@@ -1,0 +1,94 @@
+"""What is counted, and what the machine and its cgroups leave."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+import pytest
+import torch
+
+from lrscout.engine import memory
+from lrscout.engine.memory import ProcessMemory, available_memory, memory_of
+from lrscout.engine.timing import MOST_STEPS, median_spread, time_steps
+
+MIB = 1 << 20
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+
+
+def test_a_peak_is_of_what_was_held_between_two_resets():
+    counted = ProcessMemory()
+    counted.begin(None)
+    counted.reset_peak()
+    torch.ones(64 * MIB // 4)
+    assert 60 * MIB < counted.peak() < 80 * MIB
+    counted.reset_peak()
+    assert counted.peak() < 30 * MIB
+
+
+def test_what_was_held_before_counts_where_it_is_said_to():
+    counted = ProcessMemory()
+    counted.begin(None, counted=50 * MIB)
+    assert counted.held() == pytest.approx(50 * MIB, abs=MIB)
+
+
+def test_the_limit_is_lifted_again():
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    counted = ProcessMemory()
+    counted.begin(100 * MIB)
+    counted.tighten()
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        torch.ones(200 * MIB // 4)
+    counted.end()
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+    torch.ones(200 * MIB // 4)
+
+
+def test_a_device_that_tells_nothing_has_no_peak():
+    nothing = memory_of(torch.device("meta"))
+    nothing.begin(5)
+    assert (nothing.peak(), nothing.held(), nothing.available(), nothing.measures) == (None, None, None, False)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_cgroups_limit_is_what_is_left_of_it(version, tmp_path, monkeypatch):
+    proc, groups = tmp_path / "proc", tmp_path / "cgroup"
+    folder = groups / "memory" / "box" / "job" if version == 1 else groups / "box" / "job"
+    folder.mkdir(parents=True)
+    proc.mkdir()
+    (proc / "cgroup").write_text("4:memory:/box/job\n0::/\n" if version == 1 else "0::/box/job\n")
+    names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if version == 1 else ("memory.max", "memory.current")
+    for place, limit, usage in ((folder, 800 * MIB, 500 * MIB), (folder.parent, 100 * MIB, 40 * MIB)):
+        (place / names[0]).write_text(f"{limit}\n")
+        (place / names[1]).write_text(f"{usage}\n")
+        (place / "memory.stat").write_text(f"{'total_' if version == 1 else ''}inactive_file {5 * MIB}\n")
+    monkeypatch.setattr(memory, "PROC", proc)
+    monkeypatch.setattr(memory, "CGROUPS", groups)
+    assert available_memory() == 65 * MIB  # of the box, whose limit is nearer
+    (folder.parent / names[0]).write_text("max\n")
+    assert available_memory() == 305 * MIB
+
+
+def test_timing_ends_when_the_median_is_steady_and_at_the_latest_after_thirty_steps(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("lrscout.engine.timing.perf_counter", lambda: clock[0])
+
+    def steps(*seconds):
+        clock[0] = 0.0
+        given = iter([*seconds] * 50)
+
+        def step():
+            clock[0] += next(given)
+
+        return time_steps(step)
+
+    assert len(steps(0.01)) == 6
+    assert len(steps(0.01, 0.02, 0.04)) == MOST_STEPS
+    assert len(steps(3.0)) == 2  # slow steps are waited for no longer than it takes
+
+
+def test_the_spread_of_a_median():
+    assert median_spread([1.0] * 5) == float("inf")
+    assert median_spread([1.0] * 10) == 0
+    assert 0 < median_spread([1.0, 1.1, 0.9, 1.0, 1.05, 0.95, 1.2, 1.0]) < 0.2
