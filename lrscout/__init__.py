@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from lrscout.api.find_batch_size import FindBatchSizeResult, find_batch_size
     from lrscout.api.find_lr import FindLrResult, find_lr
     from lrscout.engine.workload import Workload
     from lrscout.errors import LrscoutError
 
-__all__ = ["FindLrResult", "LrscoutError", "Workload", "find_lr"]
+__all__ = ["FindBatchSizeResult", "FindLrResult", "LrscoutError", "Workload", "find_batch_size", "find_lr"]
 
 _PLACES = {
+    "FindBatchSizeResult": "lrscout.api.find_batch_size",
+    "find_batch_size": "lrscout.api.find_batch_size",
     "FindLrResult": "lrscout.api.find_lr",
     "find_lr": "lrscout.api.find_lr",
     "LrscoutError": "lrscout.errors",

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 import lrscout
+from lrscout.commands.find_batch_size import find_batch_size
 from lrscout.commands.find_lr import find_lr
 from lrscout.commands.schedules import preview, schedules
 from lrscout.commands.show import show
@@ -33,6 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("find-lr", epilog=EPILOG)(find_lr)
+app.command("find-batch-size", epilog=EPILOG)(find_batch_size)
 app.command("schedules")(schedules)
 app.command("preview")(preview)
 app.command("show")(show)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -64,3 +66,36 @@ def workload_from(target: Any, where: Target, parts: Mapping[str, Any], seed: in
             hint="Put everything into a Workload or a dict.",
         )
     return make_workload(target)
+
+
+def sizable_target(
+    target: Any,
+    kwargs: Mapping[str, Any] | None,
+    app_dir: str | os.PathLike[str] | None,
+    parts: Mapping[str, Any],
+) -> tuple[Any, Target]:
+    """What was handed over in Python for workloads of several batch sizes, and its target.
+
+    A function that can be imported by its name becomes a dotted path, which processes of their own can build; then,
+    and for a path, the first is None.
+
+    Raises:
+        TargetError: it does not give a workload.
+    """
+    where = target_of(target, kwargs, app_dir)
+    if where.path is not None and not parts:
+        return None, where
+    if (inspect.isfunction(target) or inspect.isclass(target)) and not parts:
+        path = _importable(target)
+        return (target if path is None else None), Target(path, where.kwargs, where.app_dir)
+    return workload_from(target, where, parts, seed=0), where
+
+
+def _importable(found: Any) -> str | None:
+    """The dotted path of a function or class at the top of a module or a script; None of any other."""
+    name: str = found.__qualname__
+    module = sys.modules.get(found.__module__)
+    file = getattr(module, "__file__", None)
+    if file is None or getattr(module, name, None) is not found:
+        return None
+    return f"{file if found.__module__ == '__main__' else found.__module__}:{name}"

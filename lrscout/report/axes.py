@@ -110,6 +110,16 @@ def step_axis(total: int, columns: int, label: str = "") -> Axis:
     return Axis(0.0, total, tuple(_without_collisions(ticks, total, columns)), label)
 
 
+def size_axis(low: int, high: int, columns: int, label: str = "") -> Axis:
+    """An axis over log2 of the size with powers of two on it."""
+    first, last = math.log2(low), math.log2(high)
+    ticks = [(float(k), str(2**k)) for k in range(math.ceil(first), math.floor(last) + 1)]
+    if len(ticks) < 2:
+        ticks = [(first, str(low)), (last, str(high))]
+    first, last = first - 0.1, last + 0.1  # so that the outer points stand free of the frame
+    return Axis(first, last, tuple(_without_collisions(ticks, last - first, columns)), label)
+
+
 def _labels(values: Sequence[float], tolerance: float) -> list[str]:
     """Labels of one length, the shortest that all say where they stand."""
     for decimals in range(1, 15):

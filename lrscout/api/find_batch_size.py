@@ -1,0 +1,107 @@
+"""find-batch-size: the Python API."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lrscout.api.batch_size_search import search_batch_size
+from lrscout.api.targets import sizable_target
+from lrscout.records import to_json
+from lrscout.results import BatchSizeResult, BatchStopReason, RunRecord, Status, Throughput, Trial
+from lrscout.settings import FindBatchSizeSettings, make_settings
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class FindBatchSizeResult:
+    """The answer of `find_batch_size`."""
+
+    record: RunRecord
+    result: BatchSizeResult
+
+    @property
+    def batch_size(self) -> int | None:
+        """The recommended size; None where there is none, and `result.reason` says why."""
+        return self.result.batch_size
+
+    @property
+    def largest_fitting(self) -> int | None:
+        """The largest size that ran within the budget."""
+        return self.result.largest_fitting
+
+    @property
+    def fastest(self) -> Throughput | None:
+        """The smallest size within 5 % of the best throughput."""
+        return self.result.fastest
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """Everything that was tried, in order."""
+        return self.result.trials
+
+    @property
+    def stop_reason(self) -> BatchStopReason:
+        """Why the search ended."""
+        return self.result.stop_reason
+
+    @property
+    def status(self) -> Status:
+        """ok or inconclusive."""
+        return self.record.status
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is worth knowing about this run."""
+        return self.record.warnings
+
+    def plot(self, width: int = 100, height: int | None = None, *, color: bool = False) -> str:
+        """Peak memory and throughput over the batch size as text plots, `width` columns wide."""
+        from lrscout.report.batch_size_plot import plot_trials
+        from lrscout.report.terminal import Style
+
+        return plot_trials(self.result, Style(width=width, color=color, unicode=True, live=False), height)
+
+    def to_json(self) -> str:
+        """The JSON document that `lrscout find-batch-size --json` prints."""
+        return to_json(self.record)
+
+    def __repr__(self) -> str:
+        return f"<FindBatchSizeResult {self.status}: {self}>"
+
+    def __str__(self) -> str:
+        return f"{self.batch_size} ({self.result.reason})"
+
+
+def find_batch_size(
+    target: Any,
+    train_loader: Iterable[Any] | None = None,
+    loss_fn: Callable[..., Any] | None = None,
+    optimizer: Any = None,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    app_dir: str | os.PathLike[str] | None = None,
+    **settings: Any,
+) -> FindBatchSizeResult:
+    """Find the largest batch size that fits and the fastest; whatever was handed in comes back as it was.
+
+    `target` is a dotted path as on the command line, a function that builds the workload (with `kwargs`), or live
+    objects as `find_lr` takes them. A path, and a function that can be imported by its name, are tried in processes
+    of their own; anything else in this one. `settings` are the other flags of `lrscout find-batch-size` in snake case.
+
+    Raises:
+        UsageError: a setting that does not exist or is out of its bounds.
+        TargetError: the target does not give a workload.
+        TrialError: the target's code raised in a process of its own; its traceback is the cause.
+        KeyboardInterrupt: Ctrl-C, after everything was put back.
+    """
+    if isinstance(optimizer, str):
+        settings, optimizer = {**settings, "optimizer": optimizer}, None
+    made = make_settings(FindBatchSizeSettings, settings)
+    parts = {"train_loader": train_loader, "loss_fn": loss_fn, "optimizer": optimizer}
+    found, where = sizable_target(target, kwargs, app_dir, {k: v for k, v in parts.items() if v is not None})
+    record = search_batch_size(made, where, found=found)
+    if record.status == "interrupted":
+        raise KeyboardInterrupt
+    return FindBatchSizeResult(record, record.result)  # type: ignore[arg-type]

@@ -1,0 +1,63 @@
+"""`lrscout find-batch-size`: look at the target, try sizes, recommend, save, show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from lrscout.commands.options import Invocation, takes_settings
+from lrscout.settings import FindBatchSizeSettings
+
+if TYPE_CHECKING:
+    from lrscout.commands.run import Run
+    from lrscout.report.output import Progress
+    from lrscout.results import RunRecord, Trial
+
+
+@takes_settings("find_batch_size", FindBatchSizeSettings)
+def find_batch_size(invocation: Invocation[FindBatchSizeSettings]) -> None:
+    """Find the largest batch size that fits and the fastest, in a few trials within a memory budget."""
+    from lrscout.api.batch_size_search import search_batch_size  # here and not above: --help does without
+    from lrscout.commands.run import running
+
+    with running("find-batch-size", invocation) as run:
+        with run.output.progress(None, "find-batch-size", _facts) as progress:
+            record = search_batch_size(invocation.settings, invocation.target, _Watch(run, progress))
+        run.finish(record)
+
+
+class _Watch:
+    """Follows the search on the progress line, and keeps the record as it goes."""
+
+    def __init__(self, run: Run, progress: Progress) -> None:
+        self._run, self._progress = run, progress
+        self._size: int | None = None
+        self._started = monotonic()
+        self._done = 0
+
+    def waiting(self, batch_size: int | None) -> None:
+        if batch_size != self._size:
+            self._size, self._started = batch_size, monotonic()
+        self._progress.update(self._done, batch_size, None, monotonic() - self._started)
+
+    def tried(self, trial: Trial, so_far: Callable[[], RunRecord]) -> None:
+        self._done += 1
+        self._progress.update(self._done, trial.batch_size, trial, trial.seconds)
+        self._run.keep(so_far)
+
+
+def _facts(batch_size: int | None, trial: Trial | None, seconds: float) -> tuple[str, ...]:
+    from lrscout.report.find_batch_size import format_rate
+    from lrscout.report.numbers import format_seconds
+    from lrscout.search.amounts import format_bytes
+
+    took = format_seconds(round(seconds, 1))
+    if batch_size is None:
+        return "loading the target", took
+    found = [f"size {batch_size}"]
+    if trial is not None:
+        found.append(trial.outcome.replace("_", " "))
+        found += [] if trial.peak_bytes is None else [format_bytes(trial.peak_bytes)]
+        found += [] if trial.samples_per_second is None else [f"{format_rate(trial.samples_per_second)} samples/s"]
+    return (*found, took)

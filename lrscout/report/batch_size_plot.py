@@ -1,0 +1,78 @@
+"""The pictures of a search for batch sizes: memory and throughput over the size."""
+
+from __future__ import annotations
+
+import math
+
+from lrscout.report.axes import Axis, size_axis, value_axis
+from lrscout.report.plot import BLUE, DIM, MAGENTA, MAX_WIDTH, MIN_HEIGHT, Series, draw, widest
+from lrscout.report.terminal import Style
+from lrscout.results import BatchSizeResult
+from lrscout.search.amounts import format_bytes
+
+ROWS = 12  # of each plot, where nobody asks for another height
+
+
+def plot_trials(result: BatchSizeResult, style: Style, height: int | None = None) -> str:
+    """Peak memory with its line and the limit, and below it the throughput."""
+    plots = [plot_memory(result, style, height), plot_throughput(result, style, height)]
+    return "\n\n".join(filter(None, plots)) or "too few sizes ran to plot them"
+
+
+def plot_memory(result: BatchSizeResult, style: Style, height: int | None = None) -> str:
+    """The peak of every size that ran, the line through them, and the limit; empty for fewer than two peaks."""
+    peaks = {t.batch_size: t.peak_bytes for t in result.trials if t.outcome == "fits" and t.peak_bytes is not None}
+    if len(peaks) < 2:
+        return ""
+    width, rows = min(style.width, MAX_WIDTH), max(MIN_HEIGHT, height or ROWS)
+    failed = [t.batch_size for t in result.trials if t.outcome in ("out_of_memory", "killed")]
+    limit = result.limit_bytes
+    shows_limit = limit is not None and (bool(failed) or limit < 1.5 * max(peaks.values()))  # else it is out of sight
+    top = max([*peaks.values(), *([limit] if shows_limit and limit is not None else [])])
+    unit = 1024 ** min(4, int(math.log(max(top, 1), 1024)))
+    y = value_axis(0.0, 1.08 * top / unit, rows - 3)
+    last = max([*peaks, *failed])
+    name = format_bytes(unit).split()[1]
+    x = value_axis(0.0, 1.02 * last, max(9, (width - 4 - widest(y)) // 4), f"batch size (peak in {name})")
+    series = []
+    model = result.memory_model
+    if model is not None:
+        end = (
+            last
+            if model.peak_bytes(last) <= y.high * unit
+            else (y.high * unit - model.base_bytes) / model.bytes_per_sample
+        )
+        line = [(at, model.peak_bytes(1) / unit + model.bytes_per_sample * (at - 1) / unit) for at in (0.0, float(end))]
+        series.append(Series([_above(line, y)], "▚", "fitted line", DIM, line=True, drawn="hd"))
+    if shows_limit and limit is not None:
+        level = limit / unit
+        series.append(
+            Series([[(x.low, level), (x.high, level)]], "─", f"limit {format_bytes(limit)}", MAGENTA, line=True)
+        )
+        if failed:
+            series.append(Series([[(float(size), level) for size in failed]], "x", "did not fit", MAGENTA))
+    series.append(Series([[(float(size), peak / unit) for size, peak in sorted(peaks.items())]], "•", "peak", BLUE))
+    return draw(series, x, y, (width, rows), style)
+
+
+def plot_throughput(result: BatchSizeResult, style: Style, height: int | None = None) -> str:
+    """Samples a second of every size that ran; empty for fewer than two."""
+    rates = sorted((t.batch_size, t.samples_per_second) for t in result.trials if t.samples_per_second is not None)
+    if len(rates) < 2:
+        return ""
+    width, rows = min(style.width, MAX_WIDTH), max(MIN_HEIGHT, height or ROWS)
+    y = value_axis(0.0, 1.08 * max(rate for _, rate in rates), rows - 3)
+    x = size_axis(rates[0][0], rates[-1][0], width - 4 - widest(y), "batch size (samples/s)")
+    points = [(math.log2(size), rate) for size, rate in rates]
+    series = [Series([points], "▚", "samples/s", BLUE, line=True, drawn="hd"), Series([points], "•", "samples/s", BLUE)]
+    chosen = next((p for p in points if result.batch_size is not None and p[0] == math.log2(result.batch_size)), None)
+    if chosen is not None:
+        label = f"recommended {result.batch_size}"
+        series.append(Series([[(chosen[0], y.low), (chosen[0], y.high)]], "┃", label, MAGENTA, line=True))
+    return draw(series, x, y, (width, rows), style)
+
+
+def _above(line: list[tuple[float, float]], y: Axis) -> list[tuple[float, float]]:
+    """The line without what lies below the axis: a convex peak's last line may start there."""
+    (x0, y0), (x1, y1) = line
+    return [(x0 + (x1 - x0) * (y.low - y0) / (y1 - y0), y.low), (x1, y1)] if y0 < y.low < y1 else line
