@@ -155,7 +155,7 @@ class MemoryModel:
 
     base_bytes: int
     bytes_per_sample: int
-    fit_error: float  # the largest share by which a measured peak is off the line
+    fit_error: float  # how far the peak that is farthest off lies from the line, as a share of the largest peak
 
     def peak_bytes(self, batch_size: int) -> int:
         return self.base_bytes + self.bytes_per_sample * batch_size

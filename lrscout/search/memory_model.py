@@ -32,8 +32,9 @@ def fitted_model(trials: Sequence[Trial]) -> MemoryModel | None:
     if line is None:
         return None
     base, slope = line
-    errors = [abs(base + slope * size - peak) / peak for size, peak in _points(fitting, _peak) if peak]
-    return MemoryModel(round(base), round(slope), max(errors, default=0.0))
+    points = _points(fitting, _peak)
+    miss = max(abs(base + slope * size - peak) for size, peak in points)
+    return MemoryModel(round(base), round(slope), miss / max(1, max(peak for _, peak in points)))
 
 
 def _peak(trial: Trial) -> int | None:

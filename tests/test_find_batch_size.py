@@ -1,0 +1,343 @@
+"""find-batch-size as a user, a script and a Python program meet it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import sizable
+import torch
+from small_workloads import digest, make_net, random_digest
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import lrscout
+from lrscout.cli import main
+from lrscout.engine import isolation
+from lrscout.errors import LrscoutError, TargetError, UsageError
+from lrscout.records import from_json
+
+SIZABLE = str(Path(sizable.__file__))
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of processes are Linux's")
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = isolation.TrialServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def shared_server(server, monkeypatch):
+    """One server for all searches in this process: it takes seconds to load torch."""
+    monkeypatch.setattr(isolation, "TrialServer", lambda: server)
+    monkeypatch.setattr(isolation.IsolatedTrials, "close", isolation.IsolatedTrials.end_child)
+
+
+@pytest.fixture
+def lrscout_command(shared_server, tmp_path, monkeypatch, capfd):
+    """Run find-batch-size on a target of sizable.py: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(attribute: str, *arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main(["find-batch-size", f"{SIZABLE}:{attribute}", "--device", "cpu", *arguments])
+        return (code, *capfd.readouterr())
+
+    return run
+
+
+def document(lrscout_command, *arguments):
+    code, out, _ = lrscout_command(*arguments, "--json")
+    return code, json.loads(out)
+
+
+def test_it_finds_the_largest_size_within_the_budget(lrscout_command, tmp_path):
+    code, out, err = lrscout_command("build", "--budget", "100MiB", "-o", "run.json", "--export-csv", "trials.csv")
+    assert code == 0
+    assert out.startswith("Recommended batch size: ")
+    assert "the largest that fits: " in out
+    assert "MiB of 100 MiB" in out
+    assert "does not fit any more" in out
+    assert "square-root rule" in out
+    assert "fitted line" in out
+    assert "find-batch-size  size 16  fits" in err
+    result = from_json((tmp_path / "run.json").read_text()).result
+    assert len(result.trials) <= 6
+    assert 300 < result.largest_fitting < 600
+    assert result.trial_of(result.largest_fitting).peak_bytes <= result.limit_bytes
+    assert result.memory_model.fit_error < 0.1
+    rows = list(csv.DictReader((tmp_path / "trials.csv").open()))
+    assert [int(row["batch_size"]) for row in rows] == [t.batch_size for t in result.trials]
+
+
+def test_the_json_document_has_the_keys_that_scripts_read(lrscout_command):
+    code, found = document(lrscout_command, "build", "--budget", "100MiB", "--max", "32")
+    result = found["result"]
+    assert (code, found["command"], found["status"]) == (0, "find-batch-size", "ok")
+    assert result["stop_reason"] == "max"
+    assert (result["mode"], result["largest_fitting"]) == ("fit", 32)
+    assert set(result["fastest"]) == {"batch_size", "samples_per_second"}
+    assert set(result["memory_model"]) == {"base_bytes", "bytes_per_sample", "fit_error"}
+    assert (result["budget_bytes"], result["margin"]) == (100 << 20, 0.05)
+    keys = {"batch_size", "outcome", "peak_bytes", "samples_per_second", "seconds", "steps"}
+    assert all(keys <= set(trial) for trial in result["trials"])
+    assert result["batch_size"] in [t["batch_size"] for t in result["trials"]]
+
+
+@pytest.mark.parametrize(("samples", "largest"), [(100, 100), (1, 1)])
+@pytest.mark.parametrize("budget", [("--budget", "500MiB"), ()])
+def test_the_data_sets_length_is_the_end(lrscout_command, samples, largest, budget):
+    code, found = document(lrscout_command, "build", "-k", f"samples={samples}", *budget)
+    assert code == 0
+    if found["result"]["stop_reason"] != "throughput":
+        assert (found["result"]["largest_fitting"], found["result"]["stop_reason"]) == (largest, "dataset")
+
+
+def test_an_empty_data_set_is_an_error(lrscout_command):
+    code, out, err = lrscout_command("build", "-k", "samples=0")
+    assert (code, out) == (1, "")
+    assert "The data set is empty" in err
+    assert "Traceback" not in err
+
+
+def test_nothing_fits_and_it_says_how_far_it_is_over(lrscout_command):
+    code, out, _ = lrscout_command("build", "--budget", "3MiB", "--min", "8")
+    assert code == 4
+    assert "No batch size recommended" in out
+    assert "not even size 8 fits: it needs" in out
+    assert "over the 2.85 MiB that the budget leaves" in out
+
+
+def test_without_a_budget_it_ends_where_throughput_stops_rising_or_at_the_max(lrscout_command):
+    code, found = document(lrscout_command, "with_loader", "--max", "64")
+    assert code == 0
+    assert found["result"]["mode"] == "power"
+    assert found["result"]["stop_reason"] in ("max", "throughput")
+
+
+@pytest.mark.parametrize("mode", ["power", "binsearch"])
+def test_the_other_modes_stay_within_the_limit(lrscout_command, mode):
+    code, found = document(lrscout_command, "build", "--budget", "60MiB", "--mode", mode, "--min", "32")
+    sizes = {t["batch_size"]: t["outcome"] for t in found["result"]["trials"]}
+    assert code == 0
+    assert sizes[found["result"]["largest_fitting"]] == "fits"
+    assert min(size for size, outcome in sizes.items() if outcome != "fits") > found["result"]["largest_fitting"]
+
+
+def test_the_users_mistake_stops_the_search_with_its_traceback_and_keeps_the_trials(lrscout_command, tmp_path):
+    code, out, err = lrscout_command(
+        "raising_at", "--mode", "power", "--min", "37", "--budget", "500MiB", "-k", "bad=74", "-o", "run.json"
+    )
+    record = from_json((tmp_path / "run.json").read_text())
+    assert (code, out) == (1, "")
+    assert "IndexError: the user's own mistake at 74" in err
+    assert 'sizable.py", line' in err
+    assert "It was the trial of size 74" in err
+    assert [(t.batch_size, t.outcome) for t in record.result.trials] == [(37, "fits"), (74, "failed")]
+    assert record.status == "failed"
+
+
+def test_a_leak_is_no_answer(lrscout_command):
+    code, out, _ = lrscout_command("acting", "-k", "act=leak", "-k", "at=4", "--budget", "200MiB")
+    assert code == 4
+    assert "every step at size 4 adds" in out
+
+
+def test_a_hang_ends_the_search_with_what_it_had(lrscout_command):
+    code, found = document(lrscout_command, "acting", "--budget", "200MiB", "--timeout", "3")
+    assert code == 0
+    assert (found["result"]["stop_reason"], found["result"]["largest_fitting"]) == ("timeout", 4)
+
+
+def test_quiet_prints_the_size_alone(lrscout_command):
+    code, out, err = lrscout_command("build", "--max", "16", "--quiet")
+    assert code == 0
+    assert int(out) in (1, 2, 4, 8, 16)
+    assert err == ""
+
+
+def test_friendly_sizes_evaluation_and_splits(lrscout_command):
+    _, found = document(
+        lrscout_command,
+        *("build", "--budget", "40MiB", "--prefer", "multiple-of-24", "--eval", "--effective-batch-size", "768"),
+    )
+    result = found["result"]
+    assert result["largest_fitting"] % 24 == 0
+    assert result["batch_size"] % 24 == 0
+    assert result["evaluation"]["largest_fitting"] > result["largest_fitting"]
+    assert all(s["batch_size"] * s["accumulate"] * s["processes"] == 768 for s in result["splits"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("build", "--budget", "much"), 2, "--budget much"),
+        (("build", "--min", "5000"), 2, "4096 samples"),
+        (("build", "--batch-arg", "sampels"), 3, "Did you mean 'samples'?"),
+        (("batch_sampler",), 2, "--batch-arg NAME"),
+        (("buidl",), 3, "Did you mean 'build'?"),
+        (("raises_in_build",), 1, "ZeroDivisionError: in build"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_few_words(lrscout_command, arguments, code, told):
+    got, out, err = lrscout_command(*arguments)
+    assert (got, out) == (code, "")
+    assert told in err
+    assert "lrscout/" not in err
+
+
+def test_show_and_markdown_need_no_new_run(lrscout_command, capfd):
+    _, first, _ = lrscout_command("build", "--max", "32", "--budget", "1GiB", "--export-markdown", "run.md")
+    assert main(["show"]) == 0
+    assert capfd.readouterr()[0] == first
+    text = Path("run.md").read_text()
+    assert "| batch size | outcome |" in text
+    assert "```text" in text
+
+
+def test_a_recipe_sets_it_up(lrscout_command, tmp_path):
+    (tmp_path / "run.yaml").write_text("version: 1\nfind_batch_size: {budget: 1GiB, max: 8, mode: power}\n")
+    _, found = document(lrscout_command, "build", "--recipe", "run.yaml")
+    assert [t["batch_size"] for t in found["result"]["trials"]] == [1, 2, 4, 8]
+
+
+@pytest.mark.parametrize(
+    "budgets", [(80,), pytest.param(range(60, 180, 10), marks=pytest.mark.slow)], ids=["one budget", "a dozen budgets"]
+)
+def test_the_largest_size_trains_and_five_percent_more_does_not(server, budgets):
+    """The promise, by twenty steps under the same limit."""
+    from lrscout.engine.requests import Request
+    from lrscout.results import Target
+    from lrscout.settings import FindBatchSizeSettings
+
+    target = Target(f"{SIZABLE}:build")
+    checked = isolation.IsolatedTrials(
+        server, target, FindBatchSizeSettings(device="cpu", trial_steps=20), lambda: None
+    )
+    for budget in budgets:
+        found = _searched(server, f"{budget}MiB")
+        limit = found.limit_bytes
+        assert checked.run(Request(found.largest_fitting, limit, None)).outcome == "fits", budget
+        assert checked.run(Request(int(1.05 * found.largest_fitting) + 1, limit, None)).outcome == "out_of_memory", (
+            budget
+        )
+
+
+def _searched(server, budget):
+    from lrscout.api.batch_size_search import NobodyWatches, _Run
+    from lrscout.results import Target
+    from lrscout.settings import FindBatchSizeSettings
+
+    settings = FindBatchSizeSettings(device="cpu", budget=budget)
+    target = Target(f"{SIZABLE}:build")
+    trials = isolation.IsolatedTrials(server, target, settings, lambda: None)
+    return _Run(trials, settings, target, NobodyWatches(), [None]).record().result
+
+
+def test_python_tries_a_function_by_its_name_in_processes_of_its_own(shared_server):
+    found = lrscout.find_batch_size(sizable.build, budget="100MiB", max=32, device="cpu")
+    assert found.largest_fitting == 32
+    assert found.record.target["path"].endswith("sizable:build")
+    assert "limit" in found.plot() or "peak" in found.plot()
+    assert json.loads(found.to_json())["result"]["batch_size"] == found.batch_size
+
+
+def live():
+    net = make_net()
+    inputs = torch.randn(40, 6)
+    loader = DataLoader(TensorDataset(inputs, (inputs.sum(1) > 0).long()), 4, shuffle=True)
+    return net, loader, torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+
+
+def test_live_objects_come_back_as_they_were():
+    net, loader, optimizer = live()
+    before = digest(net, optimizer) + random_digest()
+    found = lrscout.find_batch_size(net, loader, nn.CrossEntropyLoss(), optimizer, min=2, mode="power", device="cpu")
+    assert found.trials[0].batch_size == 2
+    assert found.largest_fitting <= 40
+    assert digest(net, optimizer) + random_digest() == before
+    assert loader.batch_size == 4
+
+
+def test_live_objects_come_back_after_an_exception():
+    net, loader, optimizer = live()
+    before = digest(net, optimizer) + random_digest()
+
+    def loss(output, target):
+        if len(target) == 8:
+            raise IndexError("the user's own")
+        return nn.functional.cross_entropy(output, target)
+
+    with pytest.raises(IndexError, match="the user's own") as caught:
+        lrscout.find_batch_size(net, loader, loss, optimizer, min=2, mode="power", device="cpu")
+    assert "size 8" in caught.value.__notes__[0]
+    assert digest(net, optimizer) + random_digest() == before
+
+
+def test_live_objects_have_a_budget_too():
+    model = sizable.Wide()
+    found = lrscout.find_batch_size(
+        model, DataLoader(sizable.data(), 8), nn.CrossEntropyLoss(), budget="100MiB", margin="0%", device="cpu"
+    )
+    assert 100 < found.largest_fitting < 900
+    assert found.stop_reason == "out_of_memory"
+
+
+def test_live_objects_cannot_be_isolated():
+    net, loader, optimizer = live()
+    with pytest.raises(UsageError, match="processes of their own"):
+        lrscout.find_batch_size(net, loader, nn.CrossEntropyLoss(), optimizer, isolate="always")
+    with pytest.raises(TargetError):
+        lrscout.find_batch_size(sizable.build, loader)
+
+
+def test_a_call_while_a_trial_imports_the_target_is_refused(monkeypatch):
+    monkeypatch.setenv(isolation.IN_TRIAL, "1")
+    with pytest.raises(LrscoutError, match="imported the target"):
+        lrscout.find_batch_size(sizable.build)
+
+
+def test_the_command_itself_does_not_import_torch_and_leaves_no_process(tmp_path):
+    code = (
+        "import sys; from lrscout.cli import main; code = main(sys.argv[1:]);"
+        "print('torch' in sys.modules, code, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, "find-batch-size", f"{SIZABLE}:build", "--device", "cpu", "--max", "8"]
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stderr.endswith("False 0\n"), done.stderr
+    json.loads(done.stdout)
+
+
+def test_ctrl_c_shows_what_was_tried_and_ends_every_process(tmp_path):
+    command = [sys.executable, "-m", "lrscout", "find-batch-size", f"{SIZABLE}:acting", "--budget", "1GiB"]
+    search = subprocess.Popen(
+        [*command, "--device", "cpu", "-o", "run.json"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    line = ""
+    while "size 4" not in line:
+        line = search.stderr.readline()
+    time.sleep(1.0)  # size 16 hangs by now
+    server = int(Path(f"/proc/{search.pid}/task/{search.pid}/children").read_text().split()[0])
+    search.send_signal(signal.SIGINT)
+    out, err = search.communicate(timeout=30)
+    record = from_json((tmp_path / "run.json").read_text())
+    assert search.returncode == 130, err
+    assert "Traceback" not in err
+    assert "was interrupted" in out
+    assert (record.status, [t.batch_size for t in record.result.trials]) == ("interrupted", [4])
+    with pytest.raises(ProcessLookupError):
+        os.kill(server, 0)
