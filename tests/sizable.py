@@ -161,3 +161,11 @@ def ragged(batch_size: int = 4) -> dict[str, Any]:
 
 def raises_in_build(batch_size: int = 4) -> dict[str, Any]:
     raise ZeroDivisionError("in build")
+
+
+def looks_at_values(batch_size: int = 4) -> dict[str, Any]:
+    def step(model: nn.Module, batch: Any) -> Tensor:
+        loss = model(batch[0]).square().mean()
+        return loss if loss.item() >= 0 else -loss
+
+    return {"model": Wide(), "train_loader": DataLoader(data(), batch_size), "step": step}

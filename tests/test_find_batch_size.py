@@ -178,6 +178,33 @@ def test_friendly_sizes_evaluation_and_splits(lrscout_command):
     assert all(s["batch_size"] * s["accumulate"] * s["processes"] == 768 for s in result["splits"])
 
 
+def test_an_estimate_is_no_answer(lrscout_command):
+    code, out, _ = lrscout_command("build", "--budget", "100MiB", "--dry-run")
+    assert code == 0
+    assert out.startswith("Estimate, not an answer: about ")
+    assert "optimizer state" in out
+    _, found = document(lrscout_command, "build", "--budget", "100MiB", "--dry-run")
+    result = found["result"]
+    assert (result["batch_size"], result["largest_fitting"], result["trials"]) == (None, None, [])
+    assert 300 < result["estimate"]["batch_size"] < 800
+    assert result["estimate"]["parameter_bytes"] == sum(p.numel() for p in sizable.Wide().parameters()) * 4
+
+
+def test_an_estimate_that_cannot_be_made_is_told(lrscout_command):
+    code, out, err = lrscout_command("looks_at_values", "--budget", "100MiB", "--dry-run")
+    assert (code, out) == (1, "")
+    assert "cannot be followed by shapes alone" in err
+
+
+def test_a_cached_answer_is_taken_for_the_same_source_and_settings_only(lrscout_command):
+    arguments = ("build", "--max", "8", "--cache")
+    first, again = document(lrscout_command, *arguments)[1], document(lrscout_command, *arguments)[1]
+    other = document(lrscout_command, *arguments, "-k", "samples=64")[1]
+    assert again["result"] == first["result"]
+    assert "earlier run" in again["warnings"][-1]
+    assert first["warnings"] == other["warnings"] == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
@@ -234,14 +261,14 @@ def test_the_largest_size_trains_and_five_percent_more_does_not(server, budgets)
 
 
 def _searched(server, budget):
-    from lrscout.api.batch_size_search import NobodyWatches, _Run
+    from lrscout.api.batch_size_search import Nobody, _Run
     from lrscout.results import Target
     from lrscout.settings import FindBatchSizeSettings
 
     settings = FindBatchSizeSettings(device="cpu", budget=budget)
     target = Target(f"{SIZABLE}:build")
     trials = isolation.IsolatedTrials(server, target, settings, lambda: None)
-    return _Run(trials, settings, target, NobodyWatches(), [None]).record().result
+    return _Run(trials, settings, target, Nobody(), [None]).record().result
 
 
 def test_python_tries_a_function_by_its_name_in_processes_of_its_own(shared_server):

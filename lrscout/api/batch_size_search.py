@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from lrscout.api.batch_size_cache import BatchSizeCache
+from lrscout.api.batch_size_estimate import estimated
 from lrscout.api.targets import describe_target
-from lrscout.engine.requests import Facts, Request
+from lrscout.api.trials import Trials, open_trials
+from lrscout.engine.requests import EstimateRequest, Facts, Request
 from lrscout.errors import LrscoutError, UsageError
-from lrscout.results import BatchSizeResult, BatchStopReason, RunRecord, Status, Target, Trial
+from lrscout.results import (
+    BatchSizeResult,
+    BatchStopReason,
+    RunRecord,
+    Status,
+    Target,
+    Trial,
+)
 from lrscout.search.batch_size import LARGEST_SIZE, Search, SearchEnd, multiple_below, power_of_two_below, run_search
 from lrscout.search.batch_size import splits as splits_of
 from lrscout.search.recommendation import conclude, over_budget, warnings_about
@@ -19,21 +28,6 @@ from lrscout.settings.quantities import friendly_step, memory_bytes, share
 
 LARGEST_ON_CPU = 8192  # without a budget and --max
 FIT_RESOLUTION = 0.02
-
-
-class Trials(Protocol):
-    """Where trials run: in this process, or in others."""
-
-    failure: BaseException | None  # behind the last trial, where it failed
-
-    def inspect(self) -> Facts:
-        """Look at the target."""
-
-    def run(self, request: Request) -> Trial:
-        """Run one trial."""
-
-    def close(self) -> None:
-        """End whatever was started for them."""
 
 
 class Watch(Protocol):
@@ -46,7 +40,9 @@ class Watch(Protocol):
         """After every trial, with a function that makes the record so far."""
 
 
-class NobodyWatches:
+class Nobody:
+    """Who does not."""
+
     def waiting(self, batch_size: int | None) -> None:
         pass
 
@@ -63,38 +59,14 @@ def search_batch_size(
         LrscoutError: what the target, its data or the settings made impossible.
         Exception: what the target's code raised in this process.
     """
-    watch = watch or NobodyWatches()
+    watch = watch or Nobody()
     current: list[int | None] = [None]
     watch.waiting(None)
-    trials = _open_trials(settings, target, found, lambda: watch.waiting(current[0]))
+    trials = open_trials(settings, target, found, lambda: watch.waiting(current[0]))
     try:
         return _Run(trials, settings, target, watch, current).record()
     finally:
         trials.close()
-
-
-def _open_trials(settings: FindBatchSizeSettings, target: Target, found: Any, on_wait: Callable[[], None]) -> Trials:
-    from lrscout.engine.isolation import IN_TRIAL, IsolatedTrials, TrialServer
-
-    if os.environ.get(IN_TRIAL):
-        raise UsageError(
-            "find_batch_size was called while a trial imported the target.",
-            hint='Put the call under `if __name__ == "__main__":`.',
-        )
-    if target.path is not None and settings.isolate != "never" and hasattr(os, "fork"):
-        return IsolatedTrials(TrialServer(), target, settings, on_wait)
-    if settings.isolate == "always":
-        raise UsageError(
-            "Live objects cannot be tried in processes of their own (--isolate always).",
-            hint="Hand over a dotted path, or a function at the top of a module.",
-        )
-    from lrscout.engine.batch_sizes import Source
-    from lrscout.engine.target import find_target
-    from lrscout.engine.trials import Bench
-
-    if found is None:
-        found = find_target(target)
-    return Bench(Source(found, target, settings.batch_arg, settings.seed), settings, own_process=False)
 
 
 class _Run:
@@ -108,13 +80,8 @@ class _Run:
         watch: Watch,
         current: list[int | None],
     ) -> None:
-        self._trials, self._settings, self._target, self._watch, self._current = (
-            trials,
-            settings,
-            target,
-            watch,
-            current,
-        )
+        self._trials, self._settings, self._target = trials, settings, target
+        self._watch, self._current = watch, current
         self._facts = facts = trials.inspect()
         self._margin = share(settings.margin, "--margin")
         self._budget = _budget_of(settings, facts)
@@ -123,7 +90,20 @@ class _Run:
         self._mode = settings.mode or ("power" if self._free or self._budget is None else "fit")
 
     def record(self) -> RunRecord:
-        """Search, and search for evaluation too where asked."""
+        """Search, and search for evaluation too where asked; or only estimate."""
+        if self._settings.dry_run:
+            return self._record(self._estimated())
+        if not self._settings.cache:
+            return self._run()
+        given = describe_target(self._target), dataclasses.asdict(self._settings)
+        cache = BatchSizeCache(self._facts.source_digest, *given, self._facts.environment, self._budget)
+        record = cache.read()
+        if record is None:
+            record = self._run()
+            cache.write(record)
+        return record
+
+    def _run(self) -> RunRecord:
         result = self._searched(evaluates=False, so_far=lambda r: self._record(r))
         if self._settings.eval and result.stop_reason not in ("failed", "interrupted"):
             training = result
@@ -162,6 +142,10 @@ class _Run:
             needed = sizes.peak_without_limit(min(t.batch_size for t in end.trials))
             result = dataclasses.replace(result, reason=over_budget(result, needed))
         return result
+
+    def _estimated(self) -> BatchSizeResult:
+        shapes = self._trials.estimate(EstimateRequest(self._facts.longest[0]))
+        return self._completed(estimated(shapes, (self._budget, self._margin)), evaluates=False)
 
     @property
     def _limit(self) -> int | None:
@@ -209,7 +193,8 @@ class _Run:
         return failure
 
     def _record(self, result: BatchSizeResult) -> RunRecord:
-        status: Status = "ok" if result.batch_size is not None else "inconclusive"
+        found = result.batch_size is not None or result.stop_reason == "estimate"
+        status: Status = "ok" if found else "inconclusive"
         if "interrupted" in (result.stop_reason, result.evaluation.stop_reason if result.evaluation else None):
             status = "interrupted"
         return RunRecord(
@@ -226,7 +211,7 @@ class _Run:
 def _budget_of(settings: FindBatchSizeSettings, facts: Facts) -> int | None:
     if settings.budget is None:
         return facts.available_bytes
-    if facts.available_bytes is None:
+    if facts.available_bytes is None and not settings.dry_run:
         raise UsageError(
             f"On {facts.environment['device']} here, memory can be neither measured nor limited.",
             hint="Leave out --budget: the search then ends where a size fails.",

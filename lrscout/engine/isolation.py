@@ -21,7 +21,7 @@ from time import monotonic
 from typing import Any
 
 from lrscout.engine.process_status import status_bytes
-from lrscout.engine.requests import Facts, Request
+from lrscout.engine.requests import EstimateRequest, Facts, Request, ShapeEstimate
 from lrscout.errors import LrscoutError, RemoteError, TrialError, WorkloadError
 from lrscout.results import Outcome, Target, Trial
 from lrscout.settings import FindBatchSizeSettings
@@ -105,19 +105,20 @@ class IsolatedTrials:
             LrscoutError: what the target or its data made impossible.
             TrialError: the target's code raised.
         """
-        answer, error = self._ask(None)
-        if error is not None:
-            raise error
-        if isinstance(answer, _Death):
-            if answer.timed_out:
-                message = f"Building the target took more than {self._settings.timeout:g} s."
-                raise WorkloadError(message, hint="Raise --timeout, or make build() faster.")
-            raise WorkloadError(f"{answer} It was building the target.")
-        facts: Facts = answer
+        facts: Facts = self._asked(None)
         self._reuse = self._settings.isolate == "auto" and facts.environment["device"] != "cpu"
         if not self._reuse:
             self.end_child()
         return facts
+
+    def estimate(self, request: EstimateRequest) -> ShapeEstimate:
+        """What a step would take, found out in a child; nothing is run.
+
+        Raises:
+            LrscoutError: it cannot be told from shapes.
+        """
+        answer: ShapeEstimate = self._asked(request)
+        return answer
 
     def run(self, request: Request) -> Trial:
         """Run a trial; what ends its process is its outcome."""
@@ -137,12 +138,24 @@ class IsolatedTrials:
             return self.run(request)
         return trial
 
-    def _ask(self, request: Request | None) -> tuple[Any, BaseException | None]:
+    def _asked(self, request: EstimateRequest | None) -> Any:
+        """The answer to what is no trial."""
+        answer, error = self._ask(request)
+        if error is not None:
+            raise error
+        if isinstance(answer, _Death):
+            if answer.timed_out:
+                message = f"Building the target took more than {self._settings.timeout:g} s."
+                raise WorkloadError(message, hint="Raise --timeout, or make build() faster.")
+            raise WorkloadError(f"{answer} It was building the target.")
+        return answer
+
+    def _ask(self, request: Request | EstimateRequest | None) -> tuple[Any, BaseException | None]:
         """Send a request to a child; returns its answer or its death, and the exception behind a failure."""
         try:
             if self._child is None:
                 self._child = _Child(self._server.control)
-            limit = None if request is None else request.limit_bytes
+            limit = request.limit_bytes if isinstance(request, Request) else None
             answer = self._child.ask(
                 (self._target, self._settings, request), self._settings.timeout, limit, self._on_wait
             )

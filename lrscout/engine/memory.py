@@ -39,7 +39,7 @@ class Memory(Protocol):
         """Lift the limit."""
 
     def loosen(self) -> None:
-        """For steps that are timed in a process of ours: what made memory measurable may cost time."""
+        """For steps that are timed: what made memory measurable may cost time."""
 
     def reset_peak(self) -> None: ...
 
@@ -110,6 +110,7 @@ class ProcessMemory:
         return available_memory()
 
     def begin(self, limit_bytes: int | None, counted: int = 0) -> None:
+        _set_malloc(FIXED_THRESHOLD)
         self._base = 0
         self._base = (self.held() or 0) - counted
         if limit_bytes is not None:
@@ -130,14 +131,12 @@ class ProcessMemory:
         if self._before is not None:
             resource.setrlimit(resource.RLIMIT_DATA, self._before)
             self._before = self._limit = None
+        _set_malloc(LARGEST_THRESHOLD)
 
     def loosen(self) -> None:
-        """Let malloc keep freed memory, as its own threshold lets it in any long training, and fragment it a little.
-
-        With the fixed threshold every tensor's pages come fresh from the kernel, which costs a third of the speed.
-        """
+        # while every tensor's pages come fresh from the kernel, a third of the speed is lost; kept, they fragment
         self._allow(available_memory())
-        _let_malloc_keep()
+        _set_malloc(LARGEST_THRESHOLD)
 
     def reset_peak(self) -> None:
         (PROC / "clear_refs").write_text("5")
@@ -208,17 +207,20 @@ class CudaMemory:
 
 
 UNTOUCHED = 512 << 20  # what libraries may reserve and not touch until the first step is done: the limit counts it
-MALLOC_TRIM, MALLOC_MMAP = -1, -3  # mallopt's names
-LARGEST_THRESHOLD = 32 << 20  # to which glibc's own threshold rises at most
+FIXED_THRESHOLD = 64 << 10  # of malloc's mmap: with glibc's own moving one the peak does not follow the batch size
+LARGEST_THRESHOLD = 32 << 20  # to which glibc's own rises at most, as it does in any long training
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt's names
 
 
-def _let_malloc_keep() -> None:
+def _set_malloc(threshold: int) -> None:
+    """Take from the kernel and give back to it whatever is larger than this; smaller pieces malloc keeps."""
     with contextlib.suppress(Exception):  # another C library
         import ctypes
 
         libc = ctypes.CDLL(None)
-        libc.mallopt(MALLOC_MMAP, LARGEST_THRESHOLD)
-        libc.mallopt(MALLOC_TRIM, 2 * LARGEST_THRESHOLD)
+        libc.mallopt(M_MMAP_THRESHOLD, threshold)
+        libc.mallopt(M_TRIM_THRESHOLD, 2 * threshold)
+        libc.malloc_trim(0)
 
 
 def _status(name: str) -> int:

@@ -22,6 +22,13 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class EstimateRequest:
+    """An estimate to make, with this sample for the longest."""
+
+    longest: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A trial to run."""
 
@@ -29,3 +36,14 @@ class Request:
     limit_bytes: int | None
     longest: int | None
     evaluates: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeEstimate:
+    """What a step would take, told from shapes alone."""
+
+    parameter_bytes: int
+    gradient_bytes: int
+    optimizer_bytes: int
+    base_bytes: int  # of the line that the whole peak follows
+    bytes_per_sample: int

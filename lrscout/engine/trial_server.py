@@ -70,7 +70,7 @@ def _die_with_parent() -> None:
 def _serve(connection: Connection) -> None:
     """Answer one request after the other with what it gave, or with the exception and its traceback's text."""
     from lrscout.engine.batch_sizes import Source
-    from lrscout.engine.requests import Request
+    from lrscout.engine.requests import EstimateRequest, Request
     from lrscout.engine.target import find_target
     from lrscout.engine.trials import Bench
     from lrscout.errors import LrscoutError
@@ -90,6 +90,8 @@ def _serve(connection: Connection) -> None:
                 bench = Bench(source, settings, own_process=True)
             if isinstance(request, Request):
                 answer, failure = bench.run(request), bench.failure
+            elif isinstance(request, EstimateRequest):
+                answer = bench.estimate(request)
             else:
                 answer = bench.inspect()
         except (Exception, SystemExit) as error:

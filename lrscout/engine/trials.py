@@ -19,11 +19,12 @@ from lrscout.engine.batch_sizes import Feed, Source, TooFewSamples, dataset_size
 from lrscout.engine.batches import to_device
 from lrscout.engine.devices import resolve_device
 from lrscout.engine.environment import describe_environment
+from lrscout.engine.estimate import estimate_step
 from lrscout.engine.memory import Memory, memory_of
 from lrscout.engine.out_of_memory import is_out_of_memory
 from lrscout.engine.phases import told_apart
 from lrscout.engine.randomness import preserved_random_state
-from lrscout.engine.requests import Facts, Request
+from lrscout.engine.requests import EstimateRequest, Facts, Request, ShapeEstimate
 from lrscout.engine.session import Session
 from lrscout.engine.timing import time_steps
 from lrscout.engine.workload import Workload
@@ -75,6 +76,11 @@ class Bench:
                 source_digest=_source_digest(workload),
             )
 
+    def estimate(self, request: EstimateRequest) -> ShapeEstimate:
+        """What a step would take; nothing is run."""
+        with preserved_random_state():
+            return estimate_step(self._source, self._settings, request.longest)
+
     def run(self, request: Request) -> Trial:
         """Run a trial; whatever goes wrong in it is its outcome."""
         started = perf_counter()
@@ -115,7 +121,7 @@ class Bench:
             stack.enter_context(session.open(preserve=not self._own_process))
             if early is not None:  # the user's weights were there before, and so is now their copy
                 memory.begin(request.limit_bytes, counted=_bytes_of(workload.model))
-            return _take_steps(session, feed, memory, request, self._settings.trial_steps, self._own_process)
+            return _take_steps(session, feed, memory, request, self._settings.trial_steps)
 
     def _device_of_trial(self) -> torch.device:
         """The device to warm up, before there is a workload: where `auto` would go without knowing the model."""
@@ -125,9 +131,7 @@ class Bench:
         return resolve_device(name, Workload(nn.Module(), ()))
 
 
-def _take_steps(
-    session: Session, feed: Feed, memory: Memory, request: Request, trial_steps: int, own_process: bool
-) -> Trial:
+def _take_steps(session: Session, feed: Feed, memory: Memory, request: Request, trial_steps: int) -> Trial:
     if request.evaluates:
         _fill_optimizers(session)
     step = _eval_step(session, feed) if request.evaluates else session.train_step
@@ -147,8 +151,7 @@ def _take_steps(
             unfit = _over(phases.peak, request.limit_bytes) or memory.discomfort()
             if unfit is not None:
                 return phases.trial(request.batch_size, "out_of_memory", len(levels), reason=unfit)
-    if own_process:
-        memory.loosen()
+    memory.loosen()
     feed.leave_worst()
     next(feed)  # starts the loader's workers, where it has not begun yet
     feed.seconds_waited = 0.0

@@ -10,7 +10,7 @@ from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.numbers import format_lr, format_seconds
 from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
-from lrscout.results import BatchSizeResult, RunRecord, Trial
+from lrscout.results import BatchSizeResult, MemoryEstimate, RunRecord, Trial
 from lrscout.search.amounts import format_bytes
 
 if TYPE_CHECKING:
@@ -53,8 +53,16 @@ def headline(record: RunRecord) -> str:
     if told is not None:
         return told
     assert record.result is not None
+    estimate = record.result.estimate
+    if estimate is not None:
+        return f"Estimate, not an answer: {_about(estimate)}"
     size = record.result.batch_size
     return "No batch size recommended" if size is None else f"Recommended batch size: {size}"
+
+
+def _about(estimate: MemoryEstimate) -> str:
+    size = estimate.batch_size
+    return "not even one sample would fit" if size is None else f"about {size} samples would fit"
 
 
 def answer(record: RunRecord) -> str | None:
@@ -67,6 +75,8 @@ def problem(record: RunRecord) -> str | None:
     """Why there is no answer."""
     if record.result is None or record.result.batch_size is not None:
         return None
+    if record.result.estimate is not None:
+        return f"{headline(record)}. Run without --dry-run to know."
     return f"No batch size recommended: {record.result.reason}."
 
 
@@ -126,7 +136,7 @@ def stopped(result: BatchSizeResult) -> str:
             "timeout": f"{least} took more than its time",
             "max": "stopped at the largest size to try (--max)",
         }.get(result.stop_reason, result.stop_reason)
-    return f"{count}: {reason}"
+    return reason if result.stop_reason == "estimate" else f"{count}: {reason}"
 
 
 def facts(record: RunRecord) -> dict[str, str]:
@@ -135,11 +145,11 @@ def facts(record: RunRecord) -> dict[str, str]:
     result = record.result
     if result is not None:
         known["search"] = stopped(result)
-        known["time"] = format_seconds(result.seconds)
+        known["time"] = format_seconds(result.seconds) if result.trials else None
         model = result.memory_model
         if model is not None:
             slope = f"{format_bytes(model.base_bytes)} + {format_bytes(model.bytes_per_sample)} a sample"
-            known["memory"] = f"{slope}, within {model.fit_error:.1%}"
+            known["memory"] = slope if result.estimate is not None else f"{slope}, within {model.fit_error:.1%}"
         if result.budget_bytes is not None:
             known["budget"] = f"{format_bytes(result.budget_bytes)}, of which {result.margin:.0%} stay free"
         known["data set"] = None if result.dataset_size is None else f"{result.dataset_size} samples"
@@ -186,6 +196,15 @@ def _further_tables(result: BatchSizeResult) -> list[tuple[Sequence[str], list[S
         ]
         if len(lines) > 1:
             found.append((("learning rate at", "linear rule", "square-root rule"), lines))
+    if result.estimate is not None:
+        e = result.estimate
+        kinds = {
+            "parameters": e.parameter_bytes,
+            "gradients": e.gradient_bytes,
+            "optimizer state": e.optimizer_bytes,
+            "activations a sample": e.activation_bytes_per_sample,
+        }
+        found.append((("estimated", "bytes"), [(name, format_bytes(held)) for name, held in kinds.items()]))
     if result.splits:
         ways: list[Sequence[str]] = [(str(s.batch_size), str(s.accumulate), str(s.processes)) for s in result.splits]
         found.append((("micro-batch", "x accumulation", "x processes"), ways))
