@@ -117,16 +117,20 @@ def _next_by_line(search: Search, streak: int) -> tuple[int, bool]:
     predicted = predicted_size(search.trials, search.limit_bytes)
     if predicted is None and over is not None:
         return (low + over) // 2, True
-    aim = math.inf if predicted is None or predicted == math.inf else _just_below(predicted, search)
+    predicted = min(math.inf if predicted is None else predicted, LARGEST_SIZE)
+    aim, promising = _just_below(predicted, search), predicted >= low + step
     if over is None:
-        if aim >= low + step:
-            return min(int(min(aim, LONGEST_JUMP * low)), search.ceiling), True
+        if promising:
+            size = min(aim, LONGEST_JUMP * low, search.ceiling)
+            # from the small sizes alone the line is rough: a power of two is worth a trial in any case
+            rough = len(search.trials) == len(FIRST_SIZES) and power_of_two_below(size) > low
+            return (power_of_two_below(size) if rough else size), True
         return min(low + step * 2**streak, search.ceiling), False  # the line's end is reached: show that it is one
     if aim >= over:  # the line promised too much
         back = max(1, int((over - low) * min(0.5, FIRST_RETREAT * 2**streak)))
         return max(low + 1, over - back), True
-    if aim >= low + step:
-        return max(low + 1, min(int(aim), over - 1)), True
+    if promising:
+        return min(aim, over - 1), True
     return min(low + step * 2**streak, (low + over) // 2), False
 
 
