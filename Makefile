@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow format lint types check bench bench-lr peers clean
+.PHONY: help demo batch test test-slow format lint types check bench bench-lr bench-batch peers peers-batch clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
 
 demo: $(INSTALLED)  ## find a learning rate for a small CNN on scikit-learn's digits
 	$(BIN)/lrscout find-lr --recipe recipes/digits_cnn.yaml
+
+batch: $(INSTALLED)  ## find a batch size for a small GPT within 1 GiB of memory
+	$(BIN)/lrscout find-batch-size --recipe recipes/char_gpt.yaml --budget 1GiB --device cpu
 
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest
@@ -44,6 +47,14 @@ peers:  ## run the other finders' packages on our own tasks again, in an environ
 	.venv-peers/bin/python -m pip install --quiet --constraint constraints.txt torch
 	.venv-peers/bin/python -m pip install --quiet pytorch-lightning==2.6.6 torch-lr-finder==0.2.2 fastai==2.8.12 scikit-learn mnist1d
 	cd tests/benchmarks/lr_suite && ../../../.venv-peers/bin/python peers.py --module own_tasks --out own_peers.json
+
+bench-batch: $(INSTALLED)  ## measure the search for batch sizes: trials and time of fit, binsearch and Lightning
+	$(BIN)/python tests/benchmarks/batch_size/bench.py
+
+peers-batch:  ## install Lightning for bench-batch, in an environment of its own (.venv-peers)
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --constraint constraints.txt torch
+	.venv-peers/bin/python -m pip install --quiet pytorch-lightning==2.6.6
 
 clean:  ## remove what was installed and cached
 	rm -rf $(VENV) .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -84,6 +84,8 @@ def test_modules_and_functions_keep_to_their_sizes():
         ["find-lr"],
         ["show", "nowhere"],
         ["preview", "-s", "cosin"],
+        ["find-batch-size", "--help"],
+        ["find-batch-size", "--budget", "x", "a:b"],
     ],
     ids=" ".join,
 )

@@ -77,7 +77,7 @@ def _number(value: float, step: float, largest: float) -> str:
             return "0"
         decimals = max(0, math.floor(math.log10(abs(value))) - math.floor(math.log10(step) + 1e-9))
         return scientific(value, min(decimals + (not _is_round(step)), 12))
-    decimals = max(0, -math.floor(math.log10(step) + 1e-9)) + (not _is_round(step))
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9) + (not _is_round(step)))
     return f"{value:.{decimals}f}" if abs(value) >= step / 2 else f"{0:.{decimals}f}"
 
 
