@@ -360,7 +360,10 @@ def test_ctrl_c_shows_what_was_tried_and_ends_every_process(tmp_path):
     time.sleep(1.0)  # size 16 hangs by now
     server = int(Path(f"/proc/{search.pid}/task/{search.pid}/children").read_text().split()[0])
     search.send_signal(signal.SIGINT)
-    out, err = search.communicate(timeout=30)
+    try:
+        out, err = search.communicate(timeout=30)
+    finally:
+        search.kill()
     record = from_json((tmp_path / "run.json").read_text())
     assert search.returncode == 130, err
     assert "Traceback" not in err

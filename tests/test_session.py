@@ -434,3 +434,22 @@ def test_errors_of_the_model_keep_their_type() -> None:
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as raised:
         steps(linear_workload(model=nn.Linear(5, 1)), 1)
     assert not isinstance(raised.value, LrscoutError)
+
+
+def test_a_session_that_preserves_nothing_leaves_the_trained_weights():
+    workload = linear_workload()
+    before = digest(workload.model)
+    with make_session(workload).open(preserve=False) as session:
+        session.train_step()
+    assert digest(workload.model) != before
+
+
+def test_any_batches_can_be_evaluated_without_gradients_and_in_eval_mode():
+    workload = linear_workload()
+    modes = []
+    workload.model.register_forward_hook(lambda model, *_: modes.append(model.training))
+    with make_session(workload).open() as session:
+        loss = session.evaluate([next(iter(workload.train_loader))])
+        assert not loss.requires_grad
+        assert workload.model.training
+    assert modes == [False]

@@ -20,6 +20,7 @@ from lrscout.results import (
     Target,
     Trial,
 )
+from lrscout.search.amounts import format_bytes
 from lrscout.search.batch_size import LARGEST_SIZE, Search, SearchEnd, multiple_below, power_of_two_below, run_search
 from lrscout.search.batch_size import splits as splits_of
 from lrscout.search.recommendation import conclude, over_budget, warnings_about
@@ -192,6 +193,12 @@ class _Run:
             failure.add_note(f"lrscout: this was the trial of size {trial.batch_size}.{hint}")
         return failure
 
+    def _warnings(self) -> list[str]:
+        free, budget = self._facts.available_bytes, self._budget
+        if self._settings.dry_run or free is None or budget is None or budget <= free:
+            return []
+        return [f"The budget is {format_bytes(budget)}, and only {format_bytes(free)} are free now."]
+
     def _record(self, result: BatchSizeResult) -> RunRecord:
         found = result.batch_size is not None or result.stop_reason == "estimate"
         status: Status = "ok" if found else "inconclusive"
@@ -204,7 +211,7 @@ class _Run:
             settings=dataclasses.asdict(self._settings),
             environment=self._facts.environment,
             result=result,
-            warnings=warnings_about(result),
+            warnings=(*self._warnings(), *warnings_about(result)),
         )
 
 

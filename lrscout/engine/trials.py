@@ -113,6 +113,12 @@ class Bench:
             if early is None:
                 memory.begin(request.limit_bytes)
             workload = early or self._source.sized(request.batch_size)
+            actual = resolve_device(self._settings.device, workload)
+            if actual.type != device.type or actual.index not in (None, device.index):  # the target chose another GPU
+                memory.end()
+                memory = memory_of(actual)
+                stack.callback(memory.end)
+                memory.begin(request.limit_bytes)
             loader = workload.train_loader
             if request.evaluates and workload.val_loader is not None:
                 loader = workload.val_loader

@@ -29,7 +29,7 @@ def fitted_model(trials: Sequence[Trial]) -> MemoryModel | None:
     """The line of the whole peak through the two largest sizes that fit, and how far the other sizes are off it."""
     fitting = [t for t in trials if t.outcome == "fits"]
     line = _secant(fitting, _peak)
-    if line is None:
+    if line is None or line[1] <= 0:  # sizes so small that the noise is larger than what a sample takes
         return None
     base, slope = line
     points = _points(fitting, _peak)
