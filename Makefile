@@ -47,6 +47,7 @@ peers:  ## run the other finders' packages on our own tasks again, in an environ
 	.venv-peers/bin/python -m pip install --quiet --constraint constraints.txt torch
 	.venv-peers/bin/python -m pip install --quiet pytorch-lightning==2.6.6 torch-lr-finder==0.2.2 fastai==2.8.12 scikit-learn mnist1d
 	cd tests/benchmarks/lr_suite && ../../../.venv-peers/bin/python peers.py --module own_tasks --out own_peers.json
+	cd tests/benchmarks/lr_suite && ../../../.venv-peers/bin/python peers.py --module fresh_tasks --out fresh_peers.json
 
 bench-batch: $(INSTALLED)  ## measure the search for batch sizes: trials and time of fit, binsearch and Lightning
 	$(BIN)/python tests/benchmarks/batch_size/bench.py
