@@ -24,7 +24,7 @@ from lrscout.search.scout import suggest_scout
 from lrscout.search.statistics import ExponentialAverage
 from lrscout.search.suggestion import diagnose, suggest
 
-ADVICE = ("--spacing", "Raise ", "Lower ", "Let ")
+ADVICE = ("--spacing", "Raise ", "Lower ", "Let ", "Look ")
 every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 
 
