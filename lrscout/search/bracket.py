@@ -9,7 +9,7 @@ from lrscout.results import SweepResult
 from lrscout.search.curve import curve_of
 from lrscout.search.range_test import learning_rates
 
-STEPS = 150  # in all; with 110 the mean regret is 0.013 | 0.014 and not 0.010 | 0.014
+STEPS = 150  # in all; what fewer cost stands in docs/suggestion.md
 LEAST_STEPS = 60  # with fewer, one sweep of the whole range
 COARSE_RANGE = (1e-7, 1e3)
 COARSE_DECADES = 10
