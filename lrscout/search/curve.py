@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from statistics import fmean, median
 
 from lrscout.results import Suggestion, SweepPoint
@@ -20,7 +20,7 @@ FALL_HALF_WIDTH = 1.0  # of the window, in decades
 SPAN_SHARE = 0.25  # of the swept decades: the most that the window may take of a narrow sweep
 LOWEST_HALF_WIDTH = 0.3  # decades; 0.2 to 0.5 differ by less than the seeds do
 LOWEST_SPAN_SHARE = 0.1
-MAX_BINS = 160  # a longer sweep is averaged into so many bins before the local regression, which costs their square
+MAX_BINS = 128  # a longer sweep is averaged into so many bins before the local regression, which costs their square
 REGRESSION_VARIANCE = 1.4  # of the local regression, times its window's points over the noise's variance (tricube)
 END = 0.25  # decades from the last rate within which a lowest loss counts as lying at the end
 END_SHARE = 0.1  # of the swept decades: the most that the end may take of a narrow sweep
@@ -115,7 +115,7 @@ class Curve:
         """Whether a fall may be hidden in the noise."""
         return self.noise >= HIDING_NOISE * abs(self.initial)
 
-    @property
+    @cached_property
     def rate_of_divergence(self) -> float | None:
         """The last rate before the loss stays well above its lowest; None where it never does.
 
@@ -144,7 +144,8 @@ class Curve:
         count = bisect.bisect_right(self.logs, log + 1e-9) - bisect.bisect_left(self.logs, low - 1e-9)
         return max(1, count - 1) / (log - low) if log > low else 1 / (self.logs[1] - self.logs[0])
 
-    def slopes(self) -> list[float]:
+    @cached_property
+    def slopes(self) -> Sequence[float]:
         """Change of the smoothed loss per decade of rate, between the points half a window away on either side."""
         reach = self._half_width / 2 + 1e-9  # a point on the edge counts, however its logarithm was rounded
         spans = [

@@ -52,19 +52,20 @@ class DivergenceRule:
         self._factor = factor
         self._first: list[float] = []  # raw losses up to the first point where noise can be told
         self._best = math.inf
-        self._noise = math.inf
+        self._initial = math.nan  # the loss before anything was learned
+        self._least_fall = math.inf  # what noise and rounding may look like
 
     def diverged(self, loss: float, smoothed_loss: float) -> bool:
         """Take one more finite loss."""
         self._best = min(self._best, smoothed_loss)
         if len(self._first) < 2 * INITIAL_STEPS:
             self._first.append(loss)
-            self._noise = noise_level(self._first)
             if len(self._first) < INITIAL_STEPS:
                 return False  # too few to tell a rise from noise
-        initial = sum(self._first[:INITIAL_STEPS]) / INITIAL_STEPS  # fmean raises where the sum overflows
-        fall = max(initial - self._best, NOISE_FACTOR * self._noise, RELATIVE_FLOOR * abs(initial))
-        return smoothed_loss - self._best > self._factor * fall
+            self._initial = sum(self._first[:INITIAL_STEPS]) / INITIAL_STEPS  # fmean raises where the sum overflows
+            noise = NOISE_FACTOR * noise_level(self._first)
+            self._least_fall = max(noise, RELATIVE_FLOOR * abs(self._initial))
+        return smoothed_loss - self._best > self._factor * max(self._initial - self._best, self._least_fall)
 
 
 class Sweep:

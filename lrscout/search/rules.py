@@ -28,7 +28,7 @@ def suggest_steepest(points: Sequence[SweepPoint], use: Use = DEFAULT_USE) -> Su
     curve = curve_of(tuple(points))
     if curve.too_few:
         return curve.no_answer("steepest")
-    slopes = curve.slopes()[: max(1, curve.lowest_smoothed) + 1]
+    slopes = curve.slopes[: max(1, curve.lowest_smoothed) + 1]
     at = slopes.index(min(slopes))
     if slopes[at] >= 0:
         return Suggestion(None, "steepest", "the smoothed loss falls nowhere")
@@ -62,7 +62,7 @@ def suggest_slide(points: Sequence[SweepPoint], use: Use = DEFAULT_USE) -> Sugge
     curve = curve_of(tuple(points))
     if curve.too_few:
         return curve.no_answer("slide")
-    slopes, fall = curve.slopes(), curve.initial - min(curve.smoothed)
+    slopes, fall = curve.slopes, curve.initial - min(curve.smoothed)
     if fall <= 0 or curve.lowest_smoothed == 0:
         return Suggestion(None, "slide", "the smoothed loss falls nowhere")
     window = max(1, round(SLIDE_WINDOW * len(slopes)))
