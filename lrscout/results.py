@@ -10,6 +10,7 @@ SCHEMA = 1  # of the JSON documents; raised when a key changes its meaning or go
 
 Status = Literal["ok", "inconclusive", "failed", "interrupted"]
 StopReason = Literal["completed", "diverged", "non_finite", "interrupted"]
+TrainingStatus = Literal["ok", "diverged", "non_finite"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,25 @@ class LrResult:
     points: tuple[SweepPoint, ...]
     stop_reason: StopReason
     steps: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPoint:
+    """One optimizer step of a training run."""
+
+    step: int  # from 0
+    lr: float  # the rate of the parameter group with the largest rate
+    loss: float  # of the batch, before the step; may be nan or inf
+    val_loss: float | None = None  # on held-out data, after the step; None: not evaluated there
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What a short training run measured, step by step, and how it ended."""
+
+    points: tuple[TrainingPoint, ...]
+    status: TrainingStatus
     seconds: float
 
 

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from lrscout.engine.batches import Batches, to_device
 from lrscout.engine.devices import is_spread, move_state, resolve_device
 from lrscout.engine.randomness import seed_everything
-from lrscout.engine.state import backend_flags, held, preserved
+from lrscout.engine.state import backend_flags, eval_mode, held, preserved
 from lrscout.engine.workload import Workload, loss_of, make_optimizer
 from lrscout.errors import UsageError, WorkloadError
 from lrscout.settings import SessionSettings
@@ -42,7 +42,7 @@ class Session:
         self._groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         self._ratios = ratios_of(self._groups)
         self._loss_of = loss_of(workload)
-        self._autocast = _autocast(self.device, settings.precision)
+        self.autocast = _autocast(self.device, settings.precision)
         self._scaler = torch.amp.GradScaler(self.device.type) if settings.precision == "fp16" else None
         self._skipped: Tensor | int = 0
         self._moves = self.device.type != "cpu" or any(p.device.type != "cpu" for p in workload.model.parameters())
@@ -105,9 +105,10 @@ class Session:
         """Set the rates of all groups, which keep their ratios; the largest becomes `lr`."""
         set_rates(self._groups, self._ratios, lr)
 
-    def step(self, lr: float) -> None:
-        """Take one optimizer step at this rate; its loss comes from `losses`."""
-        self.set_lr(lr)
+    def step(self, lr: float | None = None) -> None:
+        """Take one optimizer step at this rate, or at the rates that are set; its loss comes from `losses`."""
+        if lr is not None:
+            self.set_lr(lr)
         loss = self.train_step()
         self._pending.append(_PendingLoss(self.evaluate() if self._held_out else loss))
 
@@ -132,8 +133,7 @@ class Session:
             batch = next(self._batches)
             if self._moves:
                 batch = to_device(batch, self.device)
-            with self._autocast:
-                loss = scalar(self._loss_of(batch))
+            loss = self.loss(batch)
             if not loss.requires_grad:
                 raise WorkloadError(
                     "The loss does not depend on any parameter that wants a gradient.",
@@ -154,15 +154,13 @@ class Session:
     @torch.no_grad()
     def evaluate(self) -> Tensor:
         """The mean loss of the held-out batches in eval mode, () on the device."""
-        modes = [(module, module.training) for module in self.workload.model.modules()]
-        self.workload.model.eval()
-        try:
-            with self._autocast:
-                losses = [scalar(self._loss_of(batch)).float() for batch in self._held_out]
-        finally:
-            for module, training in modes:
-                module.training = training
-        return torch.stack(losses).mean()
+        with eval_mode(self.workload.model):
+            return torch.stack([self.loss(batch).float() for batch in self._held_out]).mean()
+
+    def loss(self, batch: Any) -> Tensor:
+        """The loss of a batch on the device, () there, with the model in the mode that it is in."""
+        with self.autocast:
+            return scalar(self._loss_of(batch))
 
     def _update(self) -> None:
         """Unscale, clip, and step the optimizers."""

@@ -84,6 +84,18 @@ def backend_flags(deterministic: bool, cudnn_benchmark: bool | None) -> Iterator
         torch.backends.cudnn.deterministic = before[3]
 
 
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put the model into eval mode; on leaving, every module gets its own mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 def _unique(things: Iterable[Held]) -> list[Held]:
     return list({id(thing): thing for thing in things}.values())
 

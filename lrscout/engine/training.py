@@ -1,0 +1,86 @@
+"""A session in training: steps at the rates that are set, and evaluations that leave no trace in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lrscout.engine.batches import to_device
+from lrscout.engine.randomness import random_state, seed_everything, sources_of
+from lrscout.engine.session import Session, scalar
+from lrscout.engine.state import eval_mode
+from lrscout.errors import WorkloadError
+
+MetricFn = Callable[[torch.nn.Module, Any], Any]
+"""(model, batch) -> a number; the batch is on the device, the model in eval mode."""
+
+
+class Trainee:
+    """An open session as a training run needs it (lrscout.search.training.TrainingSession)."""
+
+    def __init__(self, session: Session, metric_fn: MetricFn | None = None) -> None:
+        self.step = session.step
+        self.losses = session.losses
+        self._session, self._metric_fn = session, metric_fn
+        self._loader = session.workload.val_loader
+
+    def evaluate(self) -> float | None:
+        """The mean over the val_loader, its batches weighted by their samples; None without a val_loader.
+
+        Every evaluation draws the same random numbers, and none of them from those of the training.
+        """
+        if self._loader is None:
+            return None
+        workload = self._session.workload
+        holders = [*sources_of(workload.train_loader), *sources_of(self._loader), *workload.model.modules()]
+        restore = random_state(holders)
+        try:
+            seed_everything(self._session.settings.seed)
+            with torch.no_grad(), eval_mode(workload.model):
+                return self._mean()
+        finally:
+            restore()
+
+    def _mean(self) -> float:
+        values: list[Tensor] = []
+        samples: list[int] = []
+        for batch in self._loader or ():
+            batch = to_device(batch, self._session.device)
+            values.append(self._value(batch))
+            samples.append(samples_in(batch) or 0)
+        if not values:
+            raise WorkloadError("The val_loader is empty: it gives no batch, or can be iterated only once.")
+        losses: list[float] = torch.stack(values).tolist()
+        if not all(samples):
+            return fmean(losses)
+        return sum(loss * count for loss, count in zip(losses, samples)) / sum(samples)
+
+    def _value(self, batch: Any) -> Tensor:
+        if self._metric_fn is None:
+            return self._session.loss(batch).float()
+        with self._session.autocast:
+            value = self._metric_fn(self._session.workload.model, batch)
+        if isinstance(value, Tensor):
+            return scalar(value).detach().float()
+        try:
+            return torch.tensor(float(value), device=self._session.device)
+        except (TypeError, ValueError):
+            raise WorkloadError(
+                f"The metric is {type(value).__name__!r} and no number.",
+                hint="--metric-fn is called with (model, batch) and returns a number or a tensor of one entry.",
+            ) from None
+
+
+def samples_in(batch: Any) -> int | None:
+    """The samples of a batch: the length of its first tensor; None where there is none."""
+    if isinstance(batch, Tensor):
+        return batch.shape[0] if batch.dim() else None
+    if isinstance(batch, Mapping):
+        batch = list(batch.values())
+    if isinstance(batch, Sequence) and not isinstance(batch, str):
+        return next((found for found in map(samples_in, batch) if found is not None), None)
+    return None
