@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from lrscout.api.compare_schedulers import CompareSchedulersResult, compare_schedulers
     from lrscout.api.find_lr import FindLrResult, find_lr
     from lrscout.engine.workload import Workload
     from lrscout.errors import LrscoutError
 
-__all__ = ["FindLrResult", "LrscoutError", "Workload", "find_lr"]
+__all__ = ["CompareSchedulersResult", "FindLrResult", "LrscoutError", "Workload", "compare_schedulers", "find_lr"]
 
 _PLACES = {
+    "CompareSchedulersResult": "lrscout.api.compare_schedulers",
+    "compare_schedulers": "lrscout.api.compare_schedulers",
     "FindLrResult": "lrscout.api.find_lr",
     "find_lr": "lrscout.api.find_lr",
     "LrscoutError": "lrscout.errors",

@@ -1,7 +1,7 @@
 """The command line: registers the commands, and turns what ends a run into an exit code.
 
 0 ok; 1 the user's code or lrscout failed; 2 usage or recipe; 3 the target could not be loaded; 4 inconclusive;
-130 interrupted.
+5 a check was not met; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 import lrscout
+from lrscout.commands.compare_schedulers import compare_schedulers
 from lrscout.commands.find_lr import find_lr
 from lrscout.commands.schedules import preview, schedules
 from lrscout.commands.show import show
@@ -33,6 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("find-lr", epilog=EPILOG)(find_lr)
+app.command("compare-schedulers", epilog=EPILOG)(compare_schedulers)
 app.command("schedules")(schedules)
 app.command("preview")(preview)
 app.command("show")(show)

@@ -17,7 +17,7 @@ from lrscout.report.terminal import Style, printable, trim
 MAX_WIDTH = 120  # wider plots only stretch
 DOCS = "plotext._doc.doc"
 MIN_HEIGHT = 6  # the frame, the labels and three rows between
-ASCII = str.maketrans("┌┐└┘├┤┬┴┼─│━┯┃•▚…±", "+++++++++-|=+|.*~~")
+ASCII = str.maketrans("┌┐└┘├┤┬┴┼─│━┯┃•▚…±░", "+++++++++-|=+|.*~~:")
 DIM, BLUE, MAGENTA = "2", "94", "35"  # readable on dark and on light backgrounds
 
 _figure = threading.Lock()  # plotext has one figure for the whole process

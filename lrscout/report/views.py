@@ -9,7 +9,7 @@ from typing import Protocol, cast
 from lrscout.report.terminal import Style
 from lrscout.results import RunRecord
 
-VIEWS = {"find-lr": "lrscout.report.find_lr"}
+VIEWS = {"find-lr": "lrscout.report.find_lr", "compare-schedulers": "lrscout.report.compare_schedulers"}
 """Every command's module of this form; it is imported when a record is shown."""
 
 

@@ -6,6 +6,7 @@ the same name, type, default and bounds.
 
 from __future__ import annotations
 
+from lrscout.settings.compare_schedulers import CompareSchedulersSettings
 from lrscout.settings.fields import (
     Field,
     Option,
@@ -22,6 +23,7 @@ from lrscout.settings.session import DEFAULT_OPTIMIZER, SessionSettings
 
 __all__ = [
     "COMMANDS",
+    "CompareSchedulersSettings",
     "DEFAULT_OPTIMIZER",
     "Field",
     "FindLrSettings",
@@ -36,5 +38,5 @@ __all__ = [
     "positive_name",
 ]
 
-COMMANDS: dict[str, type[Settings]] = {"find_lr": FindLrSettings}
+COMMANDS: dict[str, type[Settings]] = {"find_lr": FindLrSettings, "compare_schedulers": CompareSchedulersSettings}
 """A recipe's section names, and the settings each may hold."""

@@ -1,0 +1,113 @@
+"""Who makes the runs of a comparison: this process, or several others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from lrscout.api.trials import Inspection, Live, Made, Workbench
+from lrscout.engine.workers import Call, Died, Pool
+from lrscout.errors import LrscoutError, WorkloadError
+from lrscout.results import Target, TrainingPoint
+from lrscout.schedules import parse_schedules
+from lrscout.search.budget import Cost
+from lrscout.search.comparison import Trial, failed
+from lrscout.settings import CompareSchedulersSettings
+
+Report = Callable[[int, TrainingPoint], None]
+"""Hears of some steps of the run with this number in its list."""
+
+
+class Runner(Protocol):
+    """Makes the runs of a comparison."""
+
+    jobs: int  # at the same time
+
+    def inspect(self) -> Inspection:
+        """Build the workload once, and find out what cannot be used before the first run."""
+
+    def sweep(self) -> float:
+        """The rate that find-lr suggests."""
+
+    def probe(self) -> Cost:
+        """What a run costs."""
+
+    def run(self, trials: Sequence[Trial], steps: int, report: Report) -> Iterator[tuple[Trial, Made]]:
+        """Make these runs, in any order."""
+
+    def close(self) -> None:
+        """End what was started for it."""
+
+
+class Here:
+    """Runs one after the other in this process."""
+
+    jobs = 1
+
+    def __init__(self, target: Target, settings: CompareSchedulersSettings, live: Live | None = None) -> None:
+        bench = Workbench(0, target, settings, 1, live)
+        self._bench = bench
+        self.inspect, self.sweep, self.probe = bench.inspect, bench.sweep, bench.probe
+
+    def run(self, trials: Sequence[Trial], steps: int, report: Report) -> Iterator[tuple[Trial, Made]]:
+        for number, trial in enumerate(trials):
+            yield trial, self._bench.run(trial, steps, partial(report, number))
+
+    def close(self) -> None:
+        pass
+
+
+class Elsewhere:
+    """Runs in `jobs` processes at the same time; None: as many as there are accelerators, or else cores."""
+
+    def __init__(self, target: Target, settings: CompareSchedulersSettings, jobs: int | None) -> None:
+        self._target, self._settings = target, settings
+        self._specs = parse_schedules(settings.schedules)
+        self._pool = self._workers(jobs or 1)
+        self._asks = jobs is None
+
+    def _workers(self, jobs: int) -> Pool:
+        self.jobs = jobs
+        return Pool(Workbench, (self._target, self._settings, jobs), explained, jobs)
+
+    def inspect(self) -> Inspection:
+        found: Inspection = self._ask("inspect")
+        if self._asks and (jobs := found.devices or found.cores) > 1:
+            self._pool.close()
+            self._pool = self._workers(jobs)
+        return found
+
+    def sweep(self) -> float:
+        return self._ask("sweep")  # type: ignore[no-any-return]
+
+    def probe(self) -> Cost:
+        return self._ask("probe")  # type: ignore[no-any-return]
+
+    def _ask(self, method: str) -> Any:
+        ((_, answer),) = self._pool.run([Call(method)])
+        if isinstance(answer, Died):
+            raise WorkloadError(f"The process that was to {method} the target {answer.reason}, twice.")
+        return answer
+
+    def run(self, trials: Sequence[Trial], steps: int, report: Report) -> Iterator[tuple[Trial, Made]]:
+        calls = [Call("run", (trial, steps)) for trial in trials]
+        for number, answer in self._pool.run(calls, report):
+            trial = trials[number]
+            if isinstance(answer, Died):
+                answer = Made(failed(trial, self._specs[trial.schedule], answer.reason), ())
+            yield trial, answer
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+def explained(error: BaseException) -> Exception:
+    """What a run in another process raised, as an error that can travel here with the user's traceback."""
+    from lrscout.report.user_errors import user_traceback
+
+    if isinstance(error, LrscoutError) and not (error.shows_cause and error.__cause__ is not None):
+        return type(error)(error.message, hint=error.hint)
+    cause = error.__cause__ if isinstance(error, LrscoutError) and error.__cause__ is not None else error
+    kind = type(error) if isinstance(error, LrscoutError) else WorkloadError
+    return kind(f"In a process of its own the target raised {type(cause).__name__}.", hint=user_traceback(cause))
