@@ -78,6 +78,8 @@ def test_modules_and_functions_keep_to_their_sizes():
         ["--help"],
         ["--version"],
         ["find-lr", "--help"],
+        ["compare-schedulers", "--help"],
+        ["compare-schedulers", "mymod:build", "-s", "cosine"],
         ["schedules", "--help"],
         ["preview", "--help"],
         ["find-lr", "--steps", "x"],

@@ -115,12 +115,10 @@ class _Comparison:
     def _tell_cost(self, tuned: bool) -> None:
         count, jobs = len(self._specs), self._runner.jobs
         runs = runs_of(count, self._seeds, tuned)
-        parts = f"{count} schedules x {self._seeds} seeds" + (
-            f", {runs - count * self._seeds} to tune" if tuned else ""
-        )
-        at_once = f", {jobs} at a time" if jobs > 1 else ""
-        more = "; more where a best rate lies at its grid's edge" if tuned else ""
-        self._watch.say(f"{runs} runs of {self._steps} steps ({parts}){at_once}: {runs * self._steps} steps{more}.")
+        told = f"{runs} runs x {self._steps} = {runs * self._steps} steps: {count} schedules x {self._seeds} seeds"
+        if tuned:
+            told += f", {runs - count * self._seeds} to tune or some more"  # where the best lies at a grid's edge
+        self._watch.say(f"{told}, {jobs} at a time" if jobs > 1 else told)
         kept = len(self._known)
         if kept:
             self._watch.say(f"{kept} runs are there already.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from itertools import zip_longest
+from textwrap import fill
 
 from lrscout.report.axes import HUGE, Axis, rate_axis, step_axis, value_axis
 from lrscout.report.plot import BLUE, DIM, Series, draw, widest
@@ -31,7 +32,8 @@ def plot_schedules_losses(result: CompareResult, style: Style) -> str:
     y = _loss_axis(losses, logarithmic)
     x = step_axis(result.steps, width - widest(y) - 2)
     plots = [_plot(label, curve, x, y, (width, HEIGHT), logarithmic, style) for label, curve in curves.items() if curve]
-    heading = "training loss, mean and range of the seeds" + (", on a logarithmic axis" if logarithmic else "")
+    told = "training loss, mean and range of the seeds" + (", on a logarithmic axis" if logarithmic else "")
+    heading = fill(told, style.width)
     if not beside:
         return "\n".join([heading, *plots])
     pairs = zip_longest(plots[::2], plots[1::2], fillvalue="")

@@ -21,11 +21,11 @@ def summary(record: RunRecord, style: Style) -> str:
 
     from lrscout.report.compare_plot import plot_schedules_losses
 
-    result = record.result
+    result, told = record.result, printable(headline(record))
+    told = told if style.unicode else told.replace("±", "+-")
     if result is None:
-        return printable(headline(record))
-    blocks = [Text(printable(headline(record)), style="bold")]
-    texts = [rendered(block, style) for block in blocks]
+        return told
+    texts = [rendered(Text(told, style="bold"), style)]
     if result.ranking:
         texts.append(_ranking(result, style))
     texts.append(rendered(fact_grid(facts(record)), style))
