@@ -95,7 +95,7 @@ class ComparedRun:
     final: float | None  # the metric over the last 5 % of the steps; None: not every run has an end
     best: float | None  # the best evaluation; without held-out data the best twentieth of the training loss
     auc: float | None  # mean training loss over the whole run
-    points: tuple[TrainingPoint, ...]  # at most 100, each with the mean loss of the steps since the last
+    points: tuple[TrainingPoint, ...]  # at most 50, each with the mean loss of the steps since the last
     seconds: float
     fingerprint: str | None = None  # of the initial weights and the first batches
     error: str | None = None  # what ended a failed run

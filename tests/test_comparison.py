@@ -208,6 +208,13 @@ def test_below_three_seeds_numbers_only_describe(seeds):
     assert (rows["constant"].difference.low, rows["constant"].difference.p_adjusted) == (None, None)
 
 
+def test_a_schedule_with_too_few_runs_keeps_nobody_from_being_best():
+    specs = parse_schedules(["constant", "cosine", "wsd"])
+    runs = runs_of_finals({"constant": [1.0, 1.1, 1.2], "cosine": [0.5, 0.61, 0.7], "wsd": [2.0, 2.1]})
+    found = {row.label: row.verdict for row in rank(specs, [0.1] * 3, runs, "min")[0]}
+    assert found == {"cosine": "best", "constant": "worse", "wsd": "descriptive"}
+
+
 def test_runs_that_began_differently_are_not_paired():
     alike = [run_of("constant", 0, 1.0), run_of("cosine", 0, 2.0), run_of("cosine", 1, 2.0, fingerprint="other")]
     assert began_alike(alike)

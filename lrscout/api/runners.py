@@ -46,13 +46,13 @@ class Here:
     jobs = 1
 
     def __init__(self, target: Target, settings: CompareSchedulersSettings, live: Live | None = None) -> None:
-        bench = Workbench(0, target, settings, 1, live)
+        bench = Workbench(0, target, settings, live)
         self._bench = bench
         self.inspect, self.sweep, self.probe = bench.inspect, bench.sweep, bench.probe
 
     def run(self, trials: Sequence[Trial], steps: int, report: Report) -> Iterator[tuple[Trial, Made]]:
         for number, trial in enumerate(trials):
-            yield trial, self._bench.run(trial, steps, partial(report, number))
+            yield trial, self._bench.run(trial, steps, 1, partial(report, number))
 
     def close(self) -> None:
         pass
@@ -62,20 +62,15 @@ class Elsewhere:
     """Runs in `jobs` processes at the same time; None: as many as there are accelerators, or else cores."""
 
     def __init__(self, target: Target, settings: CompareSchedulersSettings, jobs: int | None) -> None:
-        self._target, self._settings = target, settings
         self._specs = parse_schedules(settings.schedules)
-        self._pool = self._workers(jobs or 1)
         self._asks = jobs is None
-
-    def _workers(self, jobs: int) -> Pool:
-        self.jobs = jobs
-        return Pool(Workbench, (self._target, self._settings, jobs), explained, jobs)
+        self.jobs = jobs or 1
+        self._pool = Pool(Workbench, (target, settings), explained, self.jobs)
 
     def inspect(self) -> Inspection:
-        found: Inspection = self._ask("inspect")
-        if self._asks and (jobs := found.devices or found.cores) > 1:
-            self._pool.close()
-            self._pool = self._workers(jobs)
+        found: Inspection = self._ask("inspect", self._pool.count)  # which lets all of them load the target at once
+        if self._asks:
+            self.jobs = self._pool.count = found.devices or found.cores
         return found
 
     def sweep(self) -> float:
@@ -84,14 +79,14 @@ class Elsewhere:
     def probe(self) -> Cost:
         return self._ask("probe")  # type: ignore[no-any-return]
 
-    def _ask(self, method: str) -> Any:
-        ((_, answer),) = self._pool.run([Call(method)])
-        if isinstance(answer, Died):
-            raise WorkloadError(f"The process that was to {method} the target {answer.reason}, twice.")
+    def _ask(self, method: str, times: int = 1) -> Any:
+        for _, answer in list(self._pool.run([Call(method)] * times)):
+            if isinstance(answer, Died):
+                raise WorkloadError(f"The process that was to {method} the target {answer.reason}, twice.")
         return answer
 
     def run(self, trials: Sequence[Trial], steps: int, report: Report) -> Iterator[tuple[Trial, Made]]:
-        calls = [Call("run", (trial, steps)) for trial in trials]
+        calls = [Call("run", (trial, steps, self.jobs)) for trial in trials]
         for number, answer in self._pool.run(calls, report):
             trial = trials[number]
             if isinstance(answer, Died):

@@ -61,13 +61,12 @@ class Workbench:
     """Makes runs, one after the other, in the process that it is made in; `report` hears of them under way."""
 
     def __init__(
-        self, place: int, target: Target, settings: CompareSchedulersSettings, jobs: int, live: Live | None = None
+        self, place: int, target: Target, settings: CompareSchedulersSettings, live: Live | None = None
     ) -> None:
         from lrscout.engine.devices import device_of
 
         self._target, self._live = target, live or Live(lambda seed: open_workload(target, seed))
         self._specs = parse_schedules(settings.schedules)
-        self._jobs = jobs
         self._settings = dataclasses.replace(settings, device=device_of(settings.device, place))
 
     def inspect(self, report: object = None) -> Inspection:
@@ -124,13 +123,14 @@ class Workbench:
             evaluated = time.perf_counter()
         return Cost(opened - started, (stepped - opened) / PROBE_STEPS, evaluated - stepped)
 
-    def run(self, trial: Trial, steps: int, report: Report) -> Made:
+    def run(self, trial: Trial, steps: int, jobs: int, report: Report) -> Made:
+        """Make one run, while `jobs` of them go on at the same time."""
         from lrscout.engine.fingerprint import Fingerprint
         from lrscout.engine.schedulers import make_scheduler
         from lrscout.engine.training import Trainee
 
         spec, settings = self._specs[trial.schedule], self._settings
-        with self._session(trial.seed) as session:
+        with self._session(trial.seed, jobs) as session:
             began = Fingerprint(session)
             schedule = make_scheduler(spec, session.optimizers, trial.peak_lr, steps, self._target.app_dir)
             evaluated = set(evaluation_steps(steps, settings.evaluations))
@@ -151,11 +151,11 @@ class Workbench:
             return Made(scored(trial, spec, result, metric, began.hexdigest()), session.warnings)
 
     @contextmanager
-    def _session(self, seed: int) -> Iterator[Session]:
+    def _session(self, seed: int, jobs: int = 1) -> Iterator[Session]:
         """The workload, built anew, in an open session."""
         from lrscout.engine.session import Session
 
-        with self._threads():
+        with self._threads(jobs):
             session = Session(self._live.build(seed), dataclasses.replace(self._settings, seed=seed))
             with session.open():
                 yield session
@@ -170,14 +170,14 @@ class Workbench:
             raise UsageError(f"--metric-fn {self._settings.metric_fn} is {type(found).__name__!r} and no function.")
         return found  # type: ignore[no-any-return]
 
-    def _threads(self) -> AbstractContextManager[None]:
+    def _threads(self, jobs: int = 1) -> AbstractContextManager[None]:
         from lrscout.engine.devices import cpu_cores, cpu_threads, device_count
 
         if self._settings.threads is not None:
             return cpu_threads(self._settings.threads)
         if self._settings.device == "cpu" or (self._settings.device == "auto" and not device_count()):
             return cpu_threads(1)
-        return cpu_threads(None if self._jobs == 1 else max(1, cpu_cores() // self._jobs))
+        return cpu_threads(None if jobs == 1 else max(1, cpu_cores() // jobs))
 
 
 def metric_of(settings: CompareSchedulersSettings, held_out: bool) -> Metric:

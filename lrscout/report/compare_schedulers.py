@@ -105,11 +105,12 @@ def _method(result: CompareResult, record: RunRecord) -> dict[str, object]:
     mode = record.settings.get("lr_mode")
     rates = {"tune": "each schedule at its own best of a grid", "shared": "this compares schedules at one rate"}
     how = "paired: a seed's runs began alike" if result.paired else "not paired: runs began differently"
+    told = any(row.final is not None and row.final.low is not None for row in result.ranking)
     return {
         "runs": f"{runs}; {result.steps_total} steps in all",
         "metric": f"{result.metric.name}, {window}" + (", more is better" if result.metric.mode == "max" else ""),
         "rates": rates.get(str(mode), "this compares schedules at the optimizer's own rate"),
-        "interval": f"95 %, Student's t over {result.seeds} seeds, {how}",
+        "interval": f"95 %, Student's t over {result.seeds} seeds, {how}" if told else None,
         "baseline": result.baseline,
     }
 
@@ -159,15 +160,15 @@ def plus_minus(value: FinalMetric | Difference, unicode: bool = True, signed: bo
 def _sentence(result: CompareResult) -> str:
     """Which schedule is better, by how much, and whether the difference is real."""
     rows, names = result.ranking, _names(result)
-    ended = [row for row in rows if row.final is not None]
+    ended = [row.final for row in rows if row.final is not None]
     if not ended:
         return "no run of any schedule came to its end"
     if any(row.verdict == "baseline" for row in rows):
         parts = _against_baseline(result, names)
-    elif any(row.verdict == "descriptive" for row in rows):
-        least = "highest" if result.metric.mode == "max" else "lowest"
-        seeds = f"{result.seeds} seed{'s' if result.seeds > 1 else ''}"
-        parts = [f"{names[ended[0].label]} has the {least} {result.metric.name}, but with {seeds} that may be chance"]
+    elif rows[0].verdict == "descriptive":
+        least, count = "highest" if result.metric.mode == "max" else "lowest", max(final.n for final in ended)
+        seeds = f"{count} seed{'s' if count > 1 else ''}"
+        parts = [f"{names[rows[0].label]} has the {least} {result.metric.name}, but with {seeds} that may be chance"]
     else:
         parts = _against_best(rows, names)
     parts += [
@@ -197,7 +198,8 @@ def _against_best(rows: Sequence[RankedSchedule], names: Mapping[str, str]) -> l
         parts.append(f"{_listed(ahead)} {'all tie' if len(ahead) == len(clean) > 2 else 'tie'}")
     elif ahead:
         parts.append(f"{ahead[0]} is best" if len(clean) > 1 else f"only {ahead[0]} never diverged")
-    return parts + [f"{names[row.label]} is worse by {_size(row)}" for row in rows if row.verdict == "worse"]
+    parts += [f"{names[row.label]} is worse by {_size(row)}" for row in rows if row.verdict == "worse"]
+    return parts + [f"{names[row.label]} has too few runs to tell" for row in rows if row.verdict == "descriptive"]
 
 
 def _against_baseline(result: CompareResult, names: Mapping[str, str]) -> list[str]:

@@ -25,7 +25,7 @@ from lrscout.search.training import final_steps
 GRID_FACTOR = 3.0  # between two rates that are tried
 EDGE_MOVES = 2  # times that a grid goes on beyond the edge where its best rate lies
 LEAST_SEEDS = 3  # below it intervals are too wide to tell anything
-KEPT_POINTS = 100  # of a run in its record
+KEPT_POINTS = 50  # of a run in its record
 LARGEST_FINAL = 1e100  # beyond it sums of squares overflow; such a run has diverged
 
 
@@ -188,11 +188,12 @@ def _verdict(worse_by: float, p: float, min_effect: float) -> Verdict:
 
 
 def _of_first(entrants: Sequence[_Entrant], verdicts: Mapping[str, Verdict]) -> Verdict:
-    """The verdict on the schedule that ranks first: best where it beats all others that came through."""
+    """The verdict on the schedule that ranks first: best where it beats all others that there is enough to say of."""
     others = [verdicts.get(e.spec.label, "descriptive") for e in entrants[1:] if e.outcome is None]
-    if "descriptive" in others or len(entrants[0].finals) < LEAST_SEEDS:
+    judged = [verdict for verdict in others if verdict != "descriptive"]
+    if len(entrants[0].finals) < LEAST_SEEDS or (others and not judged):
         return "descriptive"
-    return "best" if all(verdict == "worse" for verdict in others) else "tie"
+    return "best" if all(verdict == "worse" for verdict in judged) else "tie"
 
 
 class _Entrant:
