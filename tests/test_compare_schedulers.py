@@ -306,6 +306,25 @@ def test_a_run_that_was_killed_goes_on_where_it_was_and_ends_in_the_same_numbers
     assert outcome(resumed) == outcome(whole)
 
 
+def test_what_a_resumed_run_has_not_come_to_yet_stays_in_its_record(folder, compare):
+    arguments = ["mymod:build", *TWO, *QUICK, "-o", "run.json"]
+    assert compare(*arguments)[0] == 0
+    before = {(r.label, r.seed, r.role) for r in from_json((folder / "run.json").read_text()).result.runs}
+    changed = (folder / "run.json").stat().st_mtime_ns
+    (folder / "mymod.py").write_text(TARGET.replace("delay=0.0", "delay=0.02"))
+    slow = start(folder, *arguments, "-s", "wsd", "--resume")  # a third schedule has to be tuned first
+    for _ in range(600):
+        if (folder / "run.json").stat().st_mtime_ns != changed:
+            break
+        time.sleep(0.05)
+    time.sleep(0.3)
+    slow.kill()
+    slow.communicate()
+    after = from_json((folder / "run.json").read_text())
+    assert after.status == "interrupted"
+    assert before <= {(r.label, r.seed, r.role) for r in after.result.runs}
+
+
 def test_resume_without_a_file_finds_the_record_of_the_same_comparison(compare):
     assert compare("mymod:build", *TWO, *QUICK, "--seeds", "3")[0] == 0
     assert compare("mymod:no_val", *TWO, *QUICK)[0] == 0  # newer, and of another

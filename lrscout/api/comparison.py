@@ -190,14 +190,18 @@ class _Comparison:
     def record(self, status: Status) -> RunRecord:
         """The record of what there is."""
         settings = self._settings
-        runs = tuple(sorted(self._runs.values(), key=self._place))
+        used = list(self._runs.values())
         ranking: tuple[RankedSchedule, ...] = ()
         baseline = None
-        if any(run.role == "score" for run in runs):
+        if any(run.role == "score" for run in used):
             asked = None if settings.baseline is None else schedule_among(settings.baseline, self._specs).label
             ranking, baseline = rank(
-                self._specs, self._peaks, runs, self._metric.mode, baseline=asked, min_effect=settings.min_effect
+                self._specs, self._peaks, used, self._metric.mode, baseline=asked, min_effect=settings.min_effect
             )
+        if status == "interrupted":  # what an earlier one made and this one has not come to yet is still worth keeping
+            labels, keys = {spec.label for spec in self._specs}, {_key(run) for run in used}
+            used += [run for key, run in self._known.items() if run.label in labels and key not in keys]
+        runs = tuple(sorted(used, key=self._place))
         result = CompareResult(
             ranking=ranking,
             runs=runs,

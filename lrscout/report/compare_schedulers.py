@@ -93,8 +93,8 @@ def run_line(run: ComparedRun, done: int, total: int, seconds_left: float | None
     told = f"{format_loss(run.final)}" if run.final is not None else run.status.replace("_", "-")
     seed = "tuning" if run.role == "tune" else f"seed {run.seed}"
     left = "" if seconds_left is None else f"  {format_left(seconds_left)} left"
-    count = f"{done:>{len(str(total))}}/{total}"
-    return f"run {count}  {run.label}  {seed}  lr {format_lr(run.peak_lr)}  {told}  {format_seconds(run.seconds)}{left}"
+    begin = f"run {done:>{len(str(total))}}/{total}  {printable(run.label)}"
+    return f"{begin}  {seed}  lr {format_lr(run.peak_lr)}  {told}  {format_seconds(run.seconds)}{left}"
 
 
 def _method(result: CompareResult, record: RunRecord) -> dict[str, object]:
