@@ -93,6 +93,10 @@ def accuracy(model, batch):
     return 1 / (1 + (model.at**2).sum())
 
 
+def factory(optimizer, total_steps):
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.02, total_steps=total_steps)
+
+
 def odd(step, total):
     return 1.23 if step == 3 else 1.0
 '''
@@ -202,6 +206,12 @@ def test_one_rate_for_all_is_told(compare, mode, rate):
     assert {run["peak_lr"] for run in runs} == {rate}
     assert len(runs) == 10
     assert "This compares schedules at one rate" in err
+
+
+def test_a_factory_that_sets_rates_of_its_own_is_told_of(compare):
+    code, _, err = compare("mymod:build", "-s", "constant", "-s", "mymod:factory", *QUICK, "--seeds", "3")
+    assert code == 0
+    assert "mymod:factory sets rates of its own" in err
 
 
 def test_without_held_out_data_the_training_loss_is_compared_and_labelled_so(compare):

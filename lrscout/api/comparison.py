@@ -171,8 +171,10 @@ class _Comparison:
                 " differences are hidden. Let build() draw random numbers from Python, NumPy or torch only."
             )
         for spec, lr in zip(self._specs, self._peaks if tuned else ()):
-            tried = [t.peak_lr for t in self._runs if t.role == "tune" and self._specs[t.schedule] is spec]
-            if lr in (min(tried), max(tried)):
+            runs = {t.peak_lr: run for t, run in self._runs.items() if t.role == "tune" and run.label == spec.label}
+            if len({run.auc for run in runs.values()}) == 1 and runs[lr].auc is not None:
+                found.append(f"{spec.label} sets rates of its own: it trains alike whatever the peak rate.")
+            elif lr in (min(runs), max(runs)):
                 found.append(f"The best rate of {spec.label} lies at the edge of what was tried; try another --lr.")
         found += [
             f"A run of {run.label} failed (seed {run.seed}): {run.error}."
