@@ -363,6 +363,8 @@ def test_a_check_that_is_not_met_exits_with_5_and_writes_junit(compare, folder):
     assert "Not met: best is constant (best is cosine)" in err
     suite = ElementTree.parse(folder / "checks.xml").getroot().find("testsuite")
     assert (suite.get("tests"), suite.get("failures")) == ("4", "2")
+    labelled = ("-s", "constant", "-s", "cosine:min_ratio=0,warmup=0", "--expect-best", "cosine:min_ratio=0,warmup=0")
+    assert compare("mymod:build", *QUICK, *labelled)[0] == 0
     met = ("--fail-if", "cosine worse than constant; cosine not better than constant", "--expect-best", "wsd,cosine")
     code, _, err = compare(*arguments, "-s", "wsd", *met)
     assert code == 0

@@ -7,7 +7,7 @@ import random
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lrscout.search.paired import difference_of, holm, incomplete_beta, mean_of, t_quantile, two_sided_p
@@ -37,6 +37,7 @@ def test_a_quantile_has_its_share_below_it(share, freedom):
 
 
 @given(st.floats(0, 50))
+@example(1e-9)
 def test_p_with_one_degree_of_freedom_is_cauchys(t):
     assert two_sided_p(t, 1) == pytest.approx(1 - 2 / math.pi * math.atan(t), abs=1e-10)
 

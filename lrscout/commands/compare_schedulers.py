@@ -83,6 +83,7 @@ def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> Non
         run.conclude(record)
         if record.status == "interrupted":
             run.output.note("The same command with --resume goes on from here.")
+            raise typer.Exit(EXIT_CODES[record.status])
         failed = _tell(demands, record, run, service)
         code = EXIT_CODES[record.status]
         raise typer.Exit(FAILED_CHECK if failed and not code else code)
@@ -99,7 +100,7 @@ def _tell(demands: _Demands, record: RunRecord, run: Run, service: Service) -> b
     if isinstance(service, GitHub):
         for problem in _tell_github(record):
             run.output.warn(problem)
-    if record.status not in ("ok", "interrupted"):
+    if record.status != "ok":
         unmet.append(f"compare-schedulers was {record.status}.")
     if unmet:
         service.failed(" ".join(unmet))
@@ -116,8 +117,9 @@ class _Demands:
         more, settings = invocation.more, invocation.settings
         specs = parse_schedules(settings.schedules)
         self._conditions = [parse_condition(text, specs) for text in (more["fail_if"] or "").split(";") if text.strip()]
-        names = [name.strip() for name in (more["expect_best"] or "").split(",") if name.strip()]
-        self._expected = [schedule_among(name, specs).label for name in names]
+        best = more["expect_best"] or ""
+        names = [best] if best in [spec.label for spec in specs] else best.split(",")  # a label may hold commas
+        self._expected = [schedule_among(name.strip(), specs).label for name in names if name.strip()]
         self._min_effect: float = settings.min_effect
         self._junit: Path | None = more["junit_xml"]
         if (self._conditions or self._expected) and settings.seeds < 3:

@@ -88,6 +88,8 @@ def holm(ps: Sequence[float]) -> tuple[float, ...]:
 
 def two_sided_p(t: float, freedom: float) -> float:
     """The probability that Student's t lies as far from 0 as this."""
+    if t * t < freedom:  # the share near 1 would be rounded to it
+        return 1 - incomplete_beta(0.5, freedom / 2, t * t / (freedom + t * t))
     return incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t))
 
 
