@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lrscout.results import ComparedRun, Metric, TrainingPoint, TrainingResult
 from lrscout.schedules import parse_schedules
 from lrscout.search.budget import Cost, fitted, runs_of
-from lrscout.search.comparison import Trial, began_alike, rank, scored, scoring_trials, thinned, tuned_rates
+from lrscout.search.comparison import PlannedRun, began_alike, rank, scored, scoring_runs, thinned, tuned_rates
 
 HELD_OUT = Metric("held-out loss", "min", True)
 TRAINING = Metric("training loss", "min", False)
@@ -45,11 +45,11 @@ def verdicts(finals, mode="min", **options):
     return {label: row.verdict for label, row in rows.items()}
 
 
-def bowl(best, trials):
+def bowl(best, plans):
     """Runs whose final loss grows with the distance from the best rate, in decades."""
 
     def run(wave):
-        trials.extend(wave)
+        plans.extend(wave)
         return {t: run_of("cosine", t.seed, abs(math.log10(t.peak_lr / best[t.schedule]))) for t in wave}
 
     return run
@@ -60,19 +60,19 @@ def identity(value):
 
 
 def test_every_schedule_gets_the_best_rate_of_a_grid_of_its_own():
-    trials = []
-    found = tuned_rates(2, 0.1, 7, identity, bowl([0.1, 0.25], trials))
+    plans = []
+    found = tuned_rates(2, 0.1, 7, identity, bowl([0.1, 0.25], plans))
     assert found == [0.1, pytest.approx(0.3)]
-    assert {trial.seed for trial in trials} == {7}
-    assert {trial.role for trial in trials} == {"tune"}
-    assert len(trials) == 3 + 4  # 0.3 lay at the edge, and 0.9 was tried beyond it
+    assert {plan.seed for plan in plans} == {7}
+    assert {plan.role for plan in plans} == {"tune"}
+    assert len(plans) == 3 + 4  # 0.3 lay at the edge, and 0.9 was tried beyond it
 
 
 @pytest.mark.parametrize(("best", "expected"), [(1e-9, 0.1 / 27), (1e9, 2.7)])
 def test_a_grid_moves_on_at_most_twice(best, expected):
-    trials = []
-    assert tuned_rates(1, 0.1, 0, identity, bowl([best], trials)) == [pytest.approx(expected)]
-    assert len(trials) == 5
+    plans = []
+    assert tuned_rates(1, 0.1, 0, identity, bowl([best], plans)) == [pytest.approx(expected)]
+    assert len(plans) == 5
 
 
 def test_where_every_rate_fails_the_grid_moves_down():
@@ -96,8 +96,8 @@ def test_where_more_is_better_the_rate_with_the_most_is_taken():
 
 
 def test_scores_are_made_seed_by_seed():
-    trials = scoring_trials([0.1, 0.2], [1, 2])
-    assert [(t.seed, t.schedule, t.peak_lr) for t in trials] == [(1, 0, 0.1), (1, 1, 0.2), (2, 0, 0.1), (2, 1, 0.2)]
+    plans = scoring_runs([0.1, 0.2], [1, 2])
+    assert [(t.seed, t.schedule, t.peak_lr) for t in plans] == [(1, 0, 0.1), (1, 1, 0.2), (2, 0, 0.1), (2, 1, 0.2)]
 
 
 def result_of(losses, val_losses=()):
@@ -108,7 +108,7 @@ def result_of(losses, val_losses=()):
 
 def score(result, metric):
     (spec,) = parse_schedules(["cosine"])
-    return scored(Trial(0, 1, 0.1, "score"), spec, result, metric, "print")
+    return scored(PlannedRun(0, 1, 0.1, "score"), spec, result, metric, "print")
 
 
 def test_the_final_metric_is_the_mean_of_the_last_evaluations():

@@ -9,7 +9,7 @@ from typing import Any
 
 from lrscout.api.comparison import search_schedules
 from lrscout.api.targets import target_of, workload_from
-from lrscout.api.trials import Live
+from lrscout.api.workbench import Live
 from lrscout.errors import UsageError
 from lrscout.records import to_json
 from lrscout.results import ComparedRun, CompareResult, RankedSchedule, RunRecord, Status

@@ -10,7 +10,7 @@ from contextlib import closing
 
 from lrscout.api.runners import Elsewhere, Here, Runner
 from lrscout.api.targets import describe_target
-from lrscout.api.trials import Inspection, Live, Made, metric_of
+from lrscout.api.workbench import Inspection, Live, Made, metric_of
 from lrscout.api.watch import Watch
 from lrscout.results import (
     ComparedRun,
@@ -24,7 +24,7 @@ from lrscout.results import (
 )
 from lrscout.schedules import parse_schedules, schedule_among
 from lrscout.search.budget import fitted, runs_of
-from lrscout.search.comparison import Trial, began_alike, rank, scoring_trials, tuned_rates
+from lrscout.search.comparison import PlannedRun, began_alike, rank, scoring_runs, tuned_rates
 from lrscout.settings import CompareSchedulersSettings
 
 
@@ -71,7 +71,7 @@ class _Comparison:
         self._specs = parse_schedules(settings.schedules)
         self._metric: Metric = metric_of(settings, inspection.held_out)
         self._known = {_key(run): run for run in before.runs if run.status != "failed"} if before is not None else {}
-        self._runs: dict[Trial, ComparedRun] = {}
+        self._runs: dict[PlannedRun, ComparedRun] = {}
         self._warnings = dict.fromkeys(inspection.warnings)
         self._peaks: list[float] = []
         self._center: float | None = before.center_lr if before is not None else settings.lr
@@ -97,7 +97,7 @@ class _Comparison:
         else:
             self._peaks = [lr] * count
         seeds = range(settings.seed + 1, settings.seed + 1 + self._seeds)  # the one that tunes enters no score
-        self._run(scoring_trials(self._peaks, seeds), "scoring")
+        self._run(scoring_runs(self._peaks, seeds), "scoring")
         self._warn(tuned)
 
     def _fit_budget(self, tuned: bool) -> None:
@@ -125,13 +125,13 @@ class _Comparison:
         elif jobs == 1 and not self._inspection.devices and self._inspection.cores > 1 and self._target.path:
             self._watch.say(f"--jobs auto would make {self._inspection.cores} runs at a time.")
 
-    def _run(self, trials: Sequence[Trial], label: str, later: int = 0) -> Mapping[Trial, ComparedRun]:
+    def _run(self, plans: Sequence[PlannedRun], label: str, later: int = 0) -> Mapping[PlannedRun, ComparedRun]:
         """Make those of the runs that are missing; `later` are the runs that come after these."""
-        for trial in trials:
-            run = self._known.get((self._specs[trial.schedule].label, trial.seed, trial.peak_lr, trial.role))
+        for plan in plans:
+            run = self._known.get((self._specs[plan.schedule].label, plan.seed, plan.peak_lr, plan.role))
             if run is not None:
-                self._runs[trial] = run
-        missing = [trial for trial in trials if trial not in self._runs]
+                self._runs[plan] = run
+        missing = [plan for plan in plans if plan not in self._runs]
         self._keep()
         if missing:
             taken: dict[int, int] = {}
@@ -141,13 +141,13 @@ class _Comparison:
                     taken[number] = point.step + 1
                     step(sum(taken.values()), point.lr, point.loss)
 
-                for trial, made in self._runner.run(missing, self._steps, report):
-                    taken[missing.index(trial)] = self._steps
-                    self._add(trial, made, sum(t not in self._runs for t in missing) - 1 + later)
-        return {trial: self._runs[trial] for trial in trials}
+                for plan, made in self._runner.run(missing, self._steps, report):
+                    taken[missing.index(plan)] = self._steps
+                    self._add(plan, made, sum(t not in self._runs for t in missing) - 1 + later)
+        return {plan: self._runs[plan] for plan in plans}
 
-    def _add(self, trial: Trial, made: Made, left: int) -> None:
-        self._runs[trial] = made.run
+    def _add(self, plan: PlannedRun, made: Made, left: int) -> None:
+        self._runs[plan] = made.run
         self._warnings |= dict.fromkeys(made.warnings)
         self._made += 1
         seconds = (time.monotonic() - self._started) / self._made * left

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from lrscout.api.trials import Inspection, Live, Made, Workbench
+from lrscout.api.workbench import Inspection, Live, Made, Workbench
 from lrscout.engine.workers import Call, Died, Pool
 from lrscout.errors import LrscoutError, WorkloadError
 from lrscout.results import Target, TrainingPoint
 from lrscout.schedules import parse_schedules
 from lrscout.search.budget import Cost
-from lrscout.search.comparison import Trial, failed
+from lrscout.search.comparison import PlannedRun, failed
 from lrscout.settings import CompareSchedulersSettings
 
 Report = Callable[[int, TrainingPoint], None]
@@ -33,7 +33,7 @@ class Runner(Protocol):
     def probe(self) -> Cost:
         """What a run costs."""
 
-    def run(self, trials: Sequence[Trial], steps: int, report: Report) -> Iterator[tuple[Trial, Made]]:
+    def run(self, plans: Sequence[PlannedRun], steps: int, report: Report) -> Iterator[tuple[PlannedRun, Made]]:
         """Make these runs, in any order."""
 
     def close(self) -> None:
@@ -50,9 +50,9 @@ class Here:
         self._bench = bench
         self.inspect, self.sweep, self.probe = bench.inspect, bench.sweep, bench.probe
 
-    def run(self, trials: Sequence[Trial], steps: int, report: Report) -> Iterator[tuple[Trial, Made]]:
-        for number, trial in enumerate(trials):
-            yield trial, self._bench.run(trial, steps, 1, partial(report, number))
+    def run(self, plans: Sequence[PlannedRun], steps: int, report: Report) -> Iterator[tuple[PlannedRun, Made]]:
+        for number, plan in enumerate(plans):
+            yield plan, self._bench.run(plan, steps, 1, partial(report, number))
 
     def close(self) -> None:
         pass
@@ -85,13 +85,13 @@ class Elsewhere:
                 raise WorkloadError(f"The process that was to {method} the target {answer.reason}, twice.")
         return answer
 
-    def run(self, trials: Sequence[Trial], steps: int, report: Report) -> Iterator[tuple[Trial, Made]]:
-        calls = [Call("run", (trial, steps, self.jobs)) for trial in trials]
+    def run(self, plans: Sequence[PlannedRun], steps: int, report: Report) -> Iterator[tuple[PlannedRun, Made]]:
+        calls = [Call("run", (plan, steps, self.jobs)) for plan in plans]
         for number, answer in self._pool.run(calls, report):
-            trial = trials[number]
+            plan = plans[number]
             if isinstance(answer, Died):
-                answer = Made(failed(trial, self._specs[trial.schedule], answer.reason), ())
-            yield trial, answer
+                answer = Made(failed(plan, self._specs[plan.schedule], answer.reason), ())
+            yield plan, answer
 
     def close(self) -> None:
         self._pool.close()

@@ -30,7 +30,7 @@ LARGEST_FINAL = 1e100  # beyond it sums of squares overflow; such a run has dive
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class PlannedRun:
     """A training run to be made."""
 
     schedule: int  # its place among the schedules
@@ -39,12 +39,12 @@ class Trial:
     role: Role
 
 
-RunTrials = Callable[[Sequence[Trial]], Mapping[Trial, ComparedRun]]
+MakeRuns = Callable[[Sequence[PlannedRun]], Mapping[PlannedRun, ComparedRun]]
 """Makes runs, in any order, and gives those that came to an end of whatever kind."""
 
 
 def tuned_rates(
-    schedules: int, center: float, seed: int, better: Callable[[float], float], run: RunTrials
+    schedules: int, center: float, seed: int, better: Callable[[float], float], run: MakeRuns
 ) -> list[float]:
     """The best peak rate of every schedule on a grid of its own, which moves on where the best is at its edge.
 
@@ -54,9 +54,9 @@ def tuned_rates(
     grids = [[center / GRID_FACTOR, center, center * GRID_FACTOR] for _ in range(schedules)]
     scores: list[dict[float, float]] = [{} for _ in grids]
     for moves in range(EDGE_MOVES + 1):
-        wave = [Trial(i, seed, lr, "tune") for i, grid in enumerate(grids) for lr in grid if lr not in scores[i]]
-        for trial, done in run(wave).items() if wave else ():
-            scores[trial.schedule][trial.peak_lr] = math.inf if done.final is None else better(done.final)
+        wave = [PlannedRun(i, seed, lr, "tune") for i, grid in enumerate(grids) for lr in grid if lr not in scores[i]]
+        for plan, done in run(wave).items() if wave else ():
+            scores[plan.schedule][plan.peak_lr] = math.inf if done.final is None else better(done.final)
         best = [_best(found, center) for found in scores]
         if moves < EDGE_MOVES:
             grids = [_moved_on(grid, lr) for grid, lr in zip(grids, best)]
@@ -76,12 +76,14 @@ def _moved_on(grid: Sequence[float], best: float) -> list[float]:
     return [*before, *grid, *after]
 
 
-def scoring_trials(peaks: Sequence[float], seeds: Iterable[int]) -> list[Trial]:
+def scoring_runs(peaks: Sequence[float], seeds: Iterable[int]) -> list[PlannedRun]:
     """Every schedule at its rate with every seed, seed by seed, so that what is broken off is still paired."""
-    return [Trial(i, seed, lr, "score") for seed in seeds for i, lr in enumerate(peaks)]
+    return [PlannedRun(i, seed, lr, "score") for seed in seeds for i, lr in enumerate(peaks)]
 
 
-def scored(trial: Trial, spec: ScheduleSpec, result: TrainingResult, metric: Metric, fingerprint: str) -> ComparedRun:
+def scored(
+    plan: PlannedRun, spec: ScheduleSpec, result: TrainingResult, metric: Metric, fingerprint: str
+) -> ComparedRun:
     """What a training run amounts to."""
     final = best = auc = None
     status = result.status
@@ -102,9 +104,9 @@ def scored(trial: Trial, spec: ScheduleSpec, result: TrainingResult, metric: Met
     return ComparedRun(
         spec.name,
         spec.label,
-        trial.seed,
-        trial.peak_lr,
-        trial.role,
+        plan.seed,
+        plan.peak_lr,
+        plan.role,
         status,
         final,
         best,
@@ -115,9 +117,9 @@ def scored(trial: Trial, spec: ScheduleSpec, result: TrainingResult, metric: Met
     )
 
 
-def failed(trial: Trial, spec: ScheduleSpec, error: str) -> ComparedRun:
+def failed(plan: PlannedRun, spec: ScheduleSpec, error: str) -> ComparedRun:
     """A run whose process died."""
-    run = (trial.seed, trial.peak_lr, trial.role)
+    run = (plan.seed, plan.peak_lr, plan.role)
     return ComparedRun(spec.name, spec.label, *run, "failed", None, None, None, (), 0.0, error=error)
 
 

@@ -14,7 +14,7 @@ from lrscout.errors import NoAnswerError, UsageError
 from lrscout.results import ComparedRun, Metric, Target, TrainingPoint
 from lrscout.schedules import parse_schedules
 from lrscout.search.budget import Cost
-from lrscout.search.comparison import Trial, scored
+from lrscout.search.comparison import PlannedRun, scored
 from lrscout.search.training import evaluation_steps, run_training
 from lrscout.settings import CompareSchedulersSettings, FindLrSettings, SessionSettings, fields_of
 
@@ -123,16 +123,16 @@ class Workbench:
             evaluated = time.perf_counter()
         return Cost(opened - started, (stepped - opened) / PROBE_STEPS, evaluated - stepped)
 
-    def run(self, trial: Trial, steps: int, jobs: int, report: Report) -> Made:
+    def run(self, plan: PlannedRun, steps: int, jobs: int, report: Report) -> Made:
         """Make one run, while `jobs` of them go on at the same time."""
         from lrscout.engine.fingerprint import Fingerprint
         from lrscout.engine.schedulers import make_scheduler
         from lrscout.engine.training import Trainee
 
-        spec, settings = self._specs[trial.schedule], self._settings
-        with self._session(trial.seed, jobs) as session:
+        spec, settings = self._specs[plan.schedule], self._settings
+        with self._session(plan.seed, jobs) as session:
             began = Fingerprint(session)
-            schedule = make_scheduler(spec, session.optimizers, trial.peak_lr, steps, self._target.app_dir)
+            schedule = make_scheduler(spec, session.optimizers, plan.peak_lr, steps, self._target.app_dir)
             evaluated = set(evaluation_steps(steps, settings.evaluations))
             if schedule.needs_metric:
                 every = settings.eval_every or max(1, steps // EVAL_SHARE)
@@ -148,7 +148,7 @@ class Workbench:
                 on_point=_at_times(report),
             )
             metric = metric_of(settings, session.workload.val_loader is not None)
-            return Made(scored(trial, spec, result, metric, began.hexdigest()), session.warnings)
+            return Made(scored(plan, spec, result, metric, began.hexdigest()), session.warnings)
 
     @contextmanager
     def _session(self, seed: int, jobs: int = 1) -> Iterator[Session]:
