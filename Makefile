@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo batch test test-slow format lint types check bench bench-lr bench-batch peers peers-batch clean
+.PHONY: help demo batch compare test test-slow format lint types check bench bench-lr bench-batch bench-compare peers peers-batch clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -15,6 +15,9 @@ demo: $(INSTALLED)  ## find a learning rate for a small CNN on scikit-learn's di
 
 batch: $(INSTALLED)  ## find a batch size for a small GPT within 1 GiB of memory
 	$(BIN)/lrscout find-batch-size --recipe recipes/char_gpt.yaml --budget 1GiB --device cpu
+
+compare: $(INSTALLED)  ## compare four learning-rate schedules on the same CNN
+	$(BIN)/lrscout compare-schedulers --recipe recipes/digits_cnn.yaml --jobs auto
 
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest
@@ -41,6 +44,9 @@ bench: $(INSTALLED)  ## measure lrscout's overhead over a bare training loop, an
 bench-lr: $(INSTALLED)  ## measure the regret of every rule on the learning-rate suite, beside the peers
 	$(BIN)/python -c 'import mnist1d' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check mnist1d
 	$(BIN)/python tests/benchmarks/lr_suite/bench.py
+
+bench-compare: $(INSTALLED)  ## measure compare-schedulers --jobs 2 against one run at a time
+	$(BIN)/python tests/benchmarks/compare_jobs.py
 
 peers:  ## run the other finders' packages on our own tasks again, in an environment of their own (.venv-peers)
 	$(PYTHON) -m venv .venv-peers

@@ -10,14 +10,26 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from lrscout.api.compare_schedulers import CompareSchedulersResult, compare_schedulers
     from lrscout.api.find_batch_size import FindBatchSizeResult, find_batch_size
     from lrscout.api.find_lr import FindLrResult, find_lr
     from lrscout.engine.workload import Workload
     from lrscout.errors import LrscoutError
 
-__all__ = ["FindBatchSizeResult", "FindLrResult", "LrscoutError", "Workload", "find_batch_size", "find_lr"]
+__all__ = [
+    "CompareSchedulersResult",
+    "FindBatchSizeResult",
+    "FindLrResult",
+    "LrscoutError",
+    "Workload",
+    "compare_schedulers",
+    "find_batch_size",
+    "find_lr",
+]
 
 _PLACES = {
+    "CompareSchedulersResult": "lrscout.api.compare_schedulers",
+    "compare_schedulers": "lrscout.api.compare_schedulers",
     "FindBatchSizeResult": "lrscout.api.find_batch_size",
     "find_batch_size": "lrscout.api.find_batch_size",
     "FindLrResult": "lrscout.api.find_lr",

@@ -1,7 +1,7 @@
 """The command line: registers the commands, and turns what ends a run into an exit code.
 
 0 ok; 1 the user's code or lrscout failed; 2 usage or recipe; 3 the target could not be loaded; 4 inconclusive;
-130 interrupted.
+5 a check was not met; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 import lrscout
+from lrscout.commands.compare_schedulers import compare_schedulers
 from lrscout.commands.find_batch_size import find_batch_size
 from lrscout.commands.find_lr import find_lr
 from lrscout.commands.schedules import preview, schedules
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.command("find-lr", epilog=EPILOG)(find_lr)
 app.command("find-batch-size", epilog=EPILOG)(find_batch_size)
+app.command("compare-schedulers", epilog=EPILOG)(compare_schedulers)
 app.command("schedules")(schedules)
 app.command("preview")(preview)
 app.command("show")(show)

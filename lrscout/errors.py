@@ -47,6 +47,12 @@ class TargetImportError(TargetError):
     shows_cause = True
 
 
+class NoAnswerError(LrscoutError):
+    """Something that a search begins with could not be found out."""
+
+    exit_code = 4
+
+
 class WorkloadError(LrscoutError):
     """A workload that loads but cannot be stepped: an empty loader, a loss that is no scalar."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,7 +162,7 @@ def _check_settings(
 
 
 def _check_value(document: Document, node: Node, setting: Field) -> Any:
-    if node.broken:
+    if node.broken or (setting.option.item is not None and _check_items(document, node, setting.option.item)):
         return None
     try:
         value = coerce(setting, node.value)
@@ -178,6 +178,19 @@ def _check_value(document: Document, node: Node, setting: Field) -> Any:
             if not isinstance(key, str):
                 document.complain(key_node.position, f"a key of {setting.name} must be text, not {key!r}")
     return value
+
+
+def _check_items(document: Document, node: Node, check: Callable[[Any], Any]) -> bool:
+    """Whether an item of the list is broken; each is complained of where it stands."""
+    broken = [item for item in node.items if item.broken]
+    for item in node.items:
+        try:
+            if not item.broken:
+                check(item.value)
+        except UsageError as error:
+            document.complain(item.position, str(error).replace("\n", " ").removesuffix("."))
+            broken.append(item)
+    return bool(broken)
 
 
 def _from_folder(target: str | None, folder: Path) -> str | None:

@@ -82,6 +82,19 @@ def write_text(path: Path, text: str) -> None:
         raise RecordError(f"Cannot write {path}: {error.strerror or error}.") from error
 
 
+def append_text(path: Path, text: str) -> None:
+    """Add to a file that others write to as well.
+
+    Raises:
+        RecordError: it cannot be written to.
+    """
+    try:
+        with path.open("a", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+    except OSError as error:
+        raise RecordError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+
 def check_writable(path: Path) -> None:
     """Find out before a long run whether its output file can be written after it.
 
@@ -186,6 +199,11 @@ def last_record() -> Path:
     if not records:
         raise RecordError(f"There is no record in {folder}.", hint="Run `lrscout find-lr` first, or name a file.")
     return records[-1]
+
+
+def cached_records(command: str) -> list[Path]:
+    """The records of a command in the cache folder, the newest first."""
+    return sorted(cache_folder().glob(f"*-{command}-*.json"), reverse=True)
 
 
 def _plain(value: Any) -> Any:

@@ -61,6 +61,7 @@ class Node:
     position: Position
     entries: Mapping[Any, tuple[Node, Node]] = field(default_factory=dict)  # of a mapping: key and value
     broken: bool = False  # complained of already
+    items: Sequence[Node] = ()  # of a list
 
 
 class Document:
@@ -120,7 +121,7 @@ class Document:
         self.events.get_event()
         if isinstance(event, yaml.SequenceStartEvent):
             broken = self._refuse_tag(event.tag, ["seq"], position)
-            return Node([child.value for child in children], position, broken=broken)
+            return Node([child.value for child in children], position, broken=broken, items=children)
         broken = self._refuse_tag(event.tag, ["map"], position)
         entries = self._entries(children)
         return Node({key: value.value for key, (_, value) in entries.items()}, position, entries, broken)

@@ -100,6 +100,16 @@ def test_a_spike_that_comes_back_has_not_diverged():
     assert run_training(FakeSession(losses), FakeSchedule(), 201).status == "ok"
 
 
+def test_a_loss_that_explodes_at_the_first_step_has_diverged_though_it_falls_from_there():
+    losses = [2.3, *(1e4 * math.exp(-i / 10) + 50 for i in range(99))]
+    assert run_training(FakeSession(losses), FakeSchedule(), 100).status == "diverged"
+
+
+def test_a_loss_that_moves_around_zero_has_not_diverged():
+    losses = [0.01, *(3 * math.sin(i) for i in range(1, 200))]
+    assert run_training(FakeSession(losses), FakeSchedule(), 200).status == "ok"
+
+
 def test_a_run_that_ends_far_above_its_best_has_diverged_however_short_that_lasted():
     assert run_training(FakeSession([*falling(197), 50.0, 50.0, 50.0]), FakeSchedule(), 200).status == "diverged"
 

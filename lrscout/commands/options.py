@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -35,19 +36,27 @@ class Invocation(Generic[S]):
     exports: Mapping[str, Path]  # format -> file
     mode: Mode
     width: int | None
+    more: Mapping[str, Any]  # the command's own flags that are no settings
 
 
-def takes_settings(command: str, settings: type[S]) -> Callable[[Callable[[Invocation[S]], None]], Callable[..., None]]:
-    """Give a function of an Invocation the flags of a command; `command` is its name in recipes."""
+def takes_settings(
+    command: str, settings: type[S], more: Callable[[str], list[inspect.Parameter]] = lambda command: []
+) -> Callable[[Callable[[Invocation[S]], None]], Callable[..., None]]:
+    """Give a function of an Invocation the flags of a command; `command` is its name in recipes.
+
+    `more` makes the flags that are no settings: where its files go, what it tells other programs.
+    """
 
     def decorate(run: Callable[[Invocation[S]], None]) -> Callable[..., None]:
         def command_line(ctx: typer.Context, **values: Any) -> None:
             given = {name: value for name, value in values.items() if _was_given(ctx, name)}
-            run(read_invocation(command, settings, values, given))
+            invocation = read_invocation(command, settings, values, given)
+            run(replace(invocation, more={own.name: values[own.name] for own in more(command)}))
 
         parameters = [
             inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
             *_common_parameters(command),
+            *more(command),
             *(_setting_parameter(field, command) for field in fields_of(settings)),
         ]
         command_line.__doc__ = run.__doc__
@@ -87,6 +96,7 @@ def read_invocation(
         exports=exports,
         mode=_mode(values["json"], values["quiet"]),
         width=values["width"],
+        more={},
     )
 
 
@@ -131,12 +141,13 @@ def _parameter(name: str, kind: Any, default: Any, info: Any) -> inspect.Paramet
 
 def _setting_parameter(field: Field, command: str) -> inspect.Parameter:
     flag, hints = field.flag, field.option
-    declaration = f"{flag}/--no-{flag[2:]}" if field.type is bool else flag
-    kind: Any = list[str] if field.type is dict else field.type
-    default = None if field.type is dict else field.default
+    declared = hints.flags or (f"{flag}/--no-{flag[2:]}" if field.type is bool else flag,)
+    repeats = field.type in (dict, tuple)
+    kind: Any = list[str] if repeats else field.type
+    default = None if repeats else field.default
     metavar = hints.metavar or ("KEY=VALUE" if field.type is dict else "|".join(hints.choices) or None)
     info = typer.Option(
-        declaration,
+        *declared,
         help=hints.help,
         metavar=metavar,
         envvar=_variables(flag.strip("-").replace("-", "_"), command),
@@ -146,13 +157,15 @@ def _setting_parameter(field: Field, command: str) -> inspect.Parameter:
     return _parameter(field.name, kind | None if default is None else kind, default, info)
 
 
+def flag_parameter(command: str, name: str, kind: Any, default: Any, *flags: str, **more: Any) -> inspect.Parameter:
+    """A flag that is no setting, with its environment variables."""
+    variables = _variables(name, command)
+    return _parameter(name, kind, default, typer.Option(*flags, envvar=variables, show_envvar=False, **more))
+
+
 def _common_parameters(command: str) -> list[inspect.Parameter]:
     """What every command takes beside its settings."""
-
-    def option(name: str, kind: Any, default: Any, *flags: str, **more: Any) -> inspect.Parameter:
-        variables = _variables(name, command)
-        return _parameter(name, kind, default, typer.Option(*flags, envvar=variables, show_envvar=False, **more))
-
+    option = partial(flag_parameter, command)
     target = typer.Argument(help=TARGET_HELP, envvar=_variables("target", command), show_envvar=False)
     file = {"metavar": "FILE", "dir_okay": True}
     return [

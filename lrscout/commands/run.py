@@ -36,17 +36,22 @@ class Run:
         self._so_far: Callable[[], RunRecord] | None = None
         self._next_save = time.monotonic() + SAVE_SECONDS
 
-    def keep(self, so_far: Callable[[], RunRecord]) -> None:
+    def keep(self, so_far: Callable[[], RunRecord], at_once: bool = False) -> None:
         """Remember how to make the record so far, and write it every few seconds; cheap to call at every step."""
         self._so_far = so_far
         started = time.monotonic()
-        if started >= self._next_save:
+        if at_once or started >= self._next_save:
             self._save(so_far())
             taken = time.monotonic() - started
             self._next_save = started + max(SAVE_SECONDS, taken / SAVE_SHARE)
 
     def finish(self, record: RunRecord) -> None:
         """Show the record, save it and end with its exit code."""
+        self.conclude(record)
+        raise typer.Exit(EXIT_CODES[record.status])
+
+    def conclude(self, record: RunRecord) -> None:
+        """Show the record and save it."""
         show(record, self.output)
         saved, exported = self._save(record), self._export(record)  # each file, whatever becomes of the other
         if self._path is not None and saved is None:
@@ -54,7 +59,6 @@ class Run:
         for problem in (saved, exported):
             if problem is not None:
                 raise problem
-        raise typer.Exit(EXIT_CODES[record.status])
 
     def fail(self, status: Status, error: str) -> None:
         """Save what was measured before something went wrong; in JSON mode, print it."""

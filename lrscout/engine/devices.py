@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from lrscout.engine.workload import Workload
 from lrscout.errors import UsageError
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 
 def resolve_device(name: str, workload: Workload) -> torch.device:
@@ -35,6 +41,47 @@ def _accelerator() -> torch.device:
     if torch.xpu.is_available():
         return torch.device("xpu")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def device_count() -> int:
+    """The accelerators that are visible here; 0 where there is only the CPU."""
+    for backend in (torch.cuda, torch.xpu):
+        if backend.is_available():
+            return int(backend.device_count())
+    return int(torch.backends.mps.is_available())
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is what a device or a host without enough memory raises."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
+
+
+def cpu_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def device_of(name: str, place: int) -> str:
+    """The device of the worker in this place: round robin over what is visible, where no certain one was named."""
+    count = device_count()
+    if count < 2 or name not in ("auto", "cuda", "xpu"):
+        return name
+    backend = torch.cuda if torch.cuda.is_available() else torch.xpu
+    backend.set_device(place % count)  # for user code that names no index
+    return f"{'cuda' if backend is torch.cuda else 'xpu'}:{place % count}"
+
+
+@contextmanager
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """Compute with so many threads on the CPU; None leaves them alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def is_spread(workload: Workload) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import islice
 from typing import Any
@@ -51,6 +51,7 @@ class Session:
         self._pending: deque[_PendingLoss] = deque()
         self._held_out: list[Any] = []
         self._held_out_given = val_batches
+        self.on_batch: Callable[[Any], None] | None = None  # sees every batch before its step
         self._learns = False  # whether a gradient has reached the optimizers
 
     @contextmanager
@@ -135,6 +136,8 @@ class Session:
         total = None
         for _ in range(count):
             batch = next(self._batches)
+            if self.on_batch is not None:
+                self.on_batch(batch)
             if self._moves:
                 batch = to_device(batch, self.device)
             loss = self.loss(batch)

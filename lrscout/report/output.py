@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Literal, TextIO
 
 from lrscout.errors import LrscoutError
+from lrscout.report.ci import harmless
 from lrscout.report.progress import (
     Facts,
     Progress,
@@ -43,6 +44,7 @@ class Output:
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._results, self._messages = results, messages
+        self._harmless = harmless if environ.get("GITHUB_ACTIONS") == "true" else str
         self._above: Say | None = None  # writes above a progress line while there is one
         self.mode = mode
         self.results_style = detect(results, environ, width)
@@ -54,7 +56,11 @@ class Output:
         Raises:
             BrokenPipeError: nobody reads any more.
         """
-        write(self._results, text.rstrip("\n") + "\n")
+        write(self._results, self._harmless(text).rstrip("\n") + "\n")
+
+    def command(self, text: str) -> None:
+        """Write a line that the CI service is to act on."""
+        write_safely(self._messages, text + "\n")
 
     def note(self, text: str) -> None:
         """Say something that is good to know."""
@@ -89,6 +95,7 @@ class Output:
         self._above = say
 
     def _say(self, text: str) -> None:
+        text = self._harmless(text)
         if self._above is not None:
             self._above(text.rstrip("\n"))
         else:

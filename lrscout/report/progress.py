@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any, Protocol, TextIO, cast
 
-from lrscout.report.numbers import format_loss, format_lr
+from lrscout.report.numbers import format_left, format_loss, format_lr
 from lrscout.report.streams import write_safely
 from lrscout.report.terminal import Style, columns, is_terminal
 
@@ -136,11 +136,7 @@ def _bar(share: float, width: int, unicode: bool) -> str:
 
 
 def _left(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    clock = f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
-    return f"{clock} left"
+    return "" if seconds is None else f"{format_left(seconds)} left"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import TextIO
 MIN_WIDTH = 24  # the frame of a plot and a few points; below this, lines wrap
 PIPE_WIDTH = 100  # what a file or a pipe is written for
 UNKNOWN_WIDTH = 80  # a terminal that does not tell its size
-SYMBOLS = "┌│•▚━±…▸"  # what the reports draw with
+SYMBOLS = "┌│•▚━±…▸░"  # what the reports draw with
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,11 @@ def trim(text: str) -> str:
     """The text without spaces at its lines' ends; color codes there stay."""
     lines = text.split("\n")
     return "\n".join(_TAIL.sub(lambda tail: "".join(_CODE.findall(tail[0])), line) for line in lines)
+
+
+def columns_of(line: str) -> int:
+    """The columns that a line takes, color codes left out."""
+    return len(_CODE.sub("", line))
 
 
 def printable(text: object) -> str:

@@ -9,7 +9,11 @@ from typing import Protocol, cast
 from lrscout.report.terminal import Style
 from lrscout.results import RunRecord
 
-VIEWS = {"find-lr": "lrscout.report.find_lr", "find-batch-size": "lrscout.report.find_batch_size"}
+VIEWS = {
+    "find-lr": "lrscout.report.find_lr",
+    "find-batch-size": "lrscout.report.find_batch_size",
+    "compare-schedulers": "lrscout.report.compare_schedulers",
+}
 """Every command's module of this form; it is imported when a record is shown."""
 
 

@@ -116,6 +116,21 @@ def parse_schedules(given: Iterable[str | Mapping[str, Any]]) -> tuple[ScheduleS
     return specs
 
 
+def schedule_among(given: str, specs: Sequence[ScheduleSpec]) -> ScheduleSpec:
+    """The schedule that was meant, by its label, or by a name that only one of them has.
+
+    Raises:
+        UsageError: none or several.
+    """
+    found = [spec for spec in specs if spec.label == given] or [spec for spec in specs if spec.name == given]
+    labels = tuple(spec.label for spec in specs)
+    if not found:
+        raise UsageError(f"There is no {given!r} among the schedules.", hint=did_you_mean(given, labels))
+    if len(found) > 1:
+        raise UsageError(f"{given!r} may be each of {', '.join(spec.label for spec in found)}.", hint="Name one whole.")
+    return found[0]
+
+
 def parse_schedule(given: str | Mapping[str, Any]) -> ScheduleSpec:
     """A schedule from `NAME[:key=value,...]`, or from a mapping with a `name` and parameters.
 

@@ -9,12 +9,11 @@ from statistics import fmean
 from typing import Protocol
 
 from lrscout.results import TrainingPoint, TrainingResult, TrainingStatus
-from lrscout.search.range_test import DivergenceRule
 from lrscout.search.statistics import ExponentialAverage
 
 FINAL_SHARE = 0.05  # of a run: what is measured there is what the run has reached
 SMOOTHING = 0.9  # weight of the past in the loss that is watched for divergence
-STOP_FACTOR = 4.0  # diverged: so many times its own fall above its best, as in a sweep
+STOP_FACTOR = 4.0  # diverged: so many times its own fall above its best, or times its first loss where it hardly fell
 PATIENCE_SHARE = 0.1  # of the run: a rise that is over sooner was a spike (a warmup's end, a restart)
 LEAST_PATIENCE = 10  # steps
 
@@ -67,7 +66,7 @@ def run_training(
 ) -> TrainingResult:
     """Train `total` steps under the schedule, and evaluate after the steps named.
 
-    A loss that is not finite ends the run at once, one that stays far above its best after a tenth of the run.
+    A loss that is not finite ends the run at once, one that stays far above its best ends it after a tenth.
     Where losses arrive late, the steps taken beyond the end are cut. A schedule that needs a metric gets the
     evaluations; without held-out data, the mean of the training losses since the last one.
     """
@@ -102,7 +101,7 @@ class _Course:
         self.points: list[TrainingPoint] = []
         self.status: TrainingStatus | None = None
         self._average = ExponentialAverage(SMOOTHING)
-        self._rule = DivergenceRule(STOP_FACTOR)
+        self._best = math.inf
         self._patience = max(LEAST_PATIENCE, math.ceil(PATIENCE_SHARE * total))
         self._steps_above = 0
 
@@ -117,8 +116,11 @@ class _Course:
         if not math.isfinite(loss) or (val_loss is not None and not math.isfinite(val_loss)):
             self.status = "non_finite"
             return point
-        above = self._rule.diverged(loss, self._average.update(loss))
-        self._steps_above = self._steps_above + 1 if above else 0
+        smoothed, first = self._average.update(loss), self.points[0].loss
+        self._best = min(self._best, smoothed)
+        # unlike in a sweep the first loss alone is of the untrained model: the next may have exploded already
+        fall = max(first - self._best, abs(first))
+        self._steps_above = self._steps_above + 1 if smoothed - self._best > STOP_FACTOR * fall else 0
         if self._steps_above >= self._patience:
             self.status = "diverged"
         return point

@@ -6,6 +6,7 @@ the same name, type, default and bounds.
 
 from __future__ import annotations
 
+from lrscout.settings.compare_schedulers import CompareSchedulersSettings
 from lrscout.settings.fields import (
     Field,
     Option,
@@ -23,6 +24,7 @@ from lrscout.settings.session import DEFAULT_OPTIMIZER, SessionSettings
 
 __all__ = [
     "COMMANDS",
+    "CompareSchedulersSettings",
     "DEFAULT_OPTIMIZER",
     "Field",
     "FindBatchSizeSettings",
@@ -39,5 +41,9 @@ __all__ = [
     "read_budget",
 ]
 
-COMMANDS: dict[str, type[Settings]] = {"find_lr": FindLrSettings, "find_batch_size": FindBatchSizeSettings}
+COMMANDS: dict[str, type[Settings]] = {
+    "find_lr": FindLrSettings,
+    "find_batch_size": FindBatchSizeSettings,
+    "compare_schedulers": CompareSchedulersSettings,
+}
 """A recipe's section names, and the settings each may hold."""

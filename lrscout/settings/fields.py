@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -22,7 +22,9 @@ class Option:
     below: float | None = None
     choices: tuple[str, ...] = ()
     metavar: str | None = None
-    flag: str | None = None  # where the setting's name cannot be one
+    flags: tuple[str, ...] = ()  # on the command line, where the name does not say it
+    item: Callable[[Any], Any] | None = None  # of a list: raises UsageError for what cannot stand in it
+    number_too: bool = False  # a number may be given for the text
 
 
 def option(default: Any, help: str, **bounds: Any) -> Any:
@@ -38,14 +40,14 @@ class Field:
     """A setting as the command line and the recipe loader see it."""
 
     name: str
-    type: type  # int, float, bool, str, or dict for key=value pairs
+    type: type  # int, float, bool, str, dict for key=value pairs, or tuple for a list
     optional: bool  # None is a value
     default: Any
     option: Option
 
     @property
     def flag(self) -> str:
-        return self.option.flag or f"--{self.name.replace('_', '-')}"
+        return self.option.flags[0] if self.option.flags else f"--{self.name.replace('_', '-')}"
 
 
 class Settings:
@@ -71,7 +73,7 @@ def _field(field: dataclasses.Field[Any], hint: Any) -> Field:
     kinds = get_args(hint) if get_origin(hint) is UnionType else (hint,)
     kind = next(k for k in kinds if k is not NoneType)
     default = {} if field.default is dataclasses.MISSING else field.default
-    kind = dict if get_origin(kind) is not None else kind
+    kind = {Mapping: dict, Sequence: tuple}.get(get_origin(kind), kind)
     return Field(field.name, kind, NoneType in kinds, default, field.metadata["option"])
 
 
@@ -117,12 +119,24 @@ def coerce(field: Field, value: Any) -> Any:
             raise UsageError(f"{field.name} is too large.") from None
     if field.type is dict and isinstance(value, Mapping):
         return dict(value)
+    if field.type is tuple and isinstance(value, Sequence) and not isinstance(value, str):
+        check = field.option.item
+        return tuple(value) if check is None else tuple(item for item in value if check(item) is not None)
+    if field.option.number_too and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
     if isinstance(value, field.type) and not (field.type is int and isinstance(value, bool)):
         return value
     raise UsageError(f"{field.name} must be {KIND_NAMES[field.type]}, not {value!r}.")
 
 
-KIND_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "a mapping"}
+KIND_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    dict: "a mapping",
+    tuple: "a list",
+}
 
 
 def bounds_problem(field: Field, value: Any) -> str | None:

@@ -50,7 +50,7 @@ class FindLrSettings(SessionSettings):
         "decay",
         "What the rate is for: the peak of a decaying schedule (cosine, linear, one-cycle, wsd), or a constant rate.",
         choices=tuple(USES),
-        flag="--for",
+        flags=("--for",),
     )
     horizon: int = option(HORIZON, "Optimizer steps of the real training; a longer one wants a lower rate.", at_least=1)
     refine: str | None = option(

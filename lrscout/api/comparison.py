@@ -1,0 +1,236 @@
+"""A comparison of schedules under way: behind both the command and the Python API."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+
+from lrscout.api.runners import Elsewhere, Here, Runner
+from lrscout.api.targets import describe_target
+from lrscout.api.watch import Watch
+from lrscout.api.workbench import Inspection, Live, Made, metric_of
+from lrscout.results import (
+    ComparedRun,
+    CompareResult,
+    Metric,
+    RankedSchedule,
+    RunRecord,
+    Status,
+    Target,
+    TrainingPoint,
+)
+from lrscout.schedules import parse_schedules, schedule_among
+from lrscout.search.budget import fitted, runs_of
+from lrscout.search.comparison import PlannedRun, began_alike, rank, scoring_runs, tuned_rates
+from lrscout.settings import CompareSchedulersSettings
+
+
+def search_schedules(
+    target: Target,
+    settings: CompareSchedulersSettings,
+    watch: Watch | None = None,
+    before: CompareResult | None = None,
+    live: Live | None = None,
+) -> RunRecord:
+    """Compare the schedules; `before` holds runs that need not be made again.
+
+    Ctrl-C between the first run's start and the last one's end gives the status `interrupted`.
+    """
+    runner: Runner
+    if settings.jobs == "1" or live is not None:
+        runner = Here(target, settings, live)
+    else:
+        runner = Elsewhere(target, settings, None if settings.jobs == "auto" else int(settings.jobs))
+    with closing(runner):
+        inspection = runner.inspect()
+        comparison = _Comparison(runner, inspection, target, settings, watch or Watch(), before)
+        try:
+            comparison.go()
+        except KeyboardInterrupt:
+            return comparison.record("interrupted")
+    return comparison.record(comparison.status)
+
+
+class _Comparison:
+    """A comparison under way: the runs that it has, and the record that they make."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        inspection: Inspection,
+        target: Target,
+        settings: CompareSchedulersSettings,
+        watch: Watch,
+        before: CompareResult | None,
+    ) -> None:
+        self._runner, self._inspection, self._watch, self._before = runner, inspection, watch, before
+        self._target, self._settings = target, settings
+        self._specs = parse_schedules(settings.schedules)
+        self._metric: Metric = metric_of(settings, inspection.held_out)
+        self._known = {_key(run): run for run in before.runs if run.status != "failed"} if before is not None else {}
+        self._runs: dict[PlannedRun, ComparedRun] = {}
+        self._warnings = dict.fromkeys(inspection.warnings)
+        self._peaks: list[float] = []
+        self._center: float | None = before.center_lr if before is not None else settings.lr
+        self._steps, self._seeds = settings.steps, settings.seeds
+        self._made, self._started = 0, time.monotonic()
+
+    def go(self) -> None:
+        """Find the rates, then score them."""
+        settings = self._settings
+        tuned = settings.lr_mode == "tune"
+        if self._center is None and settings.lr_mode != "fixed":
+            self._watch.say("No --lr: find-lr's sweep looks for one.")
+            self._center = self._runner.sweep()
+        self._fit_budget(tuned)
+        self._tell_cost(tuned)
+        count, lr = len(self._specs), self._center if self._center is not None else self._inspection.own_lr
+        if tuned:
+            scores = count * self._seeds
+            better = -1.0 if self._metric.mode == "max" else 1.0
+            self._peaks = tuned_rates(
+                count, lr, settings.seed, lambda final: better * final, lambda wave: self._run(wave, "tuning", scores)
+            )
+        else:
+            self._peaks = [lr] * count
+        seeds = range(settings.seed + 1, settings.seed + 1 + self._seeds)  # the one that tunes enters no score
+        self._run(scoring_runs(self._peaks, seeds), "scoring")
+        self._warn(tuned)
+
+    def _fit_budget(self, tuned: bool) -> None:
+        settings, before, seconds = self._settings, self._before, self._settings.budget_seconds
+        if seconds is not None and before is not None:
+            self._steps, self._seeds = before.steps, before.seeds
+        elif seconds is not None:
+            left = seconds - (time.monotonic() - self._started)
+            asked = (len(self._specs), tuned, self._runner.jobs, settings.evaluations, settings.steps, settings.seeds)
+            self._steps, self._seeds = fitted(left, self._runner.probe(), *asked)
+        if (self._steps, self._seeds) != (settings.steps, settings.seeds):
+            fits = f"--budget {settings.budget}: {self._seeds} seeds of {self._steps} steps"
+            self._warnings[f"{fits} instead of {settings.seeds} of {settings.steps}."] = None
+
+    def _tell_cost(self, tuned: bool) -> None:
+        count, jobs = len(self._specs), self._runner.jobs
+        runs = runs_of(count, self._seeds, tuned)
+        told = f"{runs} runs x {self._steps} = {runs * self._steps} steps: {count} schedules x {self._seeds} seeds"
+        if tuned:
+            told += f", {runs - count * self._seeds} to tune or some more"  # where the best lies at a grid's edge
+        self._watch.say(f"{told}, {jobs} at a time" if jobs > 1 else told)
+        kept = len(self._known)
+        if kept:
+            self._watch.say(f"{kept} runs are there already.")
+        elif jobs == 1 and not self._inspection.devices and self._inspection.cores > 1 and self._target.path:
+            self._watch.say(f"--jobs auto would make {self._inspection.cores} runs at a time.")
+
+    def _run(self, plans: Sequence[PlannedRun], label: str, later: int = 0) -> Mapping[PlannedRun, ComparedRun]:
+        """Make those of the runs that are missing; `later` are the runs that come after these."""
+        for plan in plans:
+            run = self._known.get((self._specs[plan.schedule].label, plan.seed, plan.peak_lr, plan.role))
+            if run is not None:
+                self._runs[plan] = run
+        missing = [plan for plan in plans if plan not in self._runs]
+        self._keep()
+        if missing:
+            taken: dict[int, int] = {}
+            with self._watch.stretch(len(missing) * self._steps, label) as step:
+
+                def report(number: int, point: TrainingPoint) -> None:
+                    taken[number] = point.step + 1
+                    step(sum(taken.values()), point.lr, point.loss)
+
+                for plan, made in self._runner.run(missing, self._steps, report):
+                    taken[missing.index(plan)] = self._steps
+                    self._add(plan, made, sum(t not in self._runs for t in missing) - 1 + later)
+        return {plan: self._runs[plan] for plan in plans}
+
+    def _add(self, plan: PlannedRun, made: Made, left: int) -> None:
+        self._runs[plan] = made.run
+        self._warnings |= dict.fromkeys(made.warnings)
+        self._made += 1
+        seconds = (time.monotonic() - self._started) / self._made * left
+        done = len(self._runs)
+        self._watch.finished(made.run, done, done + left, seconds if left else None)
+        self._keep()
+
+    def _keep(self) -> None:
+        self._watch.keep(lambda: self.record("interrupted"))
+
+    def _warn(self, tuned: bool) -> None:
+        """Say what the numbers must be read with."""
+        found = []
+        if not tuned:
+            found.append("This compares schedules at one rate; each may have a better one of its own (--lr-mode tune).")
+        if self._seeds < 3:
+            found.append(f"Descriptive only: {self._seeds} seeds cannot tell a difference from chance. Raise --seeds.")
+        if not began_alike(self._runs.values()):
+            found.append(
+                "Within a seed, runs began with other weights or other batches, so they are not paired and small"
+                " differences are hidden. Let build() draw random numbers from Python, NumPy or torch only."
+            )
+        for spec, lr in zip(self._specs, self._peaks if tuned else ()):
+            runs = {t.peak_lr: run for t, run in self._runs.items() if t.role == "tune" and run.label == spec.label}
+            if len({run.auc for run in runs.values()}) == 1 and runs[lr].auc is not None:
+                found.append(f"{spec.label} sets rates of its own: it trains alike whatever the peak rate.")
+            elif lr in (min(runs), max(runs)):
+                found.append(f"The best rate of {spec.label} lies at the edge of what was tried; try another --lr.")
+        found += [
+            f"A run of {run.label} failed (seed {run.seed}): {run.error}."
+            for run in self._runs.values()
+            if run.status == "failed"
+        ]
+        self._warnings |= dict.fromkeys(found)
+
+    @property
+    def status(self) -> Status:
+        """inconclusive where no run came to its end."""
+        scores = [run for run in self._runs.values() if run.role == "score"]
+        return "ok" if any(run.final is not None for run in scores) else "inconclusive"
+
+    def record(self, status: Status) -> RunRecord:
+        """The record of what there is."""
+        settings = self._settings
+        used = list(self._runs.values())
+        ranking: tuple[RankedSchedule, ...] = ()
+        baseline = None
+        if any(run.role == "score" for run in used):
+            asked = None if settings.baseline is None else schedule_among(settings.baseline, self._specs).label
+            ranking, baseline = rank(
+                self._specs, self._peaks, used, self._metric.mode, baseline=asked, min_effect=settings.min_effect
+            )
+        if status == "interrupted":  # what an earlier one made and this one has not come to yet is still worth keeping
+            labels, keys = {spec.label for spec in self._specs}, {_key(run) for run in used}
+            used += [run for key, run in self._known.items() if run.label in labels and key not in keys]
+        runs = tuple(sorted(used, key=self._place))
+        result = CompareResult(
+            ranking=ranking,
+            runs=runs,
+            metric=self._metric,
+            baseline=baseline,
+            paired=began_alike(runs),
+            steps_total=sum(run.points[-1].step + 1 for run in runs if run.points),
+            steps=self._steps,
+            seeds=self._seeds,
+            center_lr=self._center,
+            seconds=math.fsum(run.seconds for run in runs),
+        )
+        return RunRecord(
+            command="compare-schedulers",
+            status=status,
+            target=describe_target(self._target),
+            settings=dataclasses.asdict(settings),
+            environment=self._inspection.environment,
+            result=result,
+            warnings=tuple(self._warnings),
+        )
+
+    def _place(self, run: ComparedRun) -> tuple[bool, int, int, float]:
+        """Where a run stands in the record: the same however they were made."""
+        labels = [spec.label for spec in self._specs]
+        return run.role == "score", run.seed, labels.index(run.label), run.peak_lr
+
+
+def _key(run: ComparedRun) -> tuple[str, int, float, str]:
+    return run.label, run.seed, run.peak_lr, run.role

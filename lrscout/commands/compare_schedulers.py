@@ -1,0 +1,250 @@
+"""`lrscout compare-schedulers`: load the target, train it under each schedule, rank them, save, show."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from lrscout.api.targets import describe_target
+from lrscout.api.watch import Step, Watch
+from lrscout.commands.options import Invocation, flag_parameter, takes_settings
+from lrscout.errors import RecordError, UsageError
+from lrscout.records import append_text, cached_records, check_writable, load, to_json, write_text
+from lrscout.report.ci import GitHub, GitLab, PlainLog, Service, github_outputs, junit_xml
+from lrscout.schedules import parse_schedules, schedule_among
+from lrscout.settings import CompareSchedulersSettings
+
+if TYPE_CHECKING:
+    from lrscout.commands.run import Run
+    from lrscout.results import ComparedRun, CompareResult, RunRecord
+    from lrscout.search.conditions import Check
+
+COMMAND = "compare-schedulers"
+FAILED_CHECK = 5  # the exit code where --fail-if or --expect-best is not met
+FREE = ("schedules", "seeds", "jobs", "baseline", "min_effect")  # settings that may change when a comparison is resumed
+
+
+def _own_flags(command: str) -> list[inspect.Parameter]:
+    def option(name: str, kind: object, default: object, help: str, **more: object) -> inspect.Parameter:
+        return flag_parameter(command, name, kind, default, f"--{name.replace('_', '-')}", help=help, **more)
+
+    return [
+        option("resume", bool, False, "Go on with what is missing of an earlier run: the record of -o, or the last."),
+        option(
+            "fail_if",
+            str | None,
+            None,
+            f"Exit with {FAILED_CHECK} where this holds: 'cosine worse than constant' (or better, not worse, not"
+            " better), several with ; between.",
+            metavar="CONDITION[;...]",
+        ),
+        option(
+            "expect_best",
+            str | None,
+            None,
+            f"Exit with {FAILED_CHECK} unless one of these is the best, or ties with it.",
+            metavar="NAME[,NAME]",
+        ),
+        option("junit_xml", Path | None, None, "Write these checks as JUnit's XML too.", metavar="FILE"),
+        option("github", str, "auto", "Groups, summary, output and error where GitHub runs it.", metavar="auto|off"),
+        option("gitlab", str, "auto", "A folded section where GitLab runs it.", metavar="auto|off"),
+    ]
+
+
+@takes_settings("compare_schedulers", CompareSchedulersSettings, _own_flags)
+def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> None:
+    """Compare learning-rate schedules by short runs of the target, and say whether the difference is real."""
+    from lrscout.api.comparison import search_schedules  # here and not above: --help does without
+    from lrscout.commands.run import EXIT_CODES, running
+
+    for name in ("github", "gitlab"):
+        if invocation.more[name] not in ("auto", "off"):
+            raise UsageError(f"--{name} {invocation.more[name]} is neither auto nor off.")
+    demands = _Demands(invocation)
+    path, before = _earlier(invocation)
+    with running(COMMAND, dataclasses.replace(invocation, output=path)) as run:
+        service = _service(invocation, run.output.command)
+        service.begin()
+        try:
+            record = search_schedules(invocation.target, invocation.settings, _Told(run, service), before)
+        except Exception as error:
+            service.failed(f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            service.end()
+        run.conclude(record)
+        if record.status == "interrupted":
+            run.output.note("The same command with --resume goes on from here.")
+            raise typer.Exit(EXIT_CODES[record.status])
+        failed = _tell(demands, record, run, service)
+        code = EXIT_CODES[record.status]
+        raise typer.Exit(FAILED_CHECK if failed and not code else code)
+
+
+def _tell(demands: _Demands, record: RunRecord, run: Run, service: Service) -> bool:
+    """Tell other programs how it went; whether a demand is not met."""
+    result = record.result
+    assert result is not None
+    checks = demands.checks(result)
+    unmet = [f"Not met: {check.name} ({check.told})." for check in checks if not check.passed]
+    for text in unmet:
+        run.output.warn(text)
+    if isinstance(service, GitHub):
+        for problem in _tell_github(record):
+            run.output.warn(problem)
+    if record.status != "ok":
+        unmet.append(f"compare-schedulers was {record.status}.")
+    if unmet:
+        service.failed(" ".join(unmet))
+    demands.write_junit(checks, result)
+    return any(not check.passed for check in checks)
+
+
+class _Demands:
+    """What --fail-if and --expect-best ask for; a mistake in them is found before anything runs."""
+
+    def __init__(self, invocation: Invocation[CompareSchedulersSettings]) -> None:
+        from lrscout.search.conditions import parse_condition
+
+        more, settings = invocation.more, invocation.settings
+        specs = parse_schedules(settings.schedules)
+        self._conditions = [parse_condition(text, specs) for text in (more["fail_if"] or "").split(";") if text.strip()]
+        best = more["expect_best"] or ""
+        names = [best] if best in [spec.label for spec in specs] else best.split(",")  # a label may hold commas
+        self._expected = [schedule_among(name.strip(), specs).label for name in names if name.strip()]
+        self._min_effect: float = settings.min_effect
+        self._junit: Path | None = more["junit_xml"]
+        if (self._conditions or self._expected) and settings.seeds < 3:
+            raise UsageError(
+                f"--fail-if and --expect-best need 3 seeds or more, and --seeds is {settings.seeds}.",
+                hint="Fewer tell no difference from chance.",
+            )
+        if self._junit is not None:
+            check_writable(self._junit)
+
+    def checks(self, result: CompareResult) -> list[Check]:
+        """How each demand went; none is judged before there are scores."""
+        from lrscout.search.conditions import check_best, check_conditions
+
+        found = check_conditions(self._conditions, result) if result.ranking else []
+        if self._expected and result.ranking:
+            found.append(check_best(self._expected, result, self._min_effect))
+        return found
+
+    def write_junit(self, checks: Sequence[Check], result: CompareResult) -> None:
+        """The checks, and whether every schedule's runs came to their end."""
+        if self._junit is None:
+            return
+        cases = [(check.name, check.passed, check.told) for check in checks]
+        for row in result.ranking:
+            ended = row.final.n if row.final is not None else 0
+            told = f"{ended} runs came to their end, {row.diverged} diverged"
+            cases.append((f"{row.label} trains", row.verdict not in ("diverged", "failed"), told))
+        write_text(self._junit, junit_xml(f"lrscout {COMMAND}", cases, result.seconds))
+
+
+def _service(invocation: Invocation[CompareSchedulersSettings], command: Callable[[str], None]) -> Service:
+    """The CI service whose log this is."""
+    if os.environ.get("GITHUB_ACTIONS") == "true" and invocation.more["github"] == "auto":
+        return GitHub(command)
+    if os.environ.get("GITLAB_CI") == "true" and invocation.more["gitlab"] == "auto":
+        return GitLab(command)
+    return PlainLog()
+
+
+def _tell_github(record: RunRecord) -> list[str]:
+    """Add to the step's summary and its outputs; returns what went wrong."""
+    from lrscout.report.compare_schedulers import answer
+    from lrscout.report.exports import to_markdown
+
+    ranking = record.result.ranking if record.result is not None else ()
+    outputs = [("winner", answer(record) or ""), ("verdict", ranking[0].verdict if ranking else "")]
+    texts = {"GITHUB_STEP_SUMMARY": to_markdown(record), "GITHUB_OUTPUT": github_outputs(outputs)}
+    problems = []
+    for variable, text in texts.items():
+        try:
+            if os.environ.get(variable):
+                append_text(Path(os.environ[variable]), text)
+        except RecordError as error:
+            problems.append(error.message)
+    return problems
+
+
+class _Told(Watch):
+    """Tells the user: a line for every run in a log, one moving line on a terminal."""
+
+    def __init__(self, run: Run, service: Service) -> None:
+        self._run, self._service = run, service
+        self._lines = not run.output.messages_style.live
+
+    def say(self, text: str) -> None:
+        self._run.output.note(text)
+
+    @contextmanager
+    def stretch(self, steps: int, label: str) -> Iterator[Step]:
+        self._service.fold("The runs of lrscout compare-schedulers")
+        if self._lines:
+            yield lambda step, lr, loss: None
+            return
+        with self._run.output.progress(steps, label) as progress:
+            yield progress.update
+
+    def finished(self, run: ComparedRun, done: int, total: int, seconds_left: float | None) -> None:
+        from lrscout.report.compare_schedulers import run_line
+
+        if self._lines:
+            self._run.output.note(run_line(run, done, total, seconds_left))
+
+    def keep(self, so_far: Callable[[], RunRecord]) -> None:
+        self._run.keep(so_far, at_once=True)
+
+
+def _earlier(invocation: Invocation[CompareSchedulersSettings]) -> tuple[Path | None, CompareResult | None]:
+    """Where the record goes, and what is in it that need not be done again.
+
+    Raises:
+        UsageError: the record named is of another comparison.
+    """
+    named = invocation.output
+    if not invocation.more["resume"] or (named is not None and not named.exists()):
+        return named, None
+    for path in [named] if named is not None else cached_records(COMMAND):
+        try:
+            record = load(path)
+        except RecordError:
+            if named is not None:
+                raise
+            continue
+        other = _other(record, invocation)
+        if not other:
+            return path, record.result
+        if named is not None:
+            raise UsageError(
+                f"{named} is of another run: {'; '.join(other)}.", hint="Leave out --resume, or change it."
+            )
+    raise UsageError("There is no record of this comparison to resume.", hint="Leave out --resume.")
+
+
+def _other(record: RunRecord, invocation: Invocation[CompareSchedulersSettings]) -> list[str]:
+    """In what a record differs from what is asked for now."""
+    if record.command != COMMAND:
+        return [f"it was made by {record.command}"]
+    now = json.loads(to_json(dataclasses.replace(record, settings=dataclasses.asdict(invocation.settings))))["settings"]
+    found = [
+        f"{name} was {record.settings.get(name)}, and is {value}"
+        for name, value in now.items()
+        if name not in FREE and record.settings.get(name) != value
+    ]
+    target = describe_target(invocation.target)
+    return [
+        *(f"its {name} was {record.target.get(name)}" for name in target if record.target.get(name) != target[name]),
+        *found,
+    ]

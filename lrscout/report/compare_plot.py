@@ -1,0 +1,75 @@
+"""Small pictures of a comparison: every schedule's mean loss over the run, with the band of its seeds."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from itertools import zip_longest
+from textwrap import fill
+
+from lrscout.report.axes import HUGE, Axis, rate_axis, step_axis, value_axis
+from lrscout.report.plot import BLUE, DIM, Series, draw, widest
+from lrscout.report.terminal import Style, columns_of
+from lrscout.results import ComparedRun, CompareResult
+
+SIDE_BY_SIDE = 72  # columns of text from which two plots stand beside each other
+LARGEST_WIDTH = 58  # of one plot
+HEIGHT = 10
+GAP = 2
+
+Curve = list[tuple[int, float, float, float]]  # step, lowest, mean and highest loss of the seeds
+
+
+def plot_schedules_losses(result: CompareResult, style: Style) -> str:
+    """The training loss of every schedule's scored runs, on the same axes."""
+    curves = {row.label: _curve([r for r in result.runs if r.label == row.label]) for row in result.ranking}
+    losses = [loss for curve in curves.values() for point in curve for loss in point[1:]]
+    if not losses:
+        return "no loss to plot"
+    logarithmic = min(losses) > 0
+    beside = style.width >= SIDE_BY_SIDE
+    width = min((style.width - GAP) // 2 if beside else style.width, LARGEST_WIDTH)
+    y = _loss_axis(losses, logarithmic)
+    x = step_axis(result.steps, width - widest(y) - 2)
+    plots = [_plot(label, curve, x, y, (width, HEIGHT), logarithmic, style) for label, curve in curves.items() if curve]
+    told = "training loss, mean and range of the seeds" + (", on a logarithmic axis" if logarithmic else "")
+    heading = fill(told, style.width)
+    if not beside:
+        return "\n".join([heading, *plots])
+    pairs = zip_longest(plots[::2], plots[1::2], fillvalue="")
+    return "\n".join([heading, *(_side_by_side(left, right, width) for left, right in pairs)])
+
+
+def _curve(runs: list[ComparedRun]) -> Curve:
+    """Over the seeds that came to their end."""
+    at: dict[int, list[float]] = defaultdict(list)
+    for run in runs:
+        if run.role == "score" and run.status == "ok":
+            for point in run.points:
+                at[point.step].append(min(max(point.loss, -HUGE), HUGE))
+    return [(step, min(losses), sum(losses) / len(losses), max(losses)) for step, losses in sorted(at.items())]
+
+
+def _loss_axis(losses: list[float], logarithmic: bool) -> Axis:
+    low, high = min(losses), max(losses)
+    if not logarithmic:
+        return value_axis(low, high if high > low else low + 1, HEIGHT - 3)
+    return rate_axis(math.log10(low), math.log10(high), 5 * HEIGHT)
+
+
+def _plot(label: str, curve: Curve, x: Axis, y: Axis, size: tuple[int, int], logarithmic: bool, style: Style) -> str:
+    def height(loss: float) -> float:
+        return math.log10(loss) if logarithmic else loss
+
+    band = [[(float(step), height(low)), (float(step), height(high))] for step, low, _, high in curve]
+    mean = [(float(step), height(middle)) for step, _, middle, _ in curve]
+    series = [
+        Series(band, "░", "seeds", DIM, line=True),
+        Series([mean], "▚", label, BLUE, line=True, drawn="hd"),
+    ]
+    return draw(series, x, y, size, style)
+
+
+def _side_by_side(left: str, right: str, width: int) -> str:
+    lines = zip_longest(left.split("\n"), right.split("\n"), fillvalue="")
+    return "\n".join((a + " " * (width + GAP - columns_of(a)) + b).rstrip() for a, b in lines)

@@ -1,0 +1,95 @@
+"""Every result as a frozen dataclass of plain numbers: the language that all other modules speak."""
+
+from __future__ import annotations
+
+from lrscout.results.batch_size import (
+    BatchSizeResult,
+    BatchStopReason,
+    MemoryEstimate,
+    MemoryModel,
+    Outcome,
+    OwnSize,
+    Split,
+    Throughput,
+    Trial,
+)
+from lrscout.results.comparison import (
+    ComparedRun,
+    CompareResult,
+    Difference,
+    FinalMetric,
+    Metric,
+    RankedSchedule,
+    Role,
+    RunStatus,
+    Verdict,
+)
+from lrscout.results.learning_rate import (
+    Confidence,
+    LrResult,
+    Probe,
+    Refinement,
+    SeedSweep,
+    StopReason,
+    Suggestion,
+    SweepPoint,
+    SweepResult,
+    Use,
+)
+from lrscout.results.record import (
+    SCHEMA,
+    RunRecord,
+    Status,
+    Target,
+)
+from lrscout.results.training import (
+    TrainingPoint,
+    TrainingResult,
+    TrainingStatus,
+)
+
+__all__ = [
+    "BatchSizeResult",
+    "BatchStopReason",
+    "CompareResult",
+    "ComparedRun",
+    "Confidence",
+    "Difference",
+    "FinalMetric",
+    "LrResult",
+    "MemoryEstimate",
+    "MemoryModel",
+    "Metric",
+    "Outcome",
+    "OwnSize",
+    "Probe",
+    "RESULTS",
+    "RankedSchedule",
+    "Refinement",
+    "Role",
+    "RunRecord",
+    "RunStatus",
+    "SCHEMA",
+    "SeedSweep",
+    "Split",
+    "Status",
+    "StopReason",
+    "Suggestion",
+    "SweepPoint",
+    "SweepResult",
+    "Target",
+    "Throughput",
+    "TrainingPoint",
+    "TrainingResult",
+    "TrainingStatus",
+    "Trial",
+    "Use",
+    "Verdict",
+]
+
+RESULTS: dict[str, type] = {
+    "find-lr": LrResult,
+    "find-batch-size": BatchSizeResult,
+    "compare-schedulers": CompareResult,
+}
+"""Every command's class of result."""

@@ -1,0 +1,233 @@
+"""A fair comparison of schedules: which runs it takes, what each of them scores, and what they say together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from lrscout.results import (
+    ComparedRun,
+    Difference,
+    FinalMetric,
+    Metric,
+    RankedSchedule,
+    Role,
+    TrainingPoint,
+    TrainingResult,
+    Verdict,
+)
+from lrscout.schedules import ScheduleSpec
+from lrscout.search.paired import SIGNIFICANT, Estimate, difference_of, holm, mean_of
+from lrscout.search.training import final_steps
+
+GRID_FACTOR = 3.0  # between two rates that are tried
+EDGE_MOVES = 2  # times that a grid goes on beyond the edge where its best rate lies
+LEAST_SEEDS = 3  # below it intervals are too wide to tell anything
+KEPT_POINTS = 50  # of a run in its record
+LARGEST_FINAL = 1e100  # beyond it sums of squares overflow; such a run has diverged
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """A training run to be made."""
+
+    schedule: int  # its place among the schedules
+    seed: int
+    peak_lr: float
+    role: Role
+
+
+MakeRuns = Callable[[Sequence[PlannedRun]], Mapping[PlannedRun, ComparedRun]]
+"""Makes runs, in any order, and gives those that came to an end of whatever kind."""
+
+
+def tuned_rates(
+    schedules: int, center: float, seed: int, better: Callable[[float], float], run: MakeRuns
+) -> list[float]:
+    """The best peak rate of every schedule on a grid of its own, which moves on where the best is at its edge.
+
+    `better` turns the metric so that smaller is better. A run that failed is worse than any other; where all did,
+    the grid moves down.
+    """
+    grids = [[center / GRID_FACTOR, center, center * GRID_FACTOR] for _ in range(schedules)]
+    scores: list[dict[float, float]] = [{} for _ in grids]
+    for moves in range(EDGE_MOVES + 1):
+        wave = [PlannedRun(i, seed, lr, "tune") for i, grid in enumerate(grids) for lr in grid if lr not in scores[i]]
+        for plan, done in run(wave).items() if wave else ():
+            scores[plan.schedule][plan.peak_lr] = math.inf if done.final is None else better(done.final)
+        best = [_best(found, center) for found in scores]
+        if moves < EDGE_MOVES:
+            grids = [_moved_on(grid, lr) for grid, lr in zip(grids, best)]
+    return best
+
+
+def _best(scores: Mapping[float, float], center: float) -> float:
+    """The rate with the smallest score: of equals the one nearest to the center, and of failures the smallest."""
+    if min(scores.values()) == math.inf:
+        return min(scores)
+    return min(scores, key=lambda lr: (scores[lr], abs(math.log(lr / center))))
+
+
+def _moved_on(grid: Sequence[float], best: float) -> list[float]:
+    before = [best / GRID_FACTOR] if best == grid[0] else []
+    after = [best * GRID_FACTOR] if best == grid[-1] else []
+    return [*before, *grid, *after]
+
+
+def scoring_runs(peaks: Sequence[float], seeds: Iterable[int]) -> list[PlannedRun]:
+    """Every schedule at its rate with every seed, seed by seed, so that what is broken off is still paired."""
+    return [PlannedRun(i, seed, lr, "score") for seed in seeds for i, lr in enumerate(peaks)]
+
+
+def scored(
+    plan: PlannedRun, spec: ScheduleSpec, result: TrainingResult, metric: Metric, fingerprint: str
+) -> ComparedRun:
+    """What a training run amounts to."""
+    final = best = auc = None
+    status = result.status
+    if status == "ok":
+        losses = [point.loss for point in result.points]
+        window = len(final_steps(len(losses)))
+        means = [fmean(losses[max(0, end - window) : end]) for end in range(len(losses), 0, -window)]
+        values = means if not metric.held_out else [p.val_loss for p in result.points if p.val_loss is not None]
+        last = (
+            means[:1]
+            if not metric.held_out
+            else [p.val_loss for p in result.points[-window:] if p.val_loss is not None]
+        )
+        final, auc = fmean(last), fmean(losses)
+        best = max(values) if metric.mode == "max" else min(values)
+        if abs(final) > LARGEST_FINAL:
+            status, final, best, auc = "diverged", None, None, None
+    return ComparedRun(
+        spec.name,
+        spec.label,
+        plan.seed,
+        plan.peak_lr,
+        plan.role,
+        status,
+        final,
+        best,
+        auc,
+        thinned(result.points),
+        result.seconds,
+        fingerprint,
+    )
+
+
+def failed(plan: PlannedRun, spec: ScheduleSpec, error: str) -> ComparedRun:
+    """A run whose process died."""
+    run = (plan.seed, plan.peak_lr, plan.role)
+    return ComparedRun(spec.name, spec.label, *run, "failed", None, None, None, (), 0.0, error=error)
+
+
+def thinned(points: Sequence[TrainingPoint], most: int = KEPT_POINTS) -> tuple[TrainingPoint, ...]:
+    """At most so many points: each the last of a stretch of steps, with the stretch's mean loss and last evaluation."""
+    size = max(1, -(-len(points) // most))
+    kept = []
+    for start in range(0, len(points), size):
+        part = points[start : start + size]
+        evaluated = [p.val_loss for p in part if p.val_loss is not None]
+        loss = sum(p.loss for p in part) / len(part)  # fmean raises where the sum overflows
+        kept.append(TrainingPoint(part[-1].step, part[-1].lr, loss, evaluated[-1] if evaluated else None))
+    return tuple(kept)
+
+
+def began_alike(runs: Iterable[ComparedRun]) -> bool:
+    """Whether within every seed all runs had the same initial weights and first batches."""
+    seen: dict[int, str] = {}
+    return all(
+        seen.setdefault(run.seed, run.fingerprint) == run.fingerprint for run in runs if run.fingerprint is not None
+    )
+
+
+def rank(
+    specs: Sequence[ScheduleSpec],
+    peaks: Sequence[float],
+    runs: Sequence[ComparedRun],
+    mode: str,
+    *,
+    baseline: str | None = None,
+    min_effect: float = 0.0,
+) -> tuple[tuple[RankedSchedule, ...], str | None]:
+    """The schedules in order, each with its difference from the baseline, and the baseline's label.
+
+    Without a named baseline it is the schedule that ranks first. A schedule with a run that diverged comes behind
+    those without, since its mean leaves out its worst.
+    """
+    sign = -1.0 if mode == "max" else 1.0
+    entrants = [_Entrant(spec, lr, [r for r in runs if r.label == spec.label]) for spec, lr in zip(specs, peaks)]
+    entrants.sort(key=lambda e: e.order(sign))
+    reference = next((e for e in entrants if e.spec.label == baseline), entrants[0])
+    if not reference.finals:
+        return tuple(e.ranked(None, None, e.outcome or "descriptive") for e in entrants), None
+    paired = began_alike(runs)
+    found = {e.spec.label: difference_of(e.finals, reference.finals, paired) for e in entrants if e is not reference}
+    tested = [label for label, estimate in found.items() if estimate is not None and estimate.n >= LEAST_SEEDS]
+    adjusted = dict(zip(tested, holm([found[label].p or 0.0 for label in tested])))  # type: ignore[union-attr]
+    verdicts = {
+        label: _verdict(sign * found[label].mean, adjusted[label], min_effect)  # type: ignore[union-attr]
+        for label in tested
+    }
+    ranked = []
+    for entrant in entrants:
+        label = entrant.spec.label
+        if entrant is reference:
+            verdict = "baseline" if baseline is not None else _of_first(entrants, verdicts)
+        else:
+            verdict = verdicts.get(label, "descriptive")
+            verdict = "tie" if verdict == "better" and baseline is None else verdict
+        ranked.append(entrant.ranked(found.get(label), adjusted.get(label), entrant.outcome or verdict))
+    return tuple(ranked), reference.spec.label
+
+
+def _verdict(worse_by: float, p: float, min_effect: float) -> Verdict:
+    if p >= SIGNIFICANT or abs(worse_by) <= min_effect:
+        return "tie"
+    return "worse" if worse_by > 0 else "better"
+
+
+def _of_first(entrants: Sequence[_Entrant], verdicts: Mapping[str, Verdict]) -> Verdict:
+    """The verdict on the schedule that ranks first: best where it beats all others that there is enough to say of."""
+    others = [verdicts.get(e.spec.label, "descriptive") for e in entrants[1:] if e.outcome is None]
+    judged = [verdict for verdict in others if verdict != "descriptive"]
+    if len(entrants[0].finals) < LEAST_SEEDS or (others and not judged):
+        return "descriptive"
+    return "best" if all(verdict == "worse" for verdict in judged) else "tie"
+
+
+class _Entrant:
+    """A schedule with its scored runs."""
+
+    def __init__(self, spec: ScheduleSpec, lr: float, runs: Sequence[ComparedRun]) -> None:
+        scores = [run for run in runs if run.role == "score"]
+        self.spec, self._lr = spec, lr
+        self.finals = {run.seed: run.final for run in scores if run.final is not None}
+        self._diverged = sum(run.status in ("diverged", "non_finite") for run in scores)
+        self.outcome: Verdict | None = "diverged" if self._diverged else None
+        if not self._diverged and scores and not self.finals:
+            self.outcome = "failed"
+
+    def order(self, sign: float) -> tuple[bool, int, float]:
+        """Smaller comes first."""
+        mean = sign * fmean(self.finals.values()) if self.finals else math.inf
+        return not self.finals, self._diverged, mean
+
+    def ranked(self, found: Estimate | None, p: float | None, verdict: Verdict) -> RankedSchedule:
+        final = difference = None
+        if self.finals:
+            mean = mean_of(list(self.finals.values()))
+            final = FinalMetric(mean.mean, *_limits(mean), mean.n)
+        if found is not None:
+            difference = Difference(found.mean, *_limits(found), p)
+        spec = self.spec
+        params = {key: list(value) if isinstance(value, tuple) else value for key, value in spec.params.items()}
+        return RankedSchedule(spec.name, spec.label, params, self._lr, final, difference, verdict, self._diverged)
+
+
+def _limits(found: Estimate) -> tuple[float | None, float | None]:
+    if found.half_width is None or found.n < LEAST_SEEDS:
+        return None, None
+    return found.mean - found.half_width, found.mean + found.half_width

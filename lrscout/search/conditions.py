@@ -1,0 +1,111 @@
+"""What a script may demand of a comparison, and whether it holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lrscout.errors import UsageError
+from lrscout.results import CompareResult
+from lrscout.schedules import ScheduleSpec, schedule_among
+from lrscout.search.comparison import LEAST_SEEDS
+from lrscout.search.paired import SIGNIFICANT, Estimate, difference_of, holm
+
+FORM = "Write 'cosine worse than constant', with worse, better, not worse or not better."
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """`left worse than right`, by labels; under `--fail-if` it must not hold."""
+
+    left: str
+    relation: str  # worse or better
+    right: str
+    negated: bool
+
+    def __str__(self) -> str:
+        return f"{self.left} {'not ' if self.negated else ''}{self.relation} than {self.right}"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One demand, and how it went."""
+
+    name: str
+    passed: bool
+    told: str
+
+
+def parse_condition(text: str, specs: Sequence[ScheduleSpec]) -> Condition:
+    """A condition as the user writes it.
+
+    Raises:
+        UsageError: another form, or a schedule that is not compared.
+    """
+    found = re.fullmatch(r"\s*(.+?)\s+(not\s+)?(worse|better)\s+than\s+(.+?)\s*", text)
+    if found is None:
+        raise UsageError(f"--fail-if {text!r} is no condition.", hint=FORM)
+    left, right = (schedule_among(name, specs).label for name in (found[1], found[4]))
+    if left == right:
+        raise UsageError(f"--fail-if {text!r} compares {left} with itself.", hint=FORM)
+    return Condition(left, found[3], right, found[2] is not None)
+
+
+def check_conditions(conditions: Sequence[Condition], result: CompareResult) -> list[Check]:
+    """Whether none of them holds; the more there are, the surer each must be (Holm).
+
+    A schedule of which a run diverged is worse than one without. What cannot be told is a failure of its own.
+    """
+    finals = _finals(result)
+    diverged = {row.label: row.diverged for row in result.ranking}
+    found = [difference_of(finals[c.left], finals[c.right], result.paired) for c in conditions]
+    adjusted = holm([1.0 if estimate is None or estimate.p is None else estimate.p for estimate in found])
+    return [_check(c, estimate, p, diverged) for c, estimate, p in zip(conditions, found, adjusted)]
+
+
+def _check(condition: Condition, found: Estimate | None, p: float, diverged: Mapping[str, int]) -> Check:
+    name = f"not {condition}" if not condition.negated else str(condition).replace("not ", "", 1)
+    left, right = diverged[condition.left], diverged[condition.right]
+    if (left > 0) != (right > 0):
+        worse, told = left > 0, f"{left} of its runs diverged, and {right} of {condition.right}"
+    elif found is None or found.n < LEAST_SEEDS:
+        return Check(name, False, f"{condition.left} and {condition.right} have too few runs in common to tell")
+    else:
+        told = f"{condition.left} lies {abs(found.mean):.4g} {'behind' if found.mean > 0 else 'ahead'}, p = {p:.2g}"
+        if p >= SIGNIFICANT:
+            return Check(name, not condition.negated, told)
+        worse = found.mean > 0
+    holds = worse == (condition.relation == "worse")
+    return Check(name, holds == condition.negated, told)
+
+
+def check_best(expected: Sequence[str], result: CompareResult, min_effect: float) -> Check:
+    """Whether one of these labels ranks first, or ties with what does."""
+    first = next((row.label for row in result.ranking if row.final is not None), None)
+    ahead = [] if first is None else [first, *_tied_with(first, result, min_effect)]
+    name = f"best is {' or '.join(expected)}"
+    found = " and ".join(ahead) or "none: no run came to its end"
+    return Check(name, bool(set(ahead) & set(expected)), f"best {'are' if len(ahead) > 1 else 'is'} {found}")
+
+
+def _tied_with(first: str, result: CompareResult, min_effect: float) -> list[str]:
+    finals = _finals(result)
+    others = [row.label for row in result.ranking if row.label != first and not row.diverged and row.final is not None]
+    found = [difference_of(finals[label], finals[first], result.paired) for label in others]
+    adjusted = holm([1.0 if each is None or each.p is None else each.p for each in found])
+    return [
+        label
+        for label, each, p in zip(others, found, adjusted)
+        if p >= SIGNIFICANT or each is None or abs(each.mean) <= min_effect
+    ]
+
+
+def _finals(result: CompareResult) -> dict[str, dict[int, float]]:
+    """What every schedule's runs reached by their seed, smaller being better."""
+    sign = -1.0 if result.metric.mode == "max" else 1.0
+    finals: dict[str, dict[int, float]] = {row.label: {} for row in result.ranking}
+    for run in result.runs:
+        if run.role == "score" and run.final is not None:
+            finals[run.label][run.seed] = sign * run.final
+    return finals

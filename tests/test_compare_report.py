@@ -1,0 +1,151 @@
+"""A comparison as people and other programs read it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from lrscout.report.compare_schedulers import answer, headline, plus_minus, problem, rows, run_line, summary
+from lrscout.report.exports import to_markdown
+from lrscout.report.terminal import Style
+from lrscout.results import ComparedRun, CompareResult, Difference, Metric, RunRecord, TrainingPoint
+from lrscout.schedules import parse_schedules
+from lrscout.search.comparison import rank
+
+WARM = "linear:warmup=0.05"
+
+
+def runs_of(label, finals, level=1.0):
+    points = tuple(TrainingPoint(step, 0.1, level * 0.9**step + 0.01) for step in range(20))
+    name = label.partition(":")[0]
+    return [
+        ComparedRun(
+            name, label, seed, 0.1, "score", "ok" if final is not None else "diverged", final, final, final, points, 1.0
+        )
+        for seed, final in enumerate(finals, 1)
+    ]
+
+
+def record_of(finals, mode="min", status="ok", **options):
+    specs = parse_schedules(list(finals))
+    runs = [run for label, values in finals.items() for run in runs_of(label, values)]
+    ranking, baseline = rank(specs, [0.1] * len(specs), runs, mode, **options)
+    seeds = max(map(len, finals.values()))
+    metric = Metric("held-out loss", mode, True)
+    result = CompareResult(ranking, tuple(runs), metric, baseline, True, 20 * len(runs), 20, seeds, 0.1, 3.0)
+    return RunRecord("compare-schedulers", status, {"path": "mymod:build"}, {"lr_mode": "tune"}, {}, result)
+
+
+def style(width=80, **more):
+    return Style(**{"width": width, "color": False, "unicode": True, "live": False, **more})
+
+
+GOOD, ALSO, BAD = [0.50, 0.61, 0.70], [0.51, 0.60, 0.71], [0.62, 0.74, 0.81]
+
+
+@pytest.mark.parametrize(
+    ("finals", "options", "sentence"),
+    [
+        (
+            {"cosine": GOOD, "wsd": ALSO, "constant": BAD},
+            {},
+            r"cosine and wsd tie; constant is worse by 0\.120 ± 0\.025",
+        ),
+        ({"cosine": GOOD, "constant": BAD}, {}, r"cosine is best; constant is worse by 0\.120 ± 0\.025"),
+        ({"cosine": GOOD, "wsd": ALSO, WARM: GOOD}, {}, "cosine, linear and wsd all tie"),
+        ({"cosine": GOOD, "cosine:min_ratio=0.1": BAD}, {}, r"cosine is best; cosine:min_ratio=0\.1 is worse by .*"),
+        (
+            {"cosine": GOOD, "wsd": ALSO, "constant": BAD},
+            {"baseline": "constant"},
+            r"(cosine|wsd) is better than constant by 0\.120 ± 0\.\d+; (cosine|wsd) is better than constant by .*",
+        ),
+        ({"cosine": GOOD, "wsd": ALSO}, {"baseline": "cosine"}, "wsd ties with cosine"),
+        ({"cosine": GOOD, "wsd": [0.1, None, None]}, {}, "only cosine never diverged; wsd diverged in 2 of 3 runs"),
+        ({"cosine": [None], "wsd": [None]}, {}, "no run of any schedule came to its end"),
+        (
+            {"cosine": GOOD[:2], "wsd": BAD[:2]},
+            {},
+            "cosine has the lowest held-out loss, but with 2 seeds that may be .*",
+        ),
+        ({"cosine": BAD, "constant": GOOD}, {"mode": "max"}, r"cosine is best; constant is worse by 0\.120 ± 0\.025"),
+    ],
+)
+def test_one_sentence_answers_the_question(finals, options, sentence):
+    assert re.fullmatch(sentence, headline(record_of(finals, **options)))
+
+
+@pytest.mark.parametrize("unicode", [True, False])
+@pytest.mark.parametrize("width", [40, 66, 80, 120])
+def test_a_summary_keeps_to_its_width_and_its_encoding(width, unicode):
+    record = record_of({"cosine": GOOD, WARM: ALSO, "constant": BAD, "wsd": [0.1, None, 0.1]})
+    text = summary(record, style(width, unicode=unicode))
+    assert max(map(len, text.split("\n"))) <= width
+    assert unicode or text.isascii()
+
+
+def test_the_table_has_five_columns_at_80_and_three_where_there_is_no_room():
+    record = record_of({"cosine": GOOD, WARM: BAD, "wsd": [0.1, None, 0.1]})
+    wide, narrow = summary(record, style(80)), summary(record, style(40))
+    assert re.search(r"^schedule +peak rate +held-out loss +difference +verdict$", wide, re.MULTILINE)
+    assert re.search(r"^linear:warmup=0.05 +1.0e-1 +0.72 ± 0.24 +\+0.120 ± 0.025 +worse$", wide, re.MULTILINE)
+    assert re.search(r"^wsd .* 1/3 diverged$", wide, re.MULTILINE)
+    assert re.search(r"^schedule +loss +verdict$", narrow, re.MULTILINE)
+
+
+def test_every_schedule_has_a_plot_on_the_same_axes():
+    text = summary(record_of({"cosine": GOOD, "constant": BAD}), style(80))
+    assert text.count("░ seeds") == 2
+    assert "▚ cosine" in text
+    assert len(set(re.findall(r"^ *(\de-?\d)┤", text, re.MULTILINE))) >= 1
+
+
+def test_color_adds_codes_and_changes_nothing_else():
+    record = record_of({"cosine": GOOD, "constant": BAD})
+    assert re.sub(r"\x1b\[[0-9;]*m", "", summary(record, style(80, color=True))) == summary(record, style(80))
+
+
+def test_markdown_has_the_table_and_the_plot_fenced():
+    text = to_markdown(record_of({"cosine": GOOD, "constant": BAD}))
+    assert text.startswith("## cosine is best; constant is worse by 0.120 ± 0.025\n")
+    assert "| cosine | 1.0e-1 | 0.60 ± 0.25 |  | best |" in text
+    assert text.count("```") == 2
+
+
+def test_a_run_is_told_in_one_line():
+    (run,) = runs_of("cosine", [0.1234])
+    assert run_line(run, 3, 32, 65.0) == "run  3/32  cosine  seed 1  lr 1.0e-1  0.1234  1.00 s  1:05 left"
+    (run,) = runs_of("cosine", [None])
+    assert run_line(run, 32, 32, None) == "run 32/32  cosine  seed 1  lr 1.0e-1  diverged  1.00 s"
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "text"),
+    [
+        (0.12, 0.03, "+0.120 ± 0.030"),
+        (-0.12, 0.0312, "-0.120 ± 0.031"),
+        (123.4, 56.7, "+123 ± 57"),
+        (1e-9, 0.0, "+1.000e-9 ± 0.000"),
+        (3e8, 1e8, "+3.000e8 ± 1.000e8"),
+    ],
+)
+def test_a_number_has_the_digits_that_its_interval_leaves(mean, half, text):
+    assert plus_minus(Difference(mean, mean - half, mean + half, 0.1), signed=True) == text
+
+
+def test_without_an_interval_a_number_stands_alone():
+    assert plus_minus(Difference(0.5, None, None, None), signed=True) == "+0.5000"
+
+
+def test_what_scripts_get():
+    record = record_of({"cosine": GOOD, "constant": BAD})
+    assert (answer(record), problem(record)) == ("cosine", None)
+    assert len(list(rows(record))) == 7
+    nothing = record_of({"cosine": [None], "constant": [None]}, status="inconclusive")
+    assert (answer(nothing), problem(nothing)) == (None, "no run of any schedule came to its end")
+
+
+def test_an_interrupted_comparison_says_so():
+    assert headline(record_of({"cosine": GOOD, "wsd": ALSO}, status="interrupted")).startswith(
+        "Interrupted, and so far"
+    )

@@ -1,0 +1,538 @@
+"""`lrscout compare-schedulers` on workloads whose best schedule is known by construction."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+import lrscout
+from lrscout.cli import main
+from lrscout.errors import UsageError
+from lrscout.records import from_json
+
+TARGET = '''
+import os
+import signal
+import time
+
+import torch
+from torch import nn
+
+
+class Noise:
+    def __iter__(self):
+        while True:
+            yield 3 * torch.randn(4, 100)
+
+
+class Quadratic(nn.Module):
+    """Half the squared distance from the origin, seen through noise: decay beats constant by construction."""
+
+    def __init__(self):
+        super().__init__()
+        self.at = nn.Parameter(3 + torch.randn(100))
+
+    def forward(self, noise):
+        return 0.5 * (self.at**2).sum() + (self.at * noise.mean(0)).sum()
+
+
+def build(delay=0.0):
+    model = Quadratic()
+    if delay:
+        model.register_forward_hook(lambda *_: time.sleep(delay))
+    return {"model": model, "train_loader": Noise(), "val_loader": [torch.zeros(4, 100)],
+            "optimizer": torch.optim.SGD(model.parameters(), lr=0.1)}
+
+
+def no_val():
+    return {key: part for key, part in build().items() if key != "val_loader"}
+
+
+def unseeded():
+    made = build()
+    with torch.no_grad():
+        made["model"].at += int.from_bytes(os.urandom(2), "big") / 65536
+    return made
+
+
+def printing():
+    print("::error::from build")
+    made = build()
+    made["model"].register_forward_hook(lambda *_: print("::warning::from a step"))
+    return made
+
+
+def broken():
+    made = build()
+    def bad(*_):
+        raise ZeroDivisionError("the third batch is bad")
+    made["model"].register_forward_hook(bad)
+    return made
+
+
+def deadly():
+    """Dies in the first run of the second schedule, every time."""
+    made = build()
+    def die(*_):
+        if made["optimizer"].param_groups[0]["lr"] == 0.123:
+            os.kill(os.getpid(), signal.SIGKILL)
+    made["model"].register_forward_hook(die)
+    return made
+
+
+def accuracy(model, batch):
+    return 1 / (1 + (model.at**2).sum())
+
+
+def factory(optimizer, total_steps):
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.02, total_steps=total_steps)
+
+
+def odd(step, total):
+    return 1.23 if step == 3 else 1.0
+'''
+TWO = ("-s", "constant", "-s", "cosine")
+QUICK = ("--steps", "40", "--lr", "0.3", "--device", "cpu")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "mymod.py").write_text(TARGET)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "mymod", raising=False)
+    yield tmp_path
+    sys.modules.pop("mymod", None)
+
+
+@pytest.fixture
+def compare(folder, capfd):
+    """Run the command in this process: exit code, stdout, stderr."""
+
+    def run(*arguments):
+        capfd.readouterr()
+        code = main(["compare-schedulers", *arguments])
+        return (code, *capfd.readouterr())
+
+    return run
+
+
+def outcome(document):
+    """What must not depend on how the runs were made."""
+    for run in document["result"]["runs"]:
+        del run["seconds"]
+    del document["result"]["seconds"], document["settings"]["jobs"]
+    return document["result"], document["settings"], document["warnings"]
+
+
+def test_decay_beats_constant_on_a_noisy_quadratic(compare):
+    code, out, err = compare("mymod:build", *TWO, *QUICK, "--steps", "200")
+    assert code == 0
+    assert re.match(r"cosine is best; constant is worse by \d\.\d+ ± \d\.\d+\n", out)
+    assert re.search(r"^cosine .* best$", out, re.MULTILINE)
+    assert re.search(r"^constant .*\+\d\.\d+ ± \d\.\d+ +worse$", out, re.MULTILINE)
+    assert "16 runs x 200 = 3200 steps: 2 schedules x 5 seeds, 6 to tune" in err
+    assert re.search(r"^run (\d\d)/\1  cosine  seed 5  lr \d\.\de-\d  \d\.\d+", err, re.MULTILINE)
+
+
+def test_two_identical_schedules_tie(compare):
+    code, out, _ = compare("mymod:build", "-s", "cosine", "-s", "cosine:min_ratio=0", *QUICK)
+    assert code == 0
+    assert out.startswith("cosine and cosine:min_ratio=0 tie\n")
+
+
+def test_json_has_the_agreed_keys(compare):
+    code, out, _ = compare("mymod:build", *TWO, *QUICK, "--json")
+    document = json.loads(out)
+    result = document["result"]
+    assert (code, document["command"], document["status"]) == (0, "compare-schedulers", "ok")
+    first, second = result["ranking"]
+    assert {"schedule", "label", "params", "peak_lr", "final", "difference", "verdict", "diverged"} == set(first)
+    assert set(first["final"]) == {"mean", "low", "high", "n"}
+    assert first["difference"] is None
+    assert set(second["difference"]) == {"mean", "low", "high", "p_adjusted"}
+    keys = {"schedule", "seed", "peak_lr", "role", "status", "final", "best", "auc", "points"}
+    assert all(keys <= set(run) for run in result["runs"])
+    assert set(result["runs"][0]["points"][0]) == {"step", "lr", "loss", "val_loss"}
+    assert {run["role"] for run in result["runs"]} == {"tune", "score"}
+    assert {run["seed"] for run in result["runs"] if run["role"] == "tune"} == {0}
+    assert {run["seed"] for run in result["runs"] if run["role"] == "score"} == {1, 2, 3, 4, 5}
+    assert result["metric"] == {"name": "held-out loss", "mode": "min", "held_out": True}
+    assert result["baseline"] == "cosine"
+    assert result["paired"] is True
+    assert result["steps_total"] == 40 * len(result["runs"])
+    assert result["center_lr"] == 0.3
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_within_a_seed_all_runs_begin_alike_and_seeds_differ(compare):
+    _, out, _ = compare("mymod:build", *TWO, *QUICK, "--json", "--lr-mode", "shared")
+    runs = json.loads(out)["result"]["runs"]
+    by_seed = {}
+    for run in runs:
+        by_seed.setdefault(run["seed"], set()).add((run["fingerprint"], run["points"][0]["loss"]))
+    assert all(len(found) == 1 for found in by_seed.values())
+    assert len({next(iter(found)) for found in by_seed.values()}) == 5
+
+
+def test_runs_that_begin_differently_are_told_of_and_not_paired(compare):
+    _, out, err = compare("mymod:unseeded", *TWO, *QUICK)
+    assert "not paired: runs began differently" in out
+    assert "Within a seed, runs began with other weights" in err
+
+
+def test_without_a_rate_the_sweep_suggests_one(compare):
+    code, out, err = compare("mymod:build", *TWO, "--steps", "20", "--seeds", "3", "--json")
+    assert code == 0
+    assert "find-lr's sweep looks for one" in err
+    assert 1e-7 < json.loads(out)["result"]["center_lr"] < 10
+
+
+@pytest.mark.parametrize(("mode", "rate"), [("shared", 0.3), ("fixed", 0.1)])
+def test_one_rate_for_all_is_told(compare, mode, rate):
+    arguments = ["--steps", "40", *(["--lr", "0.3"] if mode == "shared" else [])]
+    code, out, err = compare("mymod:build", *TWO, *arguments, "--lr-mode", mode, "--json")
+    runs = json.loads(out)["result"]["runs"]
+    assert code == 0
+    assert {run["peak_lr"] for run in runs} == {rate}
+    assert len(runs) == 10
+    assert "This compares schedules at one rate" in err
+
+
+def test_a_factory_that_sets_rates_of_its_own_is_told_of(compare):
+    code, _, err = compare("mymod:build", "-s", "constant", "-s", "mymod:factory", *QUICK, "--seeds", "3")
+    assert code == 0
+    assert "mymod:factory sets rates of its own" in err
+
+
+def test_without_held_out_data_the_training_loss_is_compared_and_labelled_so(compare):
+    _, out, _ = compare("mymod:no_val", *TWO, *QUICK)
+    assert "training loss, the mean of the last 5 % of a run" in out
+
+
+def test_a_metric_of_the_users_own(compare):
+    code, out, _ = compare("mymod:build", *TWO, *QUICK, "--metric-fn", "mymod:accuracy", "--mode", "max", "--json")
+    result = json.loads(out)["result"]
+    assert code == 0
+    assert result["metric"] == {"name": "mymod:accuracy", "mode": "max", "held_out": True}
+    assert result["ranking"][0]["label"] == "cosine"
+    assert result["ranking"][1]["difference"]["mean"] < 0
+
+
+def test_a_plateau_gets_the_evaluations_it_goes_by(compare):
+    plateau = "plateau:patience=0,factor=0.5,threshold=0.2"
+    _, out, _ = compare("mymod:build", "-s", "constant", "-s", plateau, *QUICK, "--lr-mode", "shared", "--json")
+    runs = json.loads(out)["result"]["runs"]
+    evaluated = {run["label"]: sum(p["val_loss"] is not None for p in run["points"]) for run in runs}
+    assert evaluated == {"constant": 2, plateau: 21}
+    assert all(run["points"][-1]["lr"] < 0.3 for run in runs if run["label"] == plateau)
+
+
+def test_diverged_runs_are_an_outcome_of_their_own(compare):
+    code, out, _ = compare("mymod:build", *TWO, "--lr", "5", "--lr-mode", "shared", "--steps", "60")
+    assert code == 4
+    assert out.startswith("no run of any schedule came to its end")
+    assert "5/5 diverged" in out
+
+
+def test_two_seeds_only_describe(compare):
+    code, out, err = compare("mymod:build", *TWO, *QUICK, "--seeds", "2")
+    assert code == 0
+    assert "descriptive only" in out
+    assert "with 2 seeds that may be chance" in out
+    assert "Descriptive only: 2 seeds" in err
+
+
+def test_other_processes_give_the_same_bits(compare):
+    serial = json.loads(compare("mymod:build", *TWO, *QUICK, "--json")[1])
+    parallel = json.loads(compare("mymod:build", *TWO, *QUICK, "--json", "--jobs", "2")[1])
+    assert parallel["settings"]["jobs"] == "2"
+    assert outcome(parallel) == outcome(serial)
+
+
+def test_a_run_whose_process_dies_is_marked_failed_and_the_others_go_on(compare):
+    schedules = ("-s", "constant", "-s", "mymod:odd")
+    more = ("--lr", "0.1", "--lr-mode", "shared", "--jobs", "2", "--steps", "20", "--seeds", "3")
+    code, out, err = compare("mymod:deadly", *schedules, *more)
+    assert code == 0
+    assert re.search(r"^mymod:odd .* failed$", out, re.MULTILINE)
+    assert "every run of mymod:odd failed" in out
+    assert "killed by SIGKILL" in err
+
+
+def test_a_broken_target_fails_with_its_traceback_in_this_process_and_in_others(compare):
+    for jobs in ("1", "2"):
+        code, _, err = compare("mymod:broken", *TWO, *QUICK, "--jobs", jobs)
+        assert code == 1
+        assert "mymod.py" in err
+        assert "ZeroDivisionError" in err
+        assert "the third batch is bad" in err
+        assert "engine/" not in err
+
+
+def start(folder, *arguments, **environment):
+    command = [sys.executable, "-m", "lrscout", "compare-schedulers", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=folder, env={**os.environ, **environment}, **pipes)
+
+
+def wait_for_runs(path, count, running):
+    for _ in range(600):
+        if path.exists() and len(json.loads(path.read_text())["result"]["runs"]) >= count:
+            return
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.05)
+    raise AssertionError("no runs after 30 s")
+
+
+@pytest.mark.parametrize(("how", "jobs"), [(signal.SIGKILL, "1"), (signal.SIGINT, "1"), (signal.SIGKILL, "2")])
+def test_a_run_that_was_killed_goes_on_where_it_was_and_ends_in_the_same_numbers(folder, compare, how, jobs):
+    arguments = ["mymod:build", *TWO, *QUICK, "-o", "run.json"]
+    slow = start(folder, *arguments, "-k", "delay=0.005", "--jobs", jobs)
+    wait_for_runs(folder / "run.json", 5, slow)
+    slow.send_signal(how)
+    _, err = slow.communicate(timeout=60)
+    before = from_json((folder / "run.json").read_text())
+    assert before.status == "interrupted"
+    assert 5 <= len(before.result.runs) < 16
+    if how == signal.SIGINT:
+        assert slow.returncode == 130
+        assert "--resume goes on from here" in err
+    code, out, err = compare(*arguments, "-k", "delay=0.005", "--resume", "--json", "--jobs", jobs)
+    resumed = json.loads(out)
+    assert code == 0
+    assert "are there already" in err
+    whole = json.loads(compare(*arguments[:-2], "-k", "delay=0.0", "--json")[1])
+    assert resumed["result"]["ranking"] == whole["result"]["ranking"]
+    assert outcome(resumed) == outcome(whole)
+
+
+def test_what_a_resumed_run_has_not_come_to_yet_stays_in_its_record(folder, compare):
+    arguments = ["mymod:build", *TWO, *QUICK, "-o", "run.json"]
+    assert compare(*arguments)[0] == 0
+    before = {(r.label, r.seed, r.role) for r in from_json((folder / "run.json").read_text()).result.runs}
+    changed = (folder / "run.json").stat().st_mtime_ns
+    (folder / "mymod.py").write_text(TARGET.replace("delay=0.0", "delay=0.02"))
+    slow = start(folder, *arguments, "-s", "wsd", "--resume")  # a third schedule has to be tuned first
+    for _ in range(600):
+        if (folder / "run.json").stat().st_mtime_ns != changed:
+            break
+        time.sleep(0.05)
+    time.sleep(0.3)
+    slow.kill()
+    slow.communicate()
+    after = from_json((folder / "run.json").read_text())
+    assert after.status == "interrupted"
+    assert before <= {(r.label, r.seed, r.role) for r in after.result.runs}
+
+
+def test_resume_without_a_file_finds_the_record_of_the_same_comparison(compare):
+    assert compare("mymod:build", *TWO, *QUICK, "--seeds", "3")[0] == 0
+    assert compare("mymod:no_val", *TWO, *QUICK)[0] == 0  # newer, and of another
+    code, _, err = compare("mymod:build", *TWO, *QUICK, "--seeds", "4", "--resume")
+    assert code == 0
+    assert "runs are there already" in err
+    assert len(re.findall(r"^run ", err, re.MULTILINE)) == 2
+
+
+def test_a_record_of_another_comparison_is_not_resumed(compare):
+    compare("mymod:build", *TWO, *QUICK, "-o", "run.json", "--seeds", "3")
+    code, _, err = compare("mymod:build", *TWO, "--steps", "50", "--lr", "0.3", "-o", "run.json", "--resume")
+    assert code == 2
+    assert "steps was 40, and is 50" in err
+    code, _, err = compare("mymod:printing", *TWO, *QUICK, "--resume")
+    assert code == 2
+    assert "no record of this comparison" in err
+
+
+def test_a_check_that_is_not_met_exits_with_5_and_writes_junit(compare, folder):
+    arguments = ("mymod:build", *TWO, *QUICK, "--steps", "200", "--junit-xml", "checks.xml")
+    code, out, err = compare(*arguments, "--fail-if", "constant worse than cosine", "--expect-best", "constant")
+    assert code == 5
+    assert "cosine is best" in out
+    assert "Not met: not constant worse than cosine (constant lies 0." in err
+    assert "Not met: best is constant (best is cosine)" in err
+    suite = ElementTree.parse(folder / "checks.xml").getroot().find("testsuite")
+    assert (suite.get("tests"), suite.get("failures")) == ("4", "2")
+    labelled = ("-s", "constant", "-s", "cosine:min_ratio=0,warmup=0", "--expect-best", "cosine:min_ratio=0,warmup=0")
+    assert compare("mymod:build", *QUICK, *labelled)[0] == 0
+    met = ("--fail-if", "cosine worse than constant; cosine not better than constant", "--expect-best", "wsd,cosine")
+    code, _, err = compare(*arguments, "-s", "wsd", *met)
+    assert code == 0
+    assert "Not met" not in err
+
+
+def test_on_github_there_are_groups_a_summary_outputs_and_no_foreign_commands(compare, folder, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(folder / "summary.md"))
+    monkeypatch.setenv("GITHUB_OUTPUT", str(folder / "output"))
+    (folder / "summary.md").write_text("# before\n")
+    code, out, err = compare("mymod:printing", *TWO, *QUICK, "--expect-best", "constant", "--lr-mode", "shared")
+    assert code == 5
+    lines = err.splitlines()
+    tokens = [line.removeprefix("::stop-commands::") for line in lines if line.startswith("::stop-commands::")]
+    live, acted = True, []
+    for line in lines:
+        if not live:
+            live = line in [f"::{token}::" for token in tokens]
+        elif line.startswith("::stop-commands::"):
+            live = False
+        elif line.startswith("::"):
+            acted.append(line.split("::")[1].split(" ")[0])
+    assert acted == ["group", "endgroup", "error"]
+    assert "::warning::from a step" in lines
+    assert "\x1b" not in out + err
+    summary = (folder / "summary.md").read_text()
+    assert summary.startswith("# before\n## cosine is best; constant is worse by ")
+    assert "| cosine |" in summary
+    assert "```text\n" in summary
+    assert (folder / "output").read_text() == "winner=cosine\nverdict=best\n"
+
+
+def test_github_off_writes_nothing_of_its_own(compare, folder, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_OUTPUT", str(folder / "output"))
+    _, _, err = compare("mymod:build", *TWO, *QUICK, "--github", "off")
+    assert not re.search("^::", err, re.MULTILINE)
+    assert not (folder / "output").exists()
+
+
+def test_a_failure_on_github_is_one_error(compare, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    code, _, err = compare("mymod:broken", *TWO, *QUICK)
+    assert code == 1
+    assert len(re.findall("^::error ", err, re.MULTILINE)) == 1
+
+
+def test_a_budget_makes_runs_fewer_and_shorter(compare):
+    arguments = ("mymod:build", *TWO, "--lr", "0.3", "--steps", "2000", "-k", "delay=0.001", "--lr-mode", "shared")
+    code, out, err = compare(*arguments, "--budget", "3s", "--json")
+    result = json.loads(out)["result"]
+    assert code == 0
+    assert result["seeds"] == 3
+    assert 20 <= result["steps"] < 600
+    assert "--budget 3s: 3 seeds of" in err
+
+
+def test_quiet_prints_the_winner_alone(compare):
+    code, out, err = compare("mymod:build", *TWO, *QUICK, "--steps", "200", "--quiet")
+    assert (code, out, err) == (0, "cosine\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-s", "cosine"], "nothing to compare"),
+        (["-s", "cosine", "-s", "cosin"], "Did you mean 'cosine'?"),
+        ([*TWO, "--jobs", "many"], "--jobs many is neither a number from 1 nor auto"),
+        ([*TWO, "--budget", "soon"], "--budget soon is no time"),
+        ([*TWO, "--mode", "max"], "--mode max needs a --metric-fn"),
+        ([*TWO, "--lr-mode", "fixed", "--lr", "1"], "--lr cannot be given"),
+        ([*TWO, "--baseline", "wsd"], "There is no 'wsd' among the schedules"),
+        ([*TWO, "--fail-if", "cosine beats constant"], "is no condition"),
+        ([*TWO, "--fail-if", "cosine worse than wsd"], "There is no 'wsd' among the schedules"),
+        ([*TWO, "--expect-best", "cosine", "--seeds", "2"], "need 3 seeds or more"),
+        ([*TWO, "--github", "on"], "neither auto nor off"),
+    ],
+)
+def test_a_mistake_ends_with_2_before_anything_runs(compare, arguments, told):
+    code, out, err = compare("mymod:build", *arguments)
+    assert (code, out) == (2, "")
+    assert told in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-s", "constant", "-s", "torch:CosineAnnealingLR"], "T_max"),
+        (["-s", "constant", "-s", "mymod:nothing"], "has no attribute 'nothing'"),
+        ([*TWO, "--metric-fn", "mymod:nothing"], "has no attribute 'nothing'"),
+    ],
+)
+def test_what_only_the_target_can_show_to_be_wrong_is_found_before_the_first_run(compare, arguments, told):
+    code, _, err = compare("mymod:build", *QUICK, *arguments)
+    assert code in (2, 3)
+    assert told in err
+    assert "run  1" not in err
+
+
+def test_a_recipe_lists_schedules_as_text_or_mappings(compare, folder):
+    (folder / "run.yaml").write_text(
+        "version: 1\ntarget: mymod.py:build\ncompare_schedulers:\n"
+        "  schedules: [constant, {name: cosine, min_ratio: 0.1}]\n  steps: 20\n  seeds: 3\n  lr: 0.3\n  jobs: 1\n"
+    )
+    code, out, _ = compare("--recipe", "run.yaml", "--json")
+    assert code == 0
+    assert {row["label"] for row in json.loads(out)["result"]["ranking"]} == {"constant", "cosine:min_ratio=0.1"}
+
+
+def test_mistakes_in_a_recipes_schedules_have_their_line_and_column(compare, folder):
+    (folder / "run.yaml").write_text(
+        "version: 1\ntarget: mymod.py:build\ncompare_schedulers:\n  schedules:\n    - constant\n    - cosin\n"
+        "    - {name: wsd, decay: long}\n  seeds: [1]\n"
+    )
+    code, _, err = compare("--recipe", "run.yaml")
+    assert code == 2
+    assert "run.yaml:6:7: There is no schedule 'cosin'. Did you mean 'cosine'?" in err
+    assert "run.yaml:7:7: wsd: decay must be" in err
+    assert "run.yaml:8:10: seeds must be a whole number" in err
+
+
+def test_show_draws_a_record_again(compare, capfd):
+    _, out, _ = compare("mymod:build", *TWO, *QUICK, "-o", "run.json")
+    assert main(["show", "run.json"]) == 0
+    assert capfd.readouterr().out == out
+
+
+def test_csv_has_a_line_for_every_run(compare, folder):
+    compare("mymod:build", *TWO, *QUICK, "--lr-mode", "shared", "--export-csv", "runs.csv")
+    lines = (folder / "runs.csv").read_text().splitlines()
+    assert lines[0] == "schedule,label,seed,peak_lr,role,status,final,best,auc,seconds"
+    assert len(lines) == 11
+
+
+# In Python
+
+
+def quadratic():
+    namespace = {}
+    exec(TARGET, namespace)
+    return namespace["build"]()
+
+
+def test_in_python_a_function_is_built_anew_for_every_run():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    result = lrscout.compare_schedulers(quadratic, schedules=["constant", "cosine"], steps=200, lr=0.3)
+    assert str(result).startswith("cosine is best; constant is worse by ")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert result.status == "ok"
+    assert len({run.fingerprint for run in result.runs if run.role == "score"}) == 5
+    assert "cosine" in result.plot(80)
+    assert json.loads(result.to_json())["command"] == "compare-schedulers"
+
+
+def test_in_python_live_objects_come_back_as_they_were():
+    made = quadratic()
+    at = made["model"].at.detach().clone()
+    rate = made["optimizer"].param_groups[0]["lr"]
+    result = lrscout.compare_schedulers(
+        made, schedules=["constant", "cosine"], steps=40, lr=0.3, seeds=3, metric_fn=lambda model, batch: 1.0
+    )
+    assert torch.equal(made["model"].at, at)
+    assert made["optimizer"].param_groups[0]["lr"] == rate
+    assert [row.verdict for row in result.ranking] == ["tie", "tie"]
+
+
+def test_in_python_live_objects_cannot_go_to_other_processes():
+    with pytest.raises(UsageError, match="needs a dotted path"):
+        lrscout.compare_schedulers(quadratic, jobs=2)
