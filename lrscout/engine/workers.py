@@ -13,7 +13,7 @@ from multiprocessing import connection, get_context
 from types import ModuleType
 from typing import Any
 
-PRELOADED = ["torch", "torch._dynamo"]  # once, in the server that all workers are forked from
+PRELOADED = ["lrscout.engine.preloaded"]  # once, in the server that all workers are forked from
 END_SECONDS = 5.0  # for a worker to end by itself
 
 
