@@ -13,8 +13,6 @@ from torch.optim import Optimizer
 from lrscout.engine.workload import Workload
 from lrscout.errors import UsageError
 
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
-
 
 def resolve_device(name: str, workload: Workload) -> torch.device:
     """The device to train on; `auto` is where the model already is, else the accelerator, else the CPU.
@@ -49,13 +47,6 @@ def device_count() -> int:
         if backend.is_available():
             return int(backend.device_count())
     return int(torch.backends.mps.is_available())
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this is what a device or a host without enough memory raises."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
 def cpu_cores() -> int:

@@ -178,7 +178,7 @@ def _serve(
                 made = made if made is not None else make(place, *arguments)
                 answer = getattr(made, call.method)(*call.arguments, lambda report: pipe.send(("report", report)))
             except (Exception, SystemExit) as error:
-                from lrscout.engine.devices import is_out_of_memory  # torch is here by now
+                from lrscout.engine.out_of_memory import is_out_of_memory  # torch is here by now
 
                 out = is_out_of_memory(error)
                 pipe.send(("died", f"out of memory: {error}") if out else ("raised", explain(error)))
