@@ -1,4 +1,4 @@
-"""Find the learning rate for any PyTorch code before the real training starts.
+"""Find the learning rate, the batch size and the schedule for any PyTorch code before the real training starts.
 
 `import lrscout` is cheap: torch is imported when a search is called.
 """

@@ -54,7 +54,7 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Find the learning rate and the batch size for any PyTorch code before the real training starts."""
+    """Find the learning rate, the batch size and the schedule for any PyTorch code before the real training starts."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
