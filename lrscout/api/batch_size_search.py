@@ -211,7 +211,7 @@ class _Run:
             settings=dataclasses.asdict(self._settings),
             environment=self._facts.environment,
             result=result,
-            warnings=(*self._warnings(), *warnings_about(result)),
+            warnings=(*self._warnings(), *warnings_about(result, friendly_step(self._settings.prefer))),
         )
 
 
