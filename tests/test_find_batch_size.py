@@ -205,6 +205,21 @@ def test_a_cached_answer_is_taken_for_the_same_source_and_settings_only(lrscout_
     assert first["warnings"] == other["warnings"] == []
 
 
+def test_an_answer_is_not_cached_beyond_a_change_of_the_target(lrscout_command, tmp_path):
+    """Also where the model and the data set are of classes that are torch's own."""
+    source = (
+        "import torch\nfrom torch import nn\nfrom torch.utils.data import DataLoader, TensorDataset\n"
+        "def build(batch_size):\n    data = TensorDataset(torch.zeros(64, 4), torch.zeros(64).long())\n"
+        "    return nn.Sequential(nn.Linear(4, 8)), DataLoader(data, batch_size), nn.CrossEntropyLoss()\n"
+    )
+    found = []
+    for text in (source, source, source.replace("8", "16")):
+        (tmp_path / "sequential.py").write_text(text)
+        assert main(["find-batch-size", "sequential.py:build", "--max", "2", "--cache", "-o", "run.json"]) == 0
+        found.append(from_json((tmp_path / "run.json").read_text()).warnings)
+    assert [any("earlier run" in warning for warning in each) for each in found] == [False, True, False]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [

@@ -19,7 +19,7 @@ class Facts:
     own: OwnSize | None
     available_bytes: int | None  # None: the device tells nothing of its memory
     longest: tuple[int | None, int | None]  # the longest sample of training and evaluation, where they differ
-    source_digest: str  # of the file that the target comes from
+    source_digest: str  # of the files that define the target, its model and its data set
 
 
 @dataclass(frozen=True, slots=True)

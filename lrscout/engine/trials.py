@@ -73,7 +73,7 @@ class Bench:
                     longest_sample(workload.train_loader) if looks else None,
                     longest_sample(workload.val_loader) if looks and self._settings.eval else None,
                 ),
-                source_digest=_source_digest(workload),
+                source_digest=_source_digest(self._source.found, workload),
             )
 
     def estimate(self, request: EstimateRequest) -> ShapeEstimate:
@@ -233,16 +233,17 @@ def _own_size(workload: Workload, session: Session) -> OwnSize | None:
     return OwnSize(size, max(rates) if workload.optimizer is not None else None) if isinstance(size, int) else None
 
 
-def _source_digest(workload: Workload) -> str:
-    """Of the files that define the model and the data set: what a cached answer stands for."""
-    found = hashlib.sha256()
-    for part in (workload.model, getattr(workload.train_loader, "dataset", None)):
+def _source_digest(target: Any, workload: Workload) -> str:
+    """Of the files that define the target, its model and its data set: what a cached answer stands for."""
+    digest = hashlib.sha256()
+    target = target if inspect.isroutine(target) or inspect.isclass(target) else type(target)
+    for part in (target, type(workload.model), type(getattr(workload.train_loader, "dataset", None))):
         with contextlib.suppress(OSError, TypeError):
-            source = inspect.getsourcefile(type(part))
+            source = inspect.getsourcefile(inspect.unwrap(part))
             if source is not None:
                 with open(source, "rb") as file:
-                    found.update(file.read())
-    return found.hexdigest()
+                    digest.update(file.read())
+    return digest.hexdigest()
 
 
 def _first_line(text: str) -> str:
