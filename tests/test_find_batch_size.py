@@ -368,6 +368,7 @@ def test_ctrl_c_shows_what_was_tried_and_ends_every_process(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored under nohup
     )
     line = ""
     while "size 4" not in line:
