@@ -214,8 +214,9 @@ def test_an_answer_is_not_cached_beyond_a_change_of_the_target(lrscout_command, 
     )
     found = []
     for text in (source, source, source.replace("8", "16")):
-        (tmp_path / "sequential.py").write_text(text)
-        assert main(["find-batch-size", "sequential.py:build", "--max", "2", "--cache", "-o", "run.json"]) == 0
+        file = tmp_path / "sequential.py"
+        file.write_text(text)
+        assert main(["find-batch-size", f"{file}:build", "--max", "2", "--cache", "-o", "run.json"]) == 0
         found.append(from_json((tmp_path / "run.json").read_text()).warnings)
     assert [any("earlier run" in warning for warning in each) for each in found] == [False, True, False]
 
