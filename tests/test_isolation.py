@@ -203,6 +203,7 @@ def test_the_worst_batch_is_made_of_the_longest_sample(trials):
     usual = some.run(Request(8, 200 * MIB, None))
     worst = some.run(Request(8, 200 * MIB, facts.longest[0]))
     assert worst.peak_bytes > usual.peak_bytes
+    assert trials("ragged", eval=True).inspect().longest == (facts.longest[0],) * 2  # evaluated on the same data
     assert trials("ragged", worst_case="off").inspect().longest == (None, None)
     assert trials("build").inspect().longest == (None, None)  # all alike
 

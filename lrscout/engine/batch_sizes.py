@@ -115,6 +115,11 @@ def resized(loader: Any, batch_size: int, name: str = "train_loader") -> DataLoa
     )
 
 
+def evaluated_loader(workload: Workload) -> Any:
+    """What a training evaluates on; where nobody knows, the training data."""
+    return workload.train_loader if workload.val_loader is None else workload.val_loader
+
+
 def dataset_size(loader: Any) -> int | None:
     """The samples that a loader draws from in one pass; None where nobody knows."""
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
