@@ -47,6 +47,10 @@ def with_loader(samples: int = 4096, workers: int = 0) -> dict[str, Any]:
     return parts(DataLoader(data(samples), 8, shuffle=True, num_workers=workers))
 
 
+def small_evaluation(batch_size: int = 4) -> dict[str, Any]:
+    return {**build(batch_size), "val_loader": DataLoader(data(2), batch_size)}
+
+
 def needs_size(n: int) -> dict[str, Any]:
     return build(n)
 

@@ -217,6 +217,15 @@ def test_the_friendly_size_is_tried_before_it_is_offered():
     assert multiple_below(largest, 8) in [t.batch_size for t in end.trials if t.outcome == "fits"]
 
 
+@pytest.mark.parametrize(
+    ("outcome", "reason"), [("failed", "failed"), ("timeout", "timeout"), ("out_of_memory", "max"), ("fits", "max")]
+)
+def test_what_happens_at_the_friendly_size_is_told_too(outcome, reason):
+    runner = FakeRunner(limit=10**15, special={80: Trial(80, outcome, None, None, 1.0, 0)})
+    end, largest = search(runner, "fit", ceiling=100, friendly_of=lambda size: 80)
+    assert (end.trials[-1].batch_size, largest, end.stop_reason) == (80, 100, reason)
+
+
 @given(st.integers(1, 10**6), st.integers(1, 64))
 def test_friendly_sizes_are_just_below(size, step):
     assert power_of_two_below(size) <= size < 2 * power_of_two_below(size)

@@ -579,7 +579,14 @@ def test_a_reader_that_goes_away_is_no_traceback(folder):
 
 def test_ctrl_c_on_the_process_ends_it_with_130(folder):
     command = [sys.executable, "-m", "lrscout", "find-lr", "mymod:slow", "--steps", "1000", "-o", "run.json"]
-    running = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored under nohup
+    )
     deadline = time.monotonic() + 60
     while not (folder / "run.json").exists() and time.monotonic() < deadline:
         time.sleep(0.05)  # the record is written as the run goes

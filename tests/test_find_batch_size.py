@@ -205,11 +205,28 @@ def test_a_cached_answer_is_taken_for_the_same_source_and_settings_only(lrscout_
     assert first["warnings"] == other["warnings"] == []
 
 
+def test_an_answer_is_not_cached_beyond_a_change_of_the_target(lrscout_command, tmp_path):
+    """Also where the model and the data set are of classes that are torch's own."""
+    source = (
+        "import torch\nfrom torch import nn\nfrom torch.utils.data import DataLoader, TensorDataset\n"
+        "def build(batch_size):\n    data = TensorDataset(torch.zeros(64, 4), torch.zeros(64).long())\n"
+        "    return nn.Sequential(nn.Linear(4, 8)), DataLoader(data, batch_size), nn.CrossEntropyLoss()\n"
+    )
+    found = []
+    for text in (source, source, source.replace("8", "16")):
+        file = tmp_path / "sequential.py"
+        file.write_text(text)
+        assert main(["find-batch-size", f"{file}:build", "--max", "2", "--cache", "-o", "run.json"]) == 0
+        found.append(from_json((tmp_path / "run.json").read_text()).warnings)
+    assert [any("earlier run" in warning for warning in each) for each in found] == [False, True, False]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
         (("build", "--budget", "much"), 2, "--budget much"),
         (("build", "--min", "5000"), 2, "4096 samples"),
+        (("small_evaluation", "--min", "4", "--eval"), 2, "2 samples of the evaluated data set"),
         (("build", "--batch-arg", "sampels"), 3, "Did you mean 'samples'?"),
         (("batch_sampler",), 2, "--batch-arg NAME"),
         (("buidl",), 3, "Did you mean 'build'?"),
@@ -353,6 +370,7 @@ def test_ctrl_c_shows_what_was_tried_and_ends_every_process(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored under nohup
     )
     line = ""
     while "size 4" not in line:

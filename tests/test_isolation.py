@@ -12,7 +12,7 @@ import pytest
 
 from lrscout.engine.isolation import IsolatedTrials, TrialServer
 from lrscout.engine.requests import Request
-from lrscout.errors import RemoteError, TargetError, TrialError, UsageError, WorkloadError
+from lrscout.errors import LrscoutError, RemoteError, TargetError, TrialError, UsageError, WorkloadError
 from lrscout.results import Target
 from lrscout.settings import FindBatchSizeSettings
 
@@ -203,6 +203,7 @@ def test_the_worst_batch_is_made_of_the_longest_sample(trials):
     usual = some.run(Request(8, 200 * MIB, None))
     worst = some.run(Request(8, 200 * MIB, facts.longest[0]))
     assert worst.peak_bytes > usual.peak_bytes
+    assert trials("ragged", eval=True).inspect().longest == (facts.longest[0],) * 2  # evaluated on the same data
     assert trials("ragged", worst_case="off").inspect().longest == (None, None)
     assert trials("build").inspect().longest == (None, None)  # all alike
 
@@ -215,6 +216,29 @@ def test_ctrl_c_ends_the_child(server):
     with pytest.raises(KeyboardInterrupt):
         some.run(request(16, 200))
     assert children_of(server) == []
+
+
+def test_a_server_that_is_killed_is_told_and_no_trial_is_counted():
+    server = TrialServer()
+    some = IsolatedTrials(
+        server, Target(f"{SIZABLE}:acting"), FindBatchSizeSettings(device="cpu"), server._process.kill
+    )
+    try:
+        for _ in range(2):  # the second finds no server
+            with pytest.raises(LrscoutError, match="ended from outside"):
+                some.run(request(16, 200))
+    finally:
+        some.close()
+
+
+@pytest.mark.parametrize("argument", ["of the script", "without a name"])
+def test_arguments_that_no_other_process_can_have_are_told(trials, argument, monkeypatch):
+    made = type("Act", (), {"__module__": "__main__"})
+    if argument == "of the script":  # found by its name here, and not there
+        monkeypatch.setattr(sys.modules["__main__"], "Act", made, raising=False)
+    with pytest.raises(UsageError, match="cannot be handed to another process") as caught:
+        trials("build", {"samples": made}).inspect()
+    assert "isolate='never'" in caught.value.hint
 
 
 def test_children_end_with_a_search_that_was_killed():

@@ -23,8 +23,8 @@ def test_a_peak_is_of_what_was_held_between_two_resets():
     counted.reset_peak()
     torch.ones(64 * MIB // 4)
     assert 60 * MIB < counted.peak() < 80 * MIB
-    counted.reset_peak()
-    assert counted.peak() < 30 * MIB
+    counted.reset_peak()  # malloc may keep what is freed, where earlier tests left it a large hole
+    assert counted.peak() == pytest.approx(max(0, counted.held()), abs=2 * MIB)
 
 
 def test_what_was_held_before_counts_where_it_is_said_to():

@@ -105,6 +105,8 @@ class _Run:
         return record
 
     def _run(self) -> RunRecord:
+        if self._settings.eval:
+            self._bounds(evaluates=True)  # a mistake in it is told before the first search, not after
         result = self._searched(evaluates=False, so_far=lambda r: self._record(r))
         if self._settings.eval and result.stop_reason not in ("failed", "interrupted"):
             training = result
@@ -159,11 +161,12 @@ class _Run:
             UsageError: the data set has fewer samples than --min.
         """
         settings, facts = self._settings, self._facts
-        samples = facts.eval_dataset_size if evaluates and facts.eval_dataset_size else facts.dataset_size
+        samples = facts.eval_dataset_size if evaluates else facts.dataset_size
         most = settings.max or (LARGEST_ON_CPU if self._free else LARGEST_SIZE)
         if samples is not None and samples < settings.min:
             raise UsageError(
-                f"--min {settings.min} is above the {samples} samples of the data set.", hint="Lower --min."
+                f"--min {settings.min} is above the {samples} samples of the {'evaluated ' * evaluates}data set.",
+                hint="Lower --min.",
             )
         resolution = FIT_RESOLUTION if self._mode == "fit" else 0.0
         if settings.resolution is not None:
@@ -211,7 +214,7 @@ class _Run:
             settings=dataclasses.asdict(self._settings),
             environment=self._facts.environment,
             result=result,
-            warnings=(*self._warnings(), *warnings_about(result)),
+            warnings=(*self._warnings(), *warnings_about(result, friendly_step(self._settings.prefer))),
         )
 
 

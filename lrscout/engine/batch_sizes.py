@@ -31,7 +31,7 @@ class Source:
     """Where workloads of any batch size come from."""
 
     def __init__(self, found: Any, target: Target, argument: str, seed: int) -> None:
-        self._found, self._target, self._argument, self._seed = found, target, argument, seed
+        self.found, self._target, self._argument, self._seed = found, target, argument, seed
         self.takes_size = self._takes_size()
 
     def own(self, smallest: int) -> Workload:
@@ -58,11 +58,11 @@ class Source:
     def _made(self, more: Mapping[str, Any]) -> Workload:
         seed_everything(self._seed)
         target = dataclasses.replace(self._target, kwargs={**self._target.kwargs, **more})
-        return make_workload(make_target(self._found, target))
+        return make_workload(make_target(self.found, target))
 
     def _parameters(self) -> Mapping[str, inspect.Parameter]:
         try:
-            return inspect.signature(self._found).parameters if is_factory(self._found) else {}
+            return inspect.signature(self.found).parameters if is_factory(self.found) else {}
         except (TypeError, ValueError):
             return {}
 
@@ -113,6 +113,11 @@ def resized(loader: Any, batch_size: int, name: str = "train_loader") -> DataLoa
         persistent_workers=loader.persistent_workers,
         **more,
     )
+
+
+def evaluated_loader(workload: Workload) -> Any:
+    """What a training evaluates on; where nobody knows, the training data."""
+    return workload.train_loader if workload.val_loader is None else workload.val_loader
 
 
 def dataset_size(loader: Any) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import signal
 import socket
 import struct
@@ -16,12 +17,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from lrscout.engine.process_status import status_bytes
-from lrscout.engine.requests import EstimateRequest, Facts, Request, ShapeEstimate
+from lrscout.engine.process_status import GrowthWatch
+from lrscout.engine.requests import EstimateRequest, Facts, Request, ShapeEstimate, cannot_travel
 from lrscout.errors import LrscoutError, RemoteError, TrialError, WorkloadError
 from lrscout.results import Outcome, Target, Trial
 from lrscout.settings import FindBatchSizeSettings
@@ -181,18 +181,26 @@ class _Child:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         ours, theirs = socket.socketpair()
-        socket.send_fds(control, [b"t"], [theirs.fileno()])
-        theirs.close()
         self._connection = Connection(ours.detach())
-        self.pid: int = self._connection.recv()
+        try:
+            with theirs:
+                socket.send_fds(control, [b"t"], [theirs.fileno()])
+            self.pid: int = self._connection.recv()
+        except (EOFError, ConnectionResetError, BrokenPipeError):
+            self._connection.close()
+            raise _server_gone() from None
 
     def ask(self, message: Any, timeout: float, limit: int | None, on_wait: Callable[[], None]) -> Any:
-        """The child's answer, or its _Death."""
+        """The child's answer, or its _Death.
+
+        Raises:
+            LrscoutError: the server died, or the message cannot be sent to another process.
+        """
         deadline = monotonic() + timeout
-        watch = _Watch(self.pid)
+        watch = GrowthWatch(self.pid)
         timed_out = False
         try:
-            self._connection.send(message)
+            self._send(message)
             while not self._connection.poll(TICK):
                 on_wait()
                 watch.look()
@@ -201,10 +209,19 @@ class _Child:
                     self._kill()
             return self._connection.recv()
         except (EOFError, ConnectionResetError, BrokenPipeError):
-            return _Death(self.end(), watch.grew_near(limit), timed_out)
+            status = self.end()
+            if status is None:
+                raise _server_gone() from None
+            return _Death(status, _near(watch.grown, limit), timed_out)
 
-    def end(self) -> int:
-        """End the process and all that it started; returns how it ended."""
+    def _send(self, message: Any) -> None:
+        try:
+            self._connection.send(message)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise cannot_travel(error) from None
+
+    def end(self) -> int | None:
+        """End the process and all that it started; returns how it ended, None where the server that knows is gone."""
         self._connection.close()  # an idle child leaves by itself
         self._control.settimeout(2 * TICK)
         try:
@@ -213,33 +230,26 @@ class _Child:
             self._kill()
             self._control.settimeout(None)
             status = self._control.recv(4)
+        except ConnectionResetError:
+            status = b""
         self._control.settimeout(None)
         self._kill()  # workers that were left behind
-        return int(struct.unpack("i", status)[0]) if len(status) == 4 else 0
+        return int(struct.unpack("i", status)[0]) if status else None
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
 
-class _Watch:
-    """How a process's memory grows, seen from outside."""
+def _server_gone() -> LrscoutError:
+    return LrscoutError(
+        "The process that all trials are forked from was ended from outside, and the trial with it.",
+        hint="Where the kernel did it, for memory, its log (dmesg) says so; close other programs and run it again.",
+    )
 
-    def __init__(self, pid: int) -> None:
-        self._status = Path(f"/proc/{pid}/status")
-        self._first = self._most = self._held()
 
-    def look(self) -> None:
-        self._most = max(self._most, self._held())
-
-    def grew_near(self, limit: int | None) -> bool:
-        return limit is not None and self._most - self._first >= NEAR * limit
-
-    def _held(self) -> int:
-        try:
-            return status_bytes(self._status.read_text(), "RssAnon")
-        except OSError:  # gone, or no Linux
-            return 0
+def _near(grown: int, limit: int | None) -> bool:
+    return limit is not None and grown >= NEAR * limit
 
 
 def _outcome_of(death: _Death) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from lrscout.errors import UsageError
 from lrscout.results import OwnSize
 
 
@@ -18,7 +19,7 @@ class Facts:
     own: OwnSize | None
     available_bytes: int | None  # None: the device tells nothing of its memory
     longest: tuple[int | None, int | None]  # the longest sample of training and evaluation, where they differ
-    source_digest: str  # of the file that the target comes from
+    source_digest: str  # of the files that define the target, its model and its data set
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +48,11 @@ class ShapeEstimate:
     optimizer_bytes: int
     base_bytes: int  # of the line that the whole peak follows
     bytes_per_sample: int
+
+
+def cannot_travel(error: Exception) -> UsageError:
+    """Arguments of the target that another process cannot be given."""
+    return UsageError(
+        f"The target's arguments cannot be handed to another process: {error}.",
+        hint="Define them in a module of their own, not in the script, or give isolate='never'.",
+    )

@@ -311,13 +311,13 @@ def _refuse_optimizers(optimizers: Sequence[Optimizer]) -> None:
     for optimizer in optimizers:
         if isinstance(optimizer, torch.optim.LBFGS):
             raise UsageError(
-                "LBFGS calls the loss several times a step and has no learning-rate sweep.",
+                "LBFGS calls the loss several times a step, and lrscout's steps call it once.",
                 hint="Use a first-order optimizer such as adamw or sgd.",
             )
         if any(group.get("lr") is None for group in optimizer.param_groups):
             raise UsageError(
                 f"{type(optimizer).__name__} has a parameter group without a learning rate.",
-                hint="Give it one (lr=...), so that there is something to sweep.",
+                hint="Give it one (lr=...): lrscout scales what the groups have.",
             )
 
 

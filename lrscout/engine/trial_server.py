@@ -70,7 +70,7 @@ def _die_with_parent() -> None:
 def _serve(connection: Connection) -> None:
     """Answer one request after the other with what it gave, or with the exception and its traceback's text."""
     from lrscout.engine.batch_sizes import Source
-    from lrscout.engine.requests import EstimateRequest, Request
+    from lrscout.engine.requests import EstimateRequest, Request, cannot_travel
     from lrscout.engine.target import find_target
     from lrscout.engine.trials import Bench
     from lrscout.errors import LrscoutError
@@ -78,12 +78,15 @@ def _serve(connection: Connection) -> None:
     connection.send(os.getpid())
     bench: Bench | None = None
     while True:
+        answer: Any = None
+        failure: BaseException | None = None
         try:
             target, settings, request = connection.recv()
         except EOFError:
             return
-        answer: Any = None
-        failure: BaseException | None = None
+        except Exception as error:  # a class of the caller's script, say
+            connection.send((None, cannot_travel(error), None))
+            continue
         try:
             if bench is None:
                 source = Source(find_target(target), target, settings.batch_arg, settings.seed)

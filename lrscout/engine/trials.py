@@ -15,7 +15,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from lrscout.engine.batch_sizes import Feed, Source, TooFewSamples, dataset_size, longest_sample, resized
+from lrscout.engine.batch_sizes import (
+    Feed,
+    Source,
+    TooFewSamples,
+    dataset_size,
+    evaluated_loader,
+    longest_sample,
+    resized,
+)
 from lrscout.engine.batches import to_device
 from lrscout.engine.devices import resolve_device
 from lrscout.engine.environment import describe_environment
@@ -59,7 +67,8 @@ class Bench:
             if not self._source.takes_size:
                 resized(workload.train_loader, self._settings.min)  # tells at once where it cannot be
             session = Session(workload, self._settings)
-            sizes = dataset_size(workload.train_loader), dataset_size(workload.val_loader)
+            loaders = workload.train_loader, evaluated_loader(workload)
+            sizes = dataset_size(loaders[0]), dataset_size(loaders[1])
             if sizes[0] == 0:
                 raise WorkloadError("The data set is empty.", hint="There is nothing to make a batch of.")
             looks = self._settings.worst_case == "auto"
@@ -70,10 +79,10 @@ class Bench:
                 own=_own_size(workload, session),
                 available_bytes=memory_of(session.device).available(),
                 longest=(
-                    longest_sample(workload.train_loader) if looks else None,
-                    longest_sample(workload.val_loader) if looks and self._settings.eval else None,
+                    longest_sample(loaders[0]) if looks else None,
+                    longest_sample(loaders[1]) if looks and self._settings.eval else None,
                 ),
-                source_digest=_source_digest(workload),
+                source_digest=_source_digest(self._source.found, workload),
             )
 
     def estimate(self, request: EstimateRequest) -> ShapeEstimate:
@@ -119,9 +128,7 @@ class Bench:
                 memory = memory_of(actual)
                 stack.callback(memory.end)
                 memory.begin(request.limit_bytes)
-            loader = workload.train_loader
-            if request.evaluates and workload.val_loader is not None:
-                loader = workload.val_loader
+            loader = evaluated_loader(workload) if request.evaluates else workload.train_loader
             feed = Feed(loader, request.batch_size, request.longest)
             session = Session(dataclasses.replace(workload, train_loader=feed), self._settings)
             stack.enter_context(session.open(preserve=not self._own_process))
@@ -233,16 +240,17 @@ def _own_size(workload: Workload, session: Session) -> OwnSize | None:
     return OwnSize(size, max(rates) if workload.optimizer is not None else None) if isinstance(size, int) else None
 
 
-def _source_digest(workload: Workload) -> str:
-    """Of the files that define the model and the data set: what a cached answer stands for."""
-    found = hashlib.sha256()
-    for part in (workload.model, getattr(workload.train_loader, "dataset", None)):
+def _source_digest(target: Any, workload: Workload) -> str:
+    """Of the files that define the target, its model and its data set: what a cached answer stands for."""
+    digest = hashlib.sha256()
+    target = target if inspect.isroutine(target) or inspect.isclass(target) else type(target)
+    for part in (target, type(workload.model), type(getattr(workload.train_loader, "dataset", None))):
         with contextlib.suppress(OSError, TypeError):
-            source = inspect.getsourcefile(type(part))
+            source = inspect.getsourcefile(inspect.unwrap(part))
             if source is not None:
                 with open(source, "rb") as file:
-                    found.update(file.read())
-    return found.hexdigest()
+                    digest.update(file.read())
+    return digest.hexdigest()
 
 
 def _first_line(text: str) -> str:

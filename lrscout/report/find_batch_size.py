@@ -148,7 +148,8 @@ def facts(record: RunRecord) -> dict[str, str]:
         known["time"] = format_seconds(result.seconds) if result.trials else None
         model = result.memory_model
         if model is not None:
-            slope = f"{format_bytes(model.base_bytes)} + {format_bytes(model.bytes_per_sample)} a sample"
+            base = f"{format_bytes(model.base_bytes)} + " if model.base_bytes > 0 else ""  # the line is of large sizes
+            slope = f"{base}{format_bytes(model.bytes_per_sample)} a sample"
             known["memory"] = slope if result.estimate is not None else f"{slope}, within {model.fit_error:.1%}"
         if result.budget_bytes is not None:
             known["budget"] = f"{format_bytes(result.budget_bytes)}, of which {result.margin:.0%} stay free"
@@ -162,8 +163,7 @@ def _reasons(result: BatchSizeResult) -> list[str]:
     lines = [result.reason] if result.reason else []
     trial = result.trial_of(result.largest_fitting)
     if trial is not None and result.batch_size is not None:
-        told = "fits" if result.stop_reason == "out_of_memory" else "ran"
-        line = f"the largest that {told}: {trial.batch_size}"
+        line = f"the {_largest(result)}: {trial.batch_size}"
         if trial.peak_bytes is not None and result.budget_bytes is not None:
             spare = format_bytes(max(0, result.budget_bytes - trial.peak_bytes))
             line += f", which takes {format_bytes(trial.peak_bytes)} of {format_bytes(result.budget_bytes)}"
@@ -172,13 +172,21 @@ def _reasons(result: BatchSizeResult) -> list[str]:
     return lines
 
 
+def _largest(result: BatchSizeResult) -> str:
+    """What the largest fitting size is: the limit only where the sizes above it were looked at too."""
+    stable = [t.batch_size for t in result.trials if t.outcome == "fits" and t.growth_bytes is None]
+    if max(stable, default=0) > (result.largest_fitting or 0):
+        return "largest preferred size"
+    looked = result.stop_reason == "out_of_memory" and result.mode != "power"
+    return "largest that fits" if looked else "largest that ran"
+
+
 def _roles(trial: Trial, result: BatchSizeResult) -> list[str]:
     size = trial.batch_size
     own = result.own.batch_size if result.own is not None else None
-    largest = "largest that fits" if result.stop_reason == "out_of_memory" else "largest that ran"
     roles = {
         "fastest": result.fastest.batch_size if result.fastest is not None else None,
-        largest: result.largest_fitting,
+        _largest(result): result.largest_fitting,
         "power of two": result.friendly if result.friendly != result.largest_fitting else None,
         "the target's own": own,
     }

@@ -170,11 +170,12 @@ def run_search(
             reason = _early_end(trial, search, stops_at_plateau)
             if reason is not None:
                 break
-        if friendly_of is not None and reason not in ("failed", "unstable", "timeout"):
+        goes_on = reason not in ("failed", "unstable", "timeout")
+        reason = reason or _end_of(search, ceiling_reason)
+        if friendly_of is not None and goes_on:
             friendly = friendly_of(search.largest)
             if friendly >= search.smallest and all(t.batch_size != friendly for t in search.trials):
-                _tried(runner, friendly, search, on_trial)
-        reason = reason or _end_of(search, ceiling_reason)
+                reason = _early_end(_tried(runner, friendly, search, on_trial), search, False) or reason
     except KeyboardInterrupt:
         reason = "interrupted"
     return SearchEnd(tuple(search.trials), reason, time.perf_counter() - started)
@@ -212,9 +213,9 @@ def reached_plateau(trials: Sequence[Trial]) -> bool:
     return bool(before) and max(last) < (1 + PLATEAU) * max(before)
 
 
-def fastest(trials: Sequence[Trial], step: int = 1) -> Throughput | None:
-    """The smallest size, a multiple of `step`, that is within 5 % of the best throughput."""
-    rates = [(size, rate) for size, rate in _rates(trials) if size % step == 0]
+def fastest(trials: Sequence[Trial]) -> Throughput | None:
+    """The smallest size that is within 5 % of the best throughput."""
+    rates = _rates(trials)
     best = max((rate for _, rate in rates), default=0.0)
     return next((Throughput(size, rate) for size, rate in rates if rate >= (1 - PLATEAU) * best), None)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lrscout.results import BatchSizeResult, Throughput, Trial
 from lrscout.search.amounts import format_bytes
 from lrscout.search.batch_size import Search, SearchEnd, fastest, power_of_two_below
@@ -16,15 +18,16 @@ def conclude(
     """The result of a search; `budget` comes with its margin, sizes are multiples of `step` where one is given."""
     trials = end.trials
     sizes = [t.batch_size for t in trials if t.outcome == "fits" and t.growth_bytes is None]
-    friendly = [size for size in sizes if size % step == 0] if step is not None else []
-    largest = max(friendly or sizes, default=None)  # none of them may be a multiple
-    quickest = fastest(trials, step if friendly and step is not None else 1) if sizes else None
+    preferred = [size for size in sizes if step is None or size % step == 0] or sizes  # none may be a multiple
+    offered = [t for t in trials if t.batch_size in preferred]
+    largest = max(preferred, default=None)
+    quickest = fastest(offered)
     below = power_of_two_below(largest or 0)
     chosen = quickest.batch_size if quickest is not None else largest
     unsure = end.stop_reason == "unstable"
     return BatchSizeResult(
         batch_size=None if unsure else chosen,
-        reason=_why_not(trials, search, end) if unsure or chosen is None else _why(quickest, largest, trials),
+        reason=_why_not(trials, search, end) if unsure or chosen is None else _why(quickest, largest, offered),
         largest_fitting=largest,
         fastest=quickest,
         mode=mode,
@@ -38,7 +41,7 @@ def conclude(
     )
 
 
-def _why(quickest: Throughput | None, largest: int | None, trials: tuple[Trial, ...]) -> str:
+def _why(quickest: Throughput | None, largest: int | None, trials: Sequence[Trial]) -> str:
     if quickest is None:
         return "it is the largest that fits"
     if quickest.batch_size == largest:
@@ -78,9 +81,11 @@ def over_budget(result: BatchSizeResult, needed_bytes: int | None) -> str:
     )
 
 
-def warnings_about(result: BatchSizeResult) -> tuple[str, ...]:
-    """What the user should know about the answer."""
+def warnings_about(result: BatchSizeResult, step: int | None = None) -> tuple[str, ...]:
+    """What the user should know about the answer, of which multiples of `step` were preferred."""
     found = []
+    if step is not None and result.largest_fitting is not None and result.largest_fitting % step:
+        found.append(f"No size that ran is a multiple of {step}, so the answer is not rounded down to one.")
     trial = result.trial_of(result.batch_size)
     if trial is not None and trial.loader_share is not None and trial.loader_share > LOADER_BOUND:
         found.append(

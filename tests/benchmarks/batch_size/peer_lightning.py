@@ -11,6 +11,7 @@ import json
 import logging
 import re
 import resource
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -29,13 +30,16 @@ M_MMAP_THRESHOLD = -3
 class Module(pl.LightningModule):
     def __init__(self, name: str, batch_size: int) -> None:
         super().__init__()
-        self.name, self.batch_size = name, batch_size
+        self.batch_size = batch_size
         self.model, self.loss = model_of(name), nn.CrossEntropyLoss()
+        self.data = data_of(
+            name
+        )  # once: Lightning asks for the loader again while it still holds what ran out of memory
         self.tried: list[int] = []
 
     def train_dataloader(self) -> Any:
         self.tried.append(self.batch_size)
-        return DataLoader(data_of(self.name), self.batch_size, drop_last=True)
+        return DataLoader(self.data, self.batch_size, drop_last=True)
 
     def training_step(self, batch: Any, _: int) -> Any:
         return self.loss(self.model(batch[0]), batch[1])
@@ -50,6 +54,14 @@ def data_bytes() -> int:
     return int(found[1]) * 1024
 
 
+def warm_up(name: str) -> None:
+    """A step of the model: threads, and what libraries reserve and never touch, are there before the limit."""
+    model, (inputs, target) = model_of(name), data_of(name)[:2]
+    optimizer = torch.optim.AdamW(model.parameters())
+    nn.functional.cross_entropy(model(inputs), target).backward()
+    optimizer.step()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
@@ -60,16 +72,20 @@ def main() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 65536)
     quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    nn.Linear(4, 4)(torch.zeros(2, 4)).sum().backward()  # threads and libraries are there before the limit
-    trainer = pl.Trainer(accelerator="cpu", max_epochs=1, enable_checkpointing=False, **quiet)
+    warm_up(given.name)
+    held = data_bytes()  # the model and its data are within the limit, as in our trials
     module = Module(given.name, 2)
-    resource.setrlimit(resource.RLIMIT_DATA, (data_bytes() + given.limit, resource.RLIM_INFINITY))
     started = time.perf_counter()
-    try:
-        answer = Tuner(trainer).scale_batch_size(module, mode=given.mode, steps_per_trial=3, init_val=2)
-        error = None
-    except Exception as caught:
-        answer, error = None, f"{type(caught).__name__}: {caught}"
+    with tempfile.TemporaryDirectory() as folder:  # an error leaves Lightning's checkpoint there
+        trainer = pl.Trainer(
+            accelerator="cpu", max_epochs=1, enable_checkpointing=False, default_root_dir=folder, **quiet
+        )
+        resource.setrlimit(resource.RLIMIT_DATA, (held + given.limit, resource.RLIM_INFINITY))
+        try:
+            answer = Tuner(trainer).scale_batch_size(module, mode=given.mode, steps_per_trial=3, init_val=2)
+            error = None
+        except Exception as caught:
+            answer, error = None, f"{type(caught).__name__}: {caught}"
     seconds = time.perf_counter() - started
     print(json.dumps({"answer": answer, "seconds": seconds, "trials": len(module.tried), "error": error}))
 

@@ -1,0 +1,55 @@
+"""What is made of the trials: the size, the reason for it, and the words for both."""
+
+from __future__ import annotations
+
+from lrscout.report.find_batch_size import facts, trial_rows
+from lrscout.results import RunRecord, Trial
+from lrscout.search.batch_size import Search, SearchEnd
+from lrscout.search.recommendation import conclude, warnings_about
+
+MIB = 1 << 20
+
+
+def answer(rates, step=None, mode="fit", stop_reason="out_of_memory", **more):
+    """The result of trials that fit at these samples a second, up to a size that does not."""
+    peaks = more.get("peaks", {})
+    trials = [Trial(size, "fits", peaks.get(size, size * MIB), rate, 0.1, 6) for size, rate in rates.items()]
+    trials.append(Trial(2 * max(rates), "out_of_memory", None, None, 0.1, 0))
+    return conclude(SearchEnd(tuple(trials), stop_reason, 1.0), Search(), mode, (1000 * MIB, 0.05), step)
+
+
+def roles(result):
+    return {int(size): role for size, *_, role in trial_rows(result)}
+
+
+def test_the_reason_compares_with_the_preferred_sizes_alone():
+    result = answer({8: 90.0, 16: 93.0, 23: 200.0}, step=8)
+    assert (result.batch_size, result.largest_fitting) == (8, 16)
+    assert result.reason == "within 5 % of the best throughput, which 16 has; larger sizes only take memory"
+    assert roles(result)[16] == "largest preferred size"
+    assert warnings_about(result, 8) == ()
+
+
+def test_no_preferred_size_at_all_is_a_warning():
+    result = answer({4: 90.0, 9: 99.0}, step=64)
+    assert result.largest_fitting == 9
+    assert roles(result)[9] == "fastest, largest that fits"
+    assert "multiple of 64" in warnings_about(result, 64)[0]
+
+
+def test_doubling_alone_knows_no_largest_that_fits():
+    rates = {4: 90.0, 8: 99.0}
+    assert roles(answer(rates, mode="power"))[8] == "fastest, largest that ran"
+    assert roles(answer(rates, mode="binsearch"))[8] == "fastest, largest that fits"
+
+
+def test_a_line_that_starts_below_zero_is_told_by_its_slope():
+    def told(peaks):
+        result = answer({4: 90.0, 8: 99.0}, peaks=peaks)
+        record = RunRecord(
+            "find-batch-size", "ok", {"path": "mymod:build", "kwargs": {}, "app_dir": None}, {}, {}, result
+        )
+        return facts(record)["memory"]
+
+    assert told({4: 5 * MIB, 8: 9 * MIB}).startswith("1.00 MiB + 1.00 MiB a sample")
+    assert told({4: 3 * MIB, 8: 7 * MIB}).startswith("1.00 MiB a sample")
