@@ -359,7 +359,7 @@ def test_a_check_that_is_not_met_exits_with_5_and_writes_junit(compare, folder):
     code, out, err = compare(*arguments, "--fail-if", "constant worse than cosine", "--expect-best", "constant")
     assert code == 5
     assert "cosine is best" in out
-    assert "Not met: not constant worse than cosine (constant lies 0." in err
+    assert "Not met: constant not worse than cosine (constant lies 0." in err
     assert "Not met: best is constant (best is cosine)" in err
     suite = ElementTree.parse(folder / "checks.xml").getroot().find("testsuite")
     assert (suite.get("tests"), suite.get("failures")) == ("4", "2")
