@@ -57,6 +57,10 @@ def no_val():
     return {key: part for key, part in build().items() if key != "val_loader"}
 
 
+def frozen():
+    return {**build(), "step": lambda model, batch: 0 * model(batch) + 1.0}
+
+
 def unseeded():
     made = build()
     with torch.no_grad():
@@ -195,6 +199,21 @@ def test_without_a_rate_the_sweep_suggests_one(compare):
     assert code == 0
     assert "find-lr's sweep looks for one" in err
     assert 1e-7 < json.loads(out)["result"]["center_lr"] < 10
+
+
+def test_where_the_sweep_suggests_no_rate_its_reason_is_told_once(compare):
+    code, _, err = compare("mymod:frozen", *TWO, "--steps", "20")
+    assert code == 4
+    assert "suggests no rate to begin with: the loss never fell" in err
+    assert ".." not in err
+    assert "Give one by --lr" in err
+
+
+def test_a_loss_that_training_does_not_move_is_told_of(compare):
+    code, _, err = compare("mymod:frozen", *TWO, *QUICK)
+    assert code == 0
+    assert "The loss is the same under every schedule and at every rate" in err
+    assert "rates of its own" not in err
 
 
 @pytest.mark.parametrize(("mode", "rate"), [("shared", 0.3), ("fixed", 0.1)])
@@ -359,7 +378,7 @@ def test_a_check_that_is_not_met_exits_with_5_and_writes_junit(compare, folder):
     code, out, err = compare(*arguments, "--fail-if", "constant worse than cosine", "--expect-best", "constant")
     assert code == 5
     assert "cosine is best" in out
-    assert "Not met: not constant worse than cosine (constant lies 0." in err
+    assert "Not met: constant not worse than cosine (constant lies 0." in err
     assert "Not met: best is constant (best is cosine)" in err
     suite = ElementTree.parse(folder / "checks.xml").getroot().find("testsuite")
     assert (suite.get("tests"), suite.get("failures")) == ("4", "2")

@@ -156,12 +156,14 @@ def test_plain_progress_of_slow_steps_speaks_every_half_minute():
     assert [line.split()[2] for line in lines] == ["3/1000", "6/1000", "9/1000", "12/1000"]
 
 
-def test_steps_beyond_the_total_are_still_told():
-    lines = []
-    progress = PlainProgress(2, "find-lr", lines.append)
-    for step in range(1, 5):
+def test_steps_beyond_an_estimated_total_are_told_every_half_minute_and_without_it():
+    lines, now = [], [0.0]
+    progress = PlainProgress(2, "find-lr", lines.append, clock=lambda: now[0])
+    for step in range(1, 1500):
+        now[0] += 1 / 16
         progress.update(step, 1e-3, 1.0)
-    assert "step 4/2 " in lines[-1]
+    assert [line.split("  ")[1] for line in lines] == ["step 1/2", "step 2/2", "step 482", "step 962", "step 1442"]
+    assert progress_line((4, 2), "find-lr", ("lr 1.0e-3",), 0.0, 40, True) == "find-lr  lr 1.0e-3"
 
 
 def test_progress_line_drops_parts_until_it_fits():

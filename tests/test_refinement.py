@@ -14,8 +14,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lrscout import find_lr
+from lrscout.api.lr_refine import describe
 from lrscout.errors import UsageError
-from lrscout.results import Probe
+from lrscout.results import Probe, Refinement
 from lrscout.search.refinement import HELD_OUT_PRICE, TRAINING_PRICE, measured_horizon, probe_rates, refined_rate
 from lrscout.settings import FindLrSettings, make_settings, read_budget
 
@@ -103,6 +104,19 @@ def test_a_budget_is_steps_or_a_time(text, budget):
 def test_a_budget_that_cannot_be_used_is_refused_before_anything_runs(text):
     with pytest.raises(UsageError, match="--refine"):
         make_settings(FindLrSettings, {"refine": text})
+
+
+@pytest.mark.parametrize(
+    ("losses", "after", "told"),
+    [
+        ((1.5, 1.2, 0.8), 2e-2, "; moved by a factor of 2 from 0.01"),
+        ((1.3, 1.0, 1.2), CENTER, "; not moved from 0.01"),
+        ((2.5, 3.0, None), CENTER, "; not moved from 0.01, as none is below 2, where they began"),
+    ],
+)
+def test_what_the_probes_say_is_told_in_words(losses, after, told):
+    refinement = Refinement(CENTER, after, 400, "held-out loss", 2.0, tuple(probes(losses, RATES)))
+    assert describe(refinement).endswith(told)
 
 
 # With a real workload

@@ -170,7 +170,14 @@ class _Comparison:
                 "Within a seed, runs began with other weights or other batches, so they are not paired and small"
                 " differences are hidden. Let build() draw random numbers from Python, NumPy or torch only."
             )
-        for spec, lr in zip(self._specs, self._peaks if tuned else ()):
+        aucs = {run.auc for run in self._runs.values()}
+        still = tuned and len(aucs) == 1 and None not in aucs
+        if still:
+            found.append(
+                "The loss is the same under every schedule and at every rate: it may not depend on what the optimizer"
+                " trains."
+            )
+        for spec, lr in zip(self._specs, self._peaks if tuned and not still else ()):
             runs = {t.peak_lr: run for t, run in self._runs.items() if t.role == "tune" and run.label == spec.label}
             if len({run.auc for run in runs.values()}) == 1 and runs[lr].auc is not None:
                 found.append(f"{spec.label} sets rates of its own: it trains alike whatever the peak rate.")

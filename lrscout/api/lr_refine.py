@@ -74,6 +74,9 @@ def describe(refinement: Refinement) -> str:
     reached = [
         f"{p.loss:.4g} at {p.lr:.2g}" if p.loss is not None else f"{p.status} at {p.lr:.2g}" for p in refinement.probes
     ]
-    moved = f"moved by {refinement.after / refinement.before:.2g} from {refinement.before:.2g}"
+    factor = f"{refinement.after / refinement.before:.2g}"
+    moved = f"{'not moved' if factor == '1' else f'moved by a factor of {factor}'} from {refinement.before:.2g}"
+    if all(probe.loss is None or probe.loss >= refinement.initial for probe in refinement.probes):
+        moved += f", as none is below {refinement.initial:.4g}, where they began"
     steps = max(probe.steps for probe in refinement.probes)
     return f"{refinement.metric} after {steps} steps: {', '.join(reached)}; {moved}"

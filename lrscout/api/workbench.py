@@ -102,7 +102,8 @@ class Workbench:
         suggestion = record.result.suggestion
         if suggestion.lr is None:
             raise NoAnswerError(
-                f"find-lr's sweep suggests no rate to begin with: {suggestion.reason}.", hint="Give one by --lr."
+                f"find-lr's sweep suggests no rate to begin with: {suggestion.reason}",
+                hint="Give one by --lr; lrscout find-lr alone has the flags of the sweep.",
             )
         return float(suggestion.lr)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -60,18 +61,21 @@ class PlainProgress:
         self._next_step = self._after(0)
         self._next_time = clock() + PLAIN_SECONDS
 
-    def _after(self, step: int) -> int:
-        """The first step at which another tenth is done."""
+    def _after(self, step: int) -> float:
+        """The first step at which another tenth is done; none beyond the total, which may be an estimate."""
         if self._total is None:
             return step + 1
+        if step >= self._total:
+            return math.inf
         tenth = step * PLAIN_SHARE // max(self._total, 1) + 1
-        return min(max(-(-tenth * self._total // PLAIN_SHARE), step + 1), max(self._total, step + 1))
+        return min(max(-(-tenth * self._total // PLAIN_SHARE), step + 1), self._total)
 
     def update(self, step: int, *values: Any) -> None:
         if step < self._next_step and self._clock() < self._next_time:
             return
         self._next_step, self._next_time = self._after(step), self._clock() + PLAIN_SECONDS
-        count = () if self._total is None else (f"step {step}/{self._total}",)
+        of = "" if self._total is None or step > self._total else f"/{self._total}"
+        count = () if self._total is None else (f"step {step}{of}",)
         self._say("  ".join((self._label, *count, *self._facts(*values))))
 
 
@@ -110,10 +114,10 @@ def progress_line(
 ) -> str:
     """The line within its width: the bar gives way first, then the label, the time left, and the facts from the last.
 
-    Where it is not known how many steps there will be, the facts stand alone.
+    Where it is not known how many steps there will be, or there are more than was thought, the facts stand alone.
     """
     step, total = done
-    if total is None:
+    if total is None or step > total:
         return _within(width, [label, *facts], [*facts], *([*facts[:n]] for n in range(len(facts) - 1, 0, -1)))
     count = f"{step:>{len(str(total))}}/{total}"
     reserved = sum(2 + max(len(fact), FACT_COLUMNS) for fact in facts)

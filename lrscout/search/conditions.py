@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lrscout.errors import UsageError
 from lrscout.results import CompareResult
@@ -65,7 +65,7 @@ def check_conditions(conditions: Sequence[Condition], result: CompareResult) -> 
 
 
 def _check(condition: Condition, found: Estimate | None, p: float, diverged: Mapping[str, int]) -> Check:
-    name = f"not {condition}" if not condition.negated else str(condition).replace("not ", "", 1)
+    name = str(replace(condition, negated=not condition.negated))  # what has to hold
     left, right = diverged[condition.left], diverged[condition.right]
     if (left > 0) != (right > 0):
         worse, told = left > 0, f"{left} of its runs diverged, and {right} of {condition.right}"
