@@ -100,6 +100,12 @@ def test_a_budget_is_steps_or_a_time(text, budget):
     assert read_budget(text) == budget
 
 
+def test_steps_may_be_a_number_in_a_recipe_and_in_python():
+    assert make_settings(FindLrSettings, {"refine": 650}).refine == "650"
+    with pytest.raises(UsageError, match="fewer than 200 steps"):
+        make_settings(FindLrSettings, {"refine": 100})
+
+
 @pytest.mark.parametrize("text", ["599", "0", "-5", "m", "5 apples", "", "nan", "infs", "-3s"])
 def test_a_budget_that_cannot_be_used_is_refused_before_anything_runs(text):
     with pytest.raises(UsageError, match="--refine"):
