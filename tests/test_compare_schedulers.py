@@ -390,6 +390,14 @@ def test_a_check_that_is_not_met_exits_with_5_and_writes_junit(compare, folder):
     assert "Not met" not in err
 
 
+@pytest.mark.parametrize("flag", ["--fail-if", "--expect-best"])
+@pytest.mark.parametrize("text", ["", " "])
+def test_a_demand_without_content_is_refused(compare, flag, text):
+    code, _, err = compare("mymod:build", *TWO, *QUICK, flag, text)
+    assert code == 2
+    assert flag in err
+
+
 def test_on_github_there_are_groups_a_summary_outputs_and_no_foreign_commands(compare, folder, monkeypatch):
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(folder / "summary.md"))

@@ -72,7 +72,7 @@ def test_it_finds_the_largest_size_within_the_budget(lrscout_command, tmp_path):
     assert "fitted line" in out
     assert "find-batch-size  size 16  fits" in err
     result = from_json((tmp_path / "run.json").read_text()).result
-    assert len(result.trials) <= 6
+    assert len(result.trials) <= 9  # five where sizes are far above the noise of a few MiB (make bench-batch)
     assert 300 < result.largest_fitting < 600
     assert result.trial_of(result.largest_fitting).peak_bytes <= result.limit_bytes
     assert result.memory_model.fit_error < 0.1

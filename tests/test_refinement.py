@@ -100,6 +100,12 @@ def test_a_budget_is_steps_or_a_time(text, budget):
     assert read_budget(text) == budget
 
 
+def test_steps_may_be_a_number_in_a_recipe_and_in_python():
+    assert make_settings(FindLrSettings, {"refine": 650}).refine == "650"
+    with pytest.raises(UsageError, match="fewer than 200 steps"):
+        make_settings(FindLrSettings, {"refine": 100})
+
+
 @pytest.mark.parametrize("text", ["599", "0", "-5", "m", "5 apples", "", "nan", "infs", "-3s"])
 def test_a_budget_that_cannot_be_used_is_refused_before_anything_runs(text):
     with pytest.raises(UsageError, match="--refine"):
@@ -163,3 +169,14 @@ def test_a_record_with_a_refinement_reads_back(tmp_path: Path):
 
     result = find_lr(regression(True), device="cpu", refine="600")
     assert from_json(result.to_json()).result == result.result
+
+
+def test_a_refinement_in_which_nothing_was_learned_leaves_low_confidence() -> None:
+    target = regression(True)
+    data = TensorDataset(torch.randn(48, 5), 1e-6 * torch.randn(48, 1))  # what fits the training data cannot fit these
+    with torch.no_grad():
+        target["model"][2].weight.zero_()
+        target["model"][2].bias.zero_()
+    result = find_lr({**target, "val_loader": DataLoader(data, 48)}, device="cpu", refine="600")
+    assert result.suggestion.confidence == "low"
+    assert "--refine" in result.suggestion.doubts[-1]

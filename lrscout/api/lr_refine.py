@@ -76,7 +76,12 @@ def describe(refinement: Refinement) -> str:
     ]
     factor = f"{refinement.after / refinement.before:.2g}"
     moved = f"{'not moved' if factor == '1' else f'moved by a factor of {factor}'} from {refinement.before:.2g}"
-    if all(probe.loss is None or probe.loss >= refinement.initial for probe in refinement.probes):
+    if learned_nothing(refinement):
         moved += f", as none is below {refinement.initial:.4g}, where they began"
     steps = max(probe.steps for probe in refinement.probes)
     return f"{refinement.metric} after {steps} steps: {', '.join(reached)}; {moved}"
+
+
+def learned_nothing(refinement: Refinement) -> bool:
+    """Whether no probe got below the loss that all began with."""
+    return all(probe.loss is None or probe.loss >= refinement.initial for probe in refinement.probes)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
-from lrscout.api.lr_refine import describe, refine
+from lrscout.api.lr_refine import describe, learned_nothing, refine
 from lrscout.api.targets import describe_target, open_workload
 from lrscout.results import LrResult, RunRecord, SeedSweep, Status, SweepPoint, SweepResult, Target, TrainingPoint, Use
 from lrscout.search.bracket import coarse_rates, fine_rates
@@ -88,6 +88,9 @@ class LrSearch:
         factor = refinement.after / refinement.before
         moved = dataclasses.replace(moved_by(result.suggestion, factor), reason=describe(refinement))
         moved = dataclasses.replace(moved, groups=tuple(rate * factor for rate in moved.groups))
+        if learned_nothing(refinement):
+            doubts = (*moved.doubts, "no training of --refine got below the loss that it began with")
+            moved = dataclasses.replace(moved, confidence="low", doubts=doubts)
         uses = {**result.uses, use: moved.lr}
         seconds = time.perf_counter() - self._started
         result = dataclasses.replace(

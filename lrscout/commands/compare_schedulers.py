@@ -120,6 +120,12 @@ class _Demands:
         best = more["expect_best"] or ""
         names = [best] if best in [spec.label for spec in specs] else best.split(",")  # a label may hold commas
         self._expected = [schedule_among(name.strip(), specs).label for name in names if name.strip()]
+        for flag, key, found in (
+            ("--fail-if", "fail_if", self._conditions),
+            ("--expect-best", "expect_best", self._expected),
+        ):
+            if more[key] is not None and not found:
+                raise UsageError(f"{flag} {more[key]!r} demands nothing.", hint=f"Leave {flag} out, or say what.")
         self._min_effect: float = settings.min_effect
         self._junit: Path | None = more["junit_xml"]
         if (self._conditions or self._expected) and settings.seeds < 3:

@@ -248,24 +248,24 @@ class _PendingLoss:
         return self._loss.item()
 
 
-def scalar(loss: Any) -> Tensor:
-    """The loss that the user's code gave, as a tensor of shape ().
+def scalar(loss: Any, name: str = "loss") -> Tensor:
+    """The loss, or what `name` says, that the user's code gave, as a tensor of shape ().
 
     Raises:
         WorkloadError: it is no tensor, has several entries, or is complex.
     """
     if not isinstance(loss, Tensor):
         raise WorkloadError(
-            f"The loss is {type(loss).__name__!r} and no tensor.",
+            f"The {name} is {type(loss).__name__!r} and no tensor.",
             hint="Does it end without return?" if loss is None else "Return the loss tensor itself, not its .item().",
         )
     if loss.numel() != 1:
         raise WorkloadError(
-            f"The loss has shape {tuple(loss.shape)} and is no scalar.",
+            f"The {name} has shape {tuple(loss.shape)} and is no scalar.",
             hint="Reduce it, as with .mean() or reduction='mean'.",
         )
     if loss.is_complex():
-        raise WorkloadError("The loss is a complex number.", hint="Return something real, as .abs() is.")
+        raise WorkloadError(f"The {name} is a complex number.", hint="Return something real, as .abs() is.")
     return loss.reshape(()) if loss.dim() else loss
 
 

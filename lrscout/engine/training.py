@@ -65,7 +65,7 @@ class Trainee:
         with self._session.autocast:
             value = self._metric_fn(self._session.workload.model, batch)
         if isinstance(value, Tensor):
-            return scalar(value).detach().float()
+            return scalar(value, "metric").detach().float()
         try:
             return torch.tensor(float(value), device=self._session.device)
         except (TypeError, ValueError):

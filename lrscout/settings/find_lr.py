@@ -57,6 +57,7 @@ class FindLrSettings(SessionSettings):
         None,
         "Then train at three rates around the suggestion, so many steps in all (600 or more) or so long: 650, 90s, 5m.",
         metavar="STEPS|TIME",
+        number_too=True,
     )
     seeds: int = option(1, "Repeat the search from that many seeds and suggest the median.", at_least=1)
     steps: int = option(bracket.STEPS, "Optimizer steps in all, for every seed.", at_least=3)
