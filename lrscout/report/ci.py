@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -61,6 +60,8 @@ class GitHub:
         self._folded = False
 
     def begin(self) -> None:
+        import secrets  # brings hashlib, which is slow to import and which --help does without
+
         self._token = secrets.token_hex(16)
         self._command(f"::stop-commands::{self._token}")
 
