@@ -7,20 +7,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lrscout.api.answers import Answer
 from lrscout.api.comparison import search_schedules
-from lrscout.api.targets import target_of, workload_from
+from lrscout.api.targets import parts_of, target_of, workload_from
 from lrscout.api.workbench import Live
 from lrscout.errors import UsageError
-from lrscout.records import to_json
-from lrscout.results import ComparedRun, CompareResult, RankedSchedule, RunRecord, Status
+from lrscout.results import ComparedRun, CompareResult, RankedSchedule
 from lrscout.settings import CompareSchedulersSettings, make_settings
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class CompareSchedulersResult:
+class CompareSchedulersResult(Answer):
     """The answer of `compare_schedulers`."""
 
-    record: RunRecord
     result: CompareResult
 
     @property
@@ -33,29 +32,12 @@ class CompareSchedulersResult:
         """Every run that was made, those that chose a rate first."""
         return self.result.runs
 
-    @property
-    def status(self) -> Status:
-        """ok, or inconclusive where no run came to its end."""
-        return self.record.status
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the numbers must be read with."""
-        return self.record.warnings
-
     def plot(self, width: int = 100, *, color: bool = False) -> str:
         """The loss of every schedule as text plots, `width` columns wide."""
         from lrscout.report.compare_plot import plot_schedules_losses
         from lrscout.report.terminal import Style
 
         return plot_schedules_losses(self.result, Style(width=width, color=color, unicode=True, live=False))
-
-    def to_json(self) -> str:
-        """The JSON document that `lrscout compare-schedulers --json` prints."""
-        return to_json(self.record)
-
-    def __repr__(self) -> str:
-        return f"<CompareSchedulersResult {self.status}: {self}>"
 
     def __str__(self) -> str:
         from lrscout.report.compare_schedulers import headline
@@ -88,8 +70,7 @@ def compare_schedulers(
         WorkloadError: the workload cannot be stepped.
         KeyboardInterrupt: Ctrl-C, after everything was put back.
     """
-    if isinstance(optimizer, str):
-        settings, optimizer = {**settings, "optimizer": optimizer}, None
+    parts, settings = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
     if schedules is not None:
         settings["schedules"] = schedules
     if metric_fn is not None:
@@ -97,8 +78,6 @@ def compare_schedulers(
     made = make_settings(CompareSchedulersSettings, settings)
     builds = callable(target) and not hasattr(target, "named_parameters")  # a model is no function
     where = target_of(target, None if builds else kwargs, app_dir)
-    given = {"train_loader": train_loader, "loss_fn": loss_fn, "optimizer": optimizer}
-    parts = {name: part for name, part in given.items() if part is not None}
     live = None
     if where.path is None or callable(metric_fn):
         if made.jobs != "1":

@@ -7,18 +7,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lrscout.api.answers import Answer
 from lrscout.api.batch_size_search import search_batch_size
-from lrscout.api.targets import sizable_target
-from lrscout.records import to_json
-from lrscout.results import BatchSizeResult, BatchStopReason, RunRecord, Status, Throughput, Trial
+from lrscout.api.targets import parts_of, sizable_target
+from lrscout.results import BatchSizeResult, BatchStopReason, Throughput, Trial
 from lrscout.settings import FindBatchSizeSettings, make_settings
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class FindBatchSizeResult:
+class FindBatchSizeResult(Answer):
     """The answer of `find_batch_size`."""
 
-    record: RunRecord
     result: BatchSizeResult
 
     @property
@@ -46,29 +45,12 @@ class FindBatchSizeResult:
         """Why the search ended."""
         return self.result.stop_reason
 
-    @property
-    def status(self) -> Status:
-        """ok or inconclusive."""
-        return self.record.status
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What is worth knowing about this run."""
-        return self.record.warnings
-
     def plot(self, width: int = 100, height: int | None = None, *, color: bool = False) -> str:
         """Peak memory and throughput over the batch size as text plots, `width` columns wide."""
         from lrscout.report.batch_size_plot import plot_trials
         from lrscout.report.terminal import Style
 
         return plot_trials(self.result, Style(width=width, color=color, unicode=True, live=False), height)
-
-    def to_json(self) -> str:
-        """The JSON document that `lrscout find-batch-size --json` prints."""
-        return to_json(self.record)
-
-    def __repr__(self) -> str:
-        return f"<FindBatchSizeResult {self.status}: {self}>"
 
     def __str__(self) -> str:
         return f"{self.batch_size} ({self.result.reason})"
@@ -96,11 +78,9 @@ def find_batch_size(
         TrialError: the target's code raised in a process of its own; its traceback is the cause.
         KeyboardInterrupt: Ctrl-C, after everything was put back.
     """
-    if isinstance(optimizer, str):
-        settings, optimizer = {**settings, "optimizer": optimizer}, None
+    parts, settings = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
     made = make_settings(FindBatchSizeSettings, settings)
-    parts = {"train_loader": train_loader, "loss_fn": loss_fn, "optimizer": optimizer}
-    found, where = sizable_target(target, kwargs, app_dir, {k: v for k, v in parts.items() if v is not None})
+    found, where = sizable_target(target, kwargs, app_dir, parts)
     record = search_batch_size(made, where, found=found)
     if record.status == "interrupted":
         raise KeyboardInterrupt

@@ -5,30 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lrscout.api.answers import Answer
 from lrscout.api.lr_search import search_lr
-from lrscout.api.targets import target_of, workload_from
-from lrscout.records import to_json
+from lrscout.api.targets import parts_of, target_of, workload_from
 from lrscout.results import (
     LrResult,
-    RunRecord,
-    Status,
     StopReason,
     Suggestion,
     SweepPoint,
 )
 from lrscout.settings import FindLrSettings, make_settings
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True, slots=True, repr=False)
-class FindLrResult:
+class FindLrResult(Answer):
     """The answer of `find_lr`."""
 
-    record: RunRecord
     result: LrResult
 
     @property
@@ -51,29 +45,12 @@ class FindLrResult:
         """Why the sweep ended: completed, diverged, non_finite."""
         return self.result.stop_reason
 
-    @property
-    def status(self) -> Status:
-        """ok or inconclusive."""
-        return self.record.status
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What is worth knowing about this run."""
-        return self.record.warnings
-
     def plot(self, width: int = 100, height: int | None = None, *, color: bool = False) -> str:
         """The sweep as a text plot, `width` columns wide."""
         from lrscout.report.lr_plot import plot_sweep
         from lrscout.report.terminal import Style
 
         return plot_sweep(self.result, Style(width=width, color=color, unicode=True, live=False), height)
-
-    def to_json(self) -> str:
-        """The JSON document that `lrscout find-lr --json` prints."""
-        return to_json(self.record)
-
-    def __repr__(self) -> str:
-        return f"<FindLrResult {self.status}: {self}>"
 
     def __str__(self) -> str:
         return f"{self.suggestion.lr} ({self.suggestion.reason})"
@@ -102,15 +79,13 @@ def find_lr(
         WorkloadError: the workload cannot be stepped.
         KeyboardInterrupt: Ctrl-C, after everything was put back.
     """
-    if isinstance(optimizer, str):
-        settings, optimizer = {**settings, "optimizer": optimizer}, None
+    parts, settings = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
     made = make_settings(FindLrSettings, settings)
     where = target_of(target, kwargs, app_dir)
-    parts = {"train_loader": train_loader, "loss_fn": loss_fn, "optimizer": optimizer}
     from lrscout.engine.randomness import preserved_random_state
 
     with preserved_random_state():  # building from a dotted path seeds
-        workload = workload_from(target, where, {k: v for k, v in parts.items() if v is not None}, made.seed)
+        workload = workload_from(target, where, parts, made.seed)
         record = search_lr(workload, made, where)
     assert record.result is not None
     if record.status == "interrupted":
