@@ -87,7 +87,6 @@ class LrSearch:
             return dataclasses.replace(found, status="interrupted")
         factor = refinement.after / refinement.before
         moved = dataclasses.replace(moved_by(result.suggestion, factor), reason=describe(refinement))
-        moved = dataclasses.replace(moved, groups=tuple(rate * factor for rate in moved.groups))
         if learned_nothing(refinement):
             doubts = (*moved.doubts, "no training of --refine got below the loss that it began with")
             moved = dataclasses.replace(moved, confidence="low", doubts=doubts)

@@ -84,9 +84,8 @@ class Workbench:
                     hint="Give the target a val_loader.",
                 )
             self._metric_fn()
-            rates = [group.get("initial_lr", group["lr"]) for o in session.optimizers for group in o.param_groups]
             environment = describe_environment(session)
-            return Inspection(environment, held_out, float(max(rates)), device_count(), cpu_cores(), session.warnings)
+            return Inspection(environment, held_out, session.own_lr, device_count(), cpu_cores(), session.warnings)
 
     def sweep(self, report: object = None) -> float:
         from lrscout.api.lr_search import search_lr

@@ -102,6 +102,11 @@ class Session:
             found.append(f"The val_loader gave {self._held_out_given} of the {self._val_batches} --val-batches.")
         return tuple(found)
 
+    @property
+    def own_lr(self) -> float:
+        """The largest of the rates that the optimizers came with."""
+        return max(own_rates(self._groups))
+
     def group_lrs(self, lr: float) -> tuple[float, ...]:
         """Every parameter group's rate, in the optimizers' order, where the largest is `lr`."""
         return tuple(lr * ratio for ratio in self._ratios)
@@ -269,12 +274,17 @@ def scalar(loss: Any, name: str = "loss") -> Tensor:
     return loss.reshape(()) if loss.dim() else loss
 
 
-def ratios_of(groups: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Every parameter group's own rate over the largest; all 1 where no group has a rate above 0.
+def own_rates(groups: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Every parameter group's own rate.
 
     An attached scheduler keeps the rate that the user set in `initial_lr`, and may hold the present one at zero.
     """
-    rates = [float(group.get("initial_lr", group["lr"])) for group in groups]
+    return [float(group.get("initial_lr", group["lr"])) for group in groups]
+
+
+def ratios_of(groups: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Every parameter group's own rate over the largest; all 1 where no group has a rate above 0."""
+    rates = own_rates(groups)
     largest = max(rates, default=0.0)
     return [rate / largest for rate in rates] if largest > 0 else [1.0] * len(rates)
 

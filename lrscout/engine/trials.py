@@ -236,8 +236,7 @@ def _bytes_of(model: nn.Module) -> int:
 
 def _own_size(workload: Workload, session: Session) -> OwnSize | None:
     size = getattr(workload.train_loader, "batch_size", None)
-    rates = [float(g.get("initial_lr", g["lr"])) for o in session.optimizers for g in o.param_groups]
-    return OwnSize(size, max(rates) if workload.optimizer is not None else None) if isinstance(size, int) else None
+    return OwnSize(size, session.own_lr if workload.optimizer is not None else None) if isinstance(size, int) else None
 
 
 def _source_digest(target: Any, workload: Workload) -> str:

@@ -26,7 +26,7 @@ def coarse_rates(steps: int) -> tuple[float, ...]:
 def fine_rates(coarse: SweepResult, steps: int) -> tuple[float, ...]:
     """The rates of the fine sweep: from below the divergence upwards for as many steps as are left.
 
-    None where the coarse sweep found no divergence: it is then all there is to judge.
+    Empty where the coarse sweep found no divergence: it is then all there is to judge.
     """
     curve = curve_of(coarse.points)
     if curve.too_few or curve.rate_of_divergence is None or coarse.stop_reason == "interrupted":

@@ -45,9 +45,10 @@ def _suggest(sweep: SweepResult, rule: str, use: Use, horizon: int) -> Suggestio
 
 
 def moved_by(suggestion: Suggestion, factor: float) -> Suggestion:
-    """The suggestion with its band, times a factor."""
+    """The suggestion with its band and its groups' rates, times a factor."""
     lr, low, high = (None if x is None else x * factor for x in (suggestion.lr, suggestion.low, suggestion.high))
-    return replace(suggestion, lr=lr, low=low, high=high)
+    groups = tuple(rate * factor for rate in suggestion.groups)
+    return replace(suggestion, lr=lr, low=low, high=high, groups=groups)
 
 
 def uses_of(sweeps: Sequence[SweepResult], rule: str, horizon: int) -> dict[Use, float | None]:

@@ -10,10 +10,10 @@ from typing import Any
 from lrscout.errors import UsageError
 from lrscout.schedules import DEFAULT_SCHEDULES, parse_schedule, parse_schedules, schedule_among
 from lrscout.settings.fields import option
+from lrscout.settings.quantities import SECONDS
 from lrscout.settings.session import SessionSettings
 
 LR_MODES = ("tune", "shared", "fixed")
-SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,11 @@ from lrscout.search.refinement import LEAST_STEPS, OFFSETS
 from lrscout.search.rules import DEFAULT_RULE, RULES
 from lrscout.search.scout import HORIZON, USES
 from lrscout.settings.fields import option
+from lrscout.settings.quantities import SECONDS
 from lrscout.settings.session import SessionSettings
 
 SPACINGS = ("exponential", "linear")
 DEFAULT_RANGE = (1e-7, 10.0)
-TIMES = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def read_budget(text: str) -> tuple[int | None, float | None]:
@@ -34,7 +34,7 @@ def read_budget(text: str) -> tuple[int | None, float | None]:
             )
         return steps, None
     try:
-        seconds = float(text[:-1]) * TIMES[text[-1:]]
+        seconds = float(text[:-1]) * SECONDS[text[-1:]]
     except (ValueError, KeyError):
         seconds = math.nan
     if not 0 < seconds < math.inf:

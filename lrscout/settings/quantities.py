@@ -1,4 +1,4 @@
-"""Amounts as people write them: 11GiB, 80%, 2%."""
+"""Amounts as people write them: 11GiB, 80%, 2%, 10m."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from lrscout.errors import UsageError
 
 UNITS = {"": 1, "b": 1, **{f"{p}b": 1000**i for i, p in enumerate("kmgt", 1)}}
 UNITS |= {f"{p}ib": 1024**i for i, p in enumerate("kmgt", 1)} | {p: 1024**i for i, p in enumerate("kmgt", 1)}
+SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z%]*)")
 
 
