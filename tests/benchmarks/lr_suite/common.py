@@ -17,12 +17,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 
-def loaders(x, y, batch_size, seed, val_fraction=0.25, eval_batch=512):
+def loaders(x, y, batch_size, seed, val_fraction=0.25, eval_batch=512, val_limit=None):
     """Split once (seed 1234, the same for every run), shuffle the training part by `seed`."""
     n = len(x)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(1234))
     cut = int(n * (1 - val_fraction))
-    train, val = order[:cut], order[cut:]
+    train, val = order[:cut], order[cut:][:val_limit]
     gen = torch.Generator().manual_seed(seed)
     return (
         DataLoader(TensorDataset(x[train], y[train]), batch_size, shuffle=True, drop_last=True, generator=gen),
@@ -130,6 +130,6 @@ def mlp(widths, act=nn.ReLU):
     return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
 
 
-def task(model, data, optimizer, loss_fn, batch_size, seed):
-    train, val = loaders(*data, batch_size, seed)
+def task(model, data, optimizer, loss_fn, batch_size, seed, **split):
+    train, val = loaders(*data, batch_size, seed, **split)
     return {"model": model, "train_loader": train, "val_loader": val, "loss_fn": loss_fn, "optimizer": optimizer}

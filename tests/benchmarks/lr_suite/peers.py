@@ -62,7 +62,8 @@ def lightning(build, seed):
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
-    trainer = pl.Trainer(max_epochs=50, accelerator="cpu", **quiet)
+    clip = getattr(build, "settings", {}).get("clip_norm")  # the other two have no flag for it
+    trainer = pl.Trainer(max_epochs=50, accelerator="cpu", gradient_clip_val=clip, **quiet)
     found = Tuner(trainer).lr_find(Module())
     return (found.suggestion() if found is not None else None), (len(found.results["lr"]) if found else 0)
 
@@ -111,7 +112,7 @@ def fastai(build, seed):
 def measure(build, seed):
     """One task's row: every peer's rate, steps and seconds."""
     row = {
-        "optimizer_default": type(build(seed=seed)["optimizer"])([torch.nn.Parameter(torch.zeros(2, 2))]).defaults["lr"]
+        "optimizer_default": inspect.signature(type(build(seed=seed)["optimizer"])).parameters["lr"].default
     }
     for name, find in (("lightning", lightning), ("torch_lr_finder", torch_lr_finder), ("fastai", fastai)):
         torch.manual_seed(seed)
