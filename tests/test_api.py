@@ -233,7 +233,7 @@ def test_errors_of_the_workload_are_one_family(loader: Any) -> None:
 
 
 def test_both_sweeps_start_from_the_same_state_and_take_no_more_steps_than_allowed() -> None:
-    result = search(steps=100)
+    result = search(steps=100, max_steps=100)
     assert result.result.coarse
     assert result.result.coarse[0].loss == result.points[0].loss
     assert result.result.steps == len(result.result.coarse) + len(result.points) <= 100
@@ -245,6 +245,42 @@ def test_one_search_answers_for_both_uses() -> None:
     assert decay.result.uses == constant.result.uses
     assert decay.suggestion.lr == decay.result.uses["decay"]
     assert constant.suggestion.lr == constant.result.uses["constant"]
+
+
+def test_epochs_are_the_horizon_in_passes_over_the_data() -> None:
+    batches = len(linear_workload().train_loader)  # type: ignore[arg-type]
+    by_epochs, by_steps = search(epochs=6), search(horizon=6 * batches)
+    assert by_epochs.suggestion.lr == by_steps.suggestion.lr
+    assert by_epochs.record.settings["horizon"] == 6 * batches
+    assert search(epochs=6, accumulate=2).record.settings["horizon"] == 3 * batches
+
+
+def test_epochs_need_a_loader_with_a_length() -> None:
+    work = linear_workload(optimizer=None)
+
+    class Endless:
+        def __iter__(self) -> Any:
+            return iter(work.train_loader)
+
+    endless = Workload(work.model, Endless(), work.loss_fn)
+    with pytest.raises(UsageError, match="--epochs needs a train_loader with a length"):
+        find_lr(endless, epochs=3)
+
+
+def test_horizon_and_epochs_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="both tell how long"):
+        search(horizon=400, epochs=3)
+
+
+def test_an_attached_scheduler_that_knows_its_steps_tells_the_horizon() -> None:
+    plain = linear_workload()
+    optimizer = torch.optim.SGD(plain.model.parameters(), lr=0.1)
+    work = Workload(plain.model, plain.train_loader, plain.loss_fn, optimizer)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=1234, cycle_momentum=False)
+    result = find_lr(work)
+    assert result.record.settings["horizon"] == scheduler.total_steps
+    assert any("1234 steps" in warning for warning in result.warnings)
+    assert find_lr(work, horizon=50).record.settings["horizon"] == 50
 
 
 def test_a_longer_horizon_lowers_the_rate() -> None:

@@ -17,7 +17,14 @@ from lrscout import find_lr
 from lrscout.api.lr_refine import describe
 from lrscout.errors import UsageError
 from lrscout.results import Probe, Refinement
-from lrscout.search.refinement import HELD_OUT_PRICE, TRAINING_PRICE, measured_horizon, probe_rates, refined_rate
+from lrscout.search.refinement import (
+    HELD_OUT_PRICE,
+    TRAINING_PRICE,
+    measured_horizon,
+    probe_rates,
+    rate_beyond,
+    refined_rate,
+)
 from lrscout.settings import FindLrSettings, make_settings, read_budget
 
 CENTER = 1e-2
@@ -43,6 +50,26 @@ def test_no_probe_goes_above_half_the_divergence(center, divergence):
     assert max(rates) <= 0.5 * divergence or max(rates) <= center * 10**0.5
     assert all(rate <= 0.5 * divergence for rate in rates)
     assert list(rates) == sorted(set(rates))
+
+
+def test_where_the_lowest_rate_is_best_the_next_training_looks_lower():
+    assert rate_beyond(probes([1.0, 1.2, 1.3]), 1.0) == pytest.approx(RATES[0] / 10**0.5)
+
+
+def test_where_the_highest_rate_is_best_the_next_training_looks_higher_but_not_near_the_divergence():
+    assert rate_beyond(probes([1.3, 1.2, 1.0]), 1.0) == pytest.approx(RATES[2] * 10**0.5)
+    assert rate_beyond(probes([1.3, 1.2, 1.0]), RATES[2] * 4) is None
+
+
+def test_where_the_best_lies_within_no_more_trainings_are_made():
+    assert rate_beyond(probes([1.2, 1.0, 1.3]), 1.0) is None
+    assert rate_beyond(probes([None, None, None]), 1.0) is None
+
+
+def test_the_walk_beyond_the_edge_ends_after_two_trainings():
+    rates = tuple(1e-2 * 10 ** (k / 2) for k in range(5))
+    assert rate_beyond(probes([1.0, 1.1, 1.2, 1.3], rates[:4]), 100.0) is not None
+    assert rate_beyond(probes([1.0, 1.1, 1.2, 1.3, 1.4], rates), 100.0) is None
 
 
 def test_equal_probes_leave_the_suggestion_alone():

@@ -220,10 +220,11 @@ def test_every_suggestion_lies_within_the_swept_range(losses, low, ratio):
 
 
 @given(SHAPES, st.floats(1e-6, 1.0), st.floats(1.01, 1e8))
-def test_scouts_band_holds_its_rate_and_lies_within_the_swept_range(losses, low, ratio):
+def test_scouts_rate_lies_within_the_swept_range(losses, low, ratio):
     points = points_of(losses, learning_rates(low, low * ratio, max(2, len(losses))))
     made = suggest_scout(points)
-    assert made.lr is None or points[0].lr <= made.low <= made.lr <= made.high <= points[-1].lr
+    assert made.lr is None or points[0].lr <= made.lr <= points[-1].lr
+    assert (made.low, made.high) == (None, None)  # a sweep does not measure which rates are usable
 
 
 @given(st.lists(st.floats(), max_size=60), st.sampled_from(["completed", "diverged", "non_finite", "interrupted"]))
@@ -393,7 +394,7 @@ def test_a_sweep_of_half_a_decade_is_answered():
 
     result = sweep(noisy(0, 0.02, valley), learning_rates(1e-2, 3.16e-2, 100))
     made = headline(result, "scout")
-    assert 1e-2 <= made.low <= made.lr <= made.high < 3.16e-2
+    assert 1e-2 <= made.lr < 3.16e-2
 
 
 def test_a_sweep_of_half_a_decade_that_only_falls_never_rose():

@@ -1,22 +1,26 @@
-"""The trainings behind find-lr --refine."""
+"""The short trainings behind find-lr: probes where a sweep cannot know, and those of --refine."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from lrscout.results import Probe, Refinement, TrainingPoint, TrainingResult, Use
+from lrscout.results import Probe, Probing, Refinement, SweepResult, TrainingPoint, TrainingResult, Use
 from lrscout.schedules import parse_schedule
+from lrscout.search import probing
+from lrscout.search.bracket import first_probe
 from lrscout.search.refinement import (
     HELD_OUT_PRICE,
     TRAINING_PRICE,
     measured_horizon,
     probe_rates,
+    rate_beyond,
     refined_rate,
 )
 from lrscout.search.scout import horizon_factor
+from lrscout.search.training import GivesUp
 
 if TYPE_CHECKING:
     from lrscout.engine.session import Session
@@ -28,37 +32,62 @@ FIRST_STEPS = 5  # whose mean training loss stands for the loss before training
 OnPoint = Callable[[TrainingPoint], None]
 
 
+def probe(session: Session, sweep: SweepResult, why: str, initial: float, most: int, on_point: OnPoint) -> Probing:
+    """Train at a few constant rates around what the sweep may mean, in `most` steps together."""
+
+    def train(lr: float, gives_up: GivesUp) -> TrainingResult:
+        with session.open():
+            return _run(session, "constant", lr, probing.STEPS, on_point, gives_up=gives_up)
+
+    return probing.probe(train, why, first_probe(sweep), initial, most)
+
+
 def refine(session: Session, lr: float, use: Use, divergence: float, steps: int, on_point: OnPoint) -> Refinement:
-    """Train `steps` steps at each of up to three rates around `lr`, a suggestion for trainings of HORIZON steps.
+    """Train `steps` steps at each of a few rates around `lr`, a suggestion for trainings of HORIZON steps.
 
     All start from the same state, on the same batches, under the schedule that the rate is for.
     """
     horizon = measured_horizon(steps)
     center = lr * horizon_factor(horizon)
-    rates = probe_rates(center, divergence)
-    runs = [_train(session, rate, use, steps, on_point) for rate in rates]
-    before = runs[0][0]
-    held_out = before is not None
-    first = [point.loss for point in runs[0][1].points[:FIRST_STEPS] if math.isfinite(point.loss)]
+    rates = list(probe_rates(center, divergence))
+    runs = {rate: _train(session, rate, use, steps, on_point) for rate in rates}
+    before, run = runs[rates[0]]
+    first = [point.loss for point in run.points[:FIRST_STEPS] if math.isfinite(point.loss)]
     initial = before if before is not None else fmean(first) if first else math.nan
-    probes = tuple(_probe(rate, run, held_out) for rate, (_, run) in zip(rates, runs))
-    price = HELD_OUT_PRICE[use] if held_out else TRAINING_PRICE
+    probes = [_probe(rate, run, before is not None) for rate, (_, run) in runs.items()]
+    while (rate := rate_beyond(probes, divergence)) is not None:
+        _, run = _train(session, rate, use, steps, on_point)
+        probes = sorted([*probes, _probe(rate, run, before is not None)], key=lambda probe: probe.lr)
+    price = HELD_OUT_PRICE[use] if before is not None else TRAINING_PRICE
     after = refined_rate(center, probes, initial, price) if math.isfinite(initial) else center
-    return Refinement(center, after, horizon, "held-out loss" if held_out else "training loss", initial, probes)
+    return Refinement(
+        center, after, horizon, "training loss" if before is None else "held-out loss", initial, tuple(probes)
+    )
 
 
 def _train(session: Session, lr: float, use: Use, steps: int, on_point: OnPoint) -> tuple[float | None, TrainingResult]:
     """The held-out loss before the training, and the training."""
+    from lrscout.engine.training import Trainee
+
+    with session.open():
+        return Trainee(session).evaluate(), _run(session, SCHEDULES[use], lr, steps, on_point, (steps - 1,))
+
+
+def _run(
+    session: Session,
+    schedule: str,
+    lr: float,
+    steps: int,
+    on_point: OnPoint,
+    evaluate_after: Collection[int] = (),
+    gives_up: GivesUp | None = None,
+) -> TrainingResult:
     from lrscout.engine.schedulers import make_scheduler
     from lrscout.engine.training import Trainee
     from lrscout.search.training import run_training
 
-    schedule = parse_schedule(SCHEDULES[use])
-    with session.open():
-        trainee = Trainee(session)
-        before = trainee.evaluate()
-        scheduler = make_scheduler(schedule, session.optimizers, lr, steps)
-        return before, run_training(trainee, scheduler, steps, (steps - 1,), on_point=on_point)
+    scheduler = make_scheduler(parse_schedule(schedule), session.optimizers, lr, steps)
+    return run_training(Trainee(session), scheduler, steps, evaluate_after, on_point=on_point, gives_up=gives_up)
 
 
 def _probe(lr: float, run: TrainingResult, held_out: bool) -> Probe:

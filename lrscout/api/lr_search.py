@@ -7,14 +7,27 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
-from lrscout.api.lr_refine import describe, learned_nothing, refine
+from lrscout.api.lr_refine import describe, learned_nothing, probe, refine
 from lrscout.api.targets import describe_target, open_workload
-from lrscout.results import LrResult, RunRecord, SeedSweep, Status, SweepPoint, SweepResult, Target, TrainingPoint, Use
-from lrscout.search.bracket import coarse_rates, fine_rates
+from lrscout.errors import UsageError
+from lrscout.results import (
+    LrResult,
+    Probing,
+    RunRecord,
+    SeedSweep,
+    Status,
+    SweepPoint,
+    SweepResult,
+    Target,
+    TrainingPoint,
+    Use,
+)
+from lrscout.search import probing
+from lrscout.search.bracket import coarse_rates, fine_rates, why_probe
 from lrscout.search.curve import curve_of
 from lrscout.search.range_test import learning_rates, run_range_test
 from lrscout.search.refinement import LEAST_STEPS, OFFSETS
-from lrscout.search.scout import ceiling, horizon_factor
+from lrscout.search.scout import HORIZON, ceiling, horizon_factor
 from lrscout.search.suggestion import moved_by, rates_of_rules, suggest, uses_of
 from lrscout.settings import FindLrSettings, read_budget
 
@@ -40,14 +53,38 @@ class LrSearch:
         from lrscout.engine.environment import describe_environment
         from lrscout.engine.session import Session
 
-        self._workload, self._settings, self._target, self._watch = workload, settings, target, watch
+        self._workload, self._target, self._watch = workload, target, watch
         self._session = Session(workload, settings, val_batches=settings.val_batches)
         self._environment = describe_environment(self._session)
         self._coarse: SweepResult | None = None  # of the first seed
         self._sweeps: list[SweepResult] = []  # the one that is judged, for every seed
         self._warnings: list[str] = []
+        self._horizon = self._length_of_training(settings)
+        self._settings = dataclasses.replace(settings, horizon=self._horizon, epochs=None)
         self._steps = 0
+        self._interrupted = False  # during short trainings; an interrupted sweep says so itself
         self._started = time.perf_counter()
+
+    def _length_of_training(self, settings: FindLrSettings) -> int:
+        """In optimizer steps: what the settings say, else what an attached scheduler is made for."""
+        if settings.horizon is not None:
+            return settings.horizon
+        if settings.epochs is not None:
+            each = self._steps_per_epoch
+            if each is None:
+                raise UsageError(
+                    "--epochs needs a train_loader with a length, and this one has none.",
+                    hint="Give the optimizer steps of the real training: --horizon N.",
+                )
+            return max(1, round(settings.epochs * each))
+        from lrscout.engine.schedulers import attached_total
+
+        found = attached_total(self._session.optimizers)
+        if found is None:
+            return HORIZON
+        name, total = found
+        self._warnings.append(f"The rate is for {total} steps, as the target's {name} is made for (--horizon).")
+        return total
 
     def run(self) -> RunRecord:
         """All sweeps, then the record."""
@@ -55,7 +92,7 @@ class LrSearch:
             session = self._session if seed == self._settings.seed else self._session_of(seed)
             self._search(session)
             self._warnings += [warning for warning in session.warnings if warning not in self._warnings]
-            if self._sweeps[-1].stop_reason == "interrupted":
+            if self._interrupted or self._sweeps[-1].stop_reason == "interrupted":
                 break
         found = self._record(self._sweeps)
         return found if self._settings.refine is None or found.status != "ok" else self._refined(found)
@@ -77,7 +114,7 @@ class LrSearch:
         try:
             refinement = refine(
                 Session(self._workload, settings),
-                lr / horizon_factor(settings.horizon),
+                lr / horizon_factor(self._horizon),
                 use,
                 divergence,
                 self._probe_steps(),
@@ -120,19 +157,35 @@ class LrSearch:
         return Session(workload, settings, val_batches=settings.val_batches)
 
     def _search(self, session: Session) -> None:
-        settings = self._settings
+        settings, taken = self._settings, self._steps
         if settings.range is not None:
             self._sweeps.append(self._sweep(session, learning_rates(*settings.range, settings.steps, settings.spacing)))
             return
-        coarse = self._sweep(session, coarse_rates(settings.steps))
+        sweep = coarse = self._sweep(session, coarse_rates(settings.steps))
         rates = fine_rates(coarse, settings.steps)
-        if rates and not self._sweeps:
-            self._coarse = coarse
         if rates:
-            below = curve_of(coarse.points).rate_of_divergence
-            self._sweeps.append(dataclasses.replace(self._sweep(session, rates), below=below))
-        else:
-            self._sweeps.append(coarse)
+            if not self._sweeps:
+                self._coarse = coarse
+            sweep = dataclasses.replace(self._sweep(session, rates), below=curve_of(coarse.points).rate_of_divergence)
+        self._sweeps.append(sweep)
+        why = why_probe(sweep) if settings.rule == "scout" else None
+        most = settings.max_steps - (self._steps - taken)
+        if why is not None and most >= probing.STEPS:
+            self._sweeps[-1] = dataclasses.replace(sweep, probing=self._probing(session, coarse, why, most))
+
+    def _probing(self, session: Session, coarse: SweepResult, why: str, most: int) -> Probing | None:
+        """What short trainings say, in at most so many steps; None after Ctrl-C."""
+
+        def on_point(point: TrainingPoint) -> None:
+            self._steps += 1
+            if self._watch is not None:
+                self._watch(point, lambda: dataclasses.replace(self._record(self._sweeps), status="interrupted"))
+
+        try:
+            return probe(session, self._sweeps[-1], why, curve_of(coarse.points).initial, most, on_point)
+        except KeyboardInterrupt:
+            self._interrupted = True
+            return None
 
     def _sweep(self, session: Session, rates: Sequence[float]) -> SweepResult:
         settings = self._settings
@@ -156,23 +209,24 @@ class LrSearch:
     def _record(self, sweeps: Sequence[SweepResult]) -> RunRecord:
         settings = self._settings
         use = cast(Use, settings.use)
-        headline = suggest(sweeps, settings.rule, use, settings.horizon)
+        headline = suggest(sweeps, settings.rule, use, self._horizon, self._epochs)
         if headline.lr is not None:
             headline = dataclasses.replace(headline, groups=self._session.group_lrs(headline.lr))
         status: Status = "ok" if headline.lr is not None else "inconclusive"
-        if sweeps[-1].stop_reason == "interrupted":
+        if self._interrupted or sweeps[-1].stop_reason == "interrupted":
             status = "interrupted"
         first = sweeps[0]
         result = LrResult(
             headline,
-            rates_of_rules(sweeps, use, settings.horizon),
+            rates_of_rules(sweeps, use, self._horizon),
             first.points,
             first.stop_reason,
             self._steps,
             time.perf_counter() - self._started,
-            uses=uses_of(sweeps, settings.rule, settings.horizon),
+            uses=uses_of(sweeps, settings.rule, self._horizon),
             coarse=self._coarse.points if self._coarse is not None else (),
             seeds=self._seeds(sweeps),
+            probing=first.probing,
         )
         return RunRecord(
             command="find-lr",
@@ -181,14 +235,27 @@ class LrSearch:
             settings=dataclasses.asdict(settings),
             environment=self._environment,
             result=result,
-            warnings=tuple(self._warnings or self._session.warnings),
+            warnings=tuple(dict.fromkeys([*self._warnings, *self._session.warnings])),
         )
+
+    @property
+    def _epochs(self) -> float | None:
+        """The length of the real training in passes over the data; None where that is not known."""
+        each = self._steps_per_epoch
+        return None if each is None else self._horizon / each
+
+    @property
+    def _steps_per_epoch(self) -> float | None:
+        from lrscout.engine.batches import batches_in
+
+        batches = batches_in(self._workload.train_loader)
+        return None if batches is None else batches / self._session.settings.accumulate
 
     def _seeds(self, sweeps: Sequence[SweepResult]) -> tuple[SeedSweep, ...]:
         settings = self._settings
         if settings.seeds == 1:
             return ()
         return tuple(
-            SeedSweep(settings.seed + i, uses_of([sweep], settings.rule, settings.horizon), sweep.points)
+            SeedSweep(settings.seed + i, uses_of([sweep], settings.rule, self._horizon), sweep.points)
             for i, sweep in enumerate(sweeps)
         )

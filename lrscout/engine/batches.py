@@ -51,6 +51,14 @@ class Batches(Iterator[Any]):
         self._iterator = iter(())
 
 
+def batches_in(loader: Any) -> int | None:
+    """How many batches go once through a loader; None where it does not know."""
+    try:
+        return len(loader) or None
+    except (TypeError, NotImplementedError):  # an iterable data set has no length
+        return None
+
+
 def end_workers(iterator: Any) -> None:
     """End a DataLoader iterator's worker processes now: a traceback that holds it would keep them alive."""
     shut_down = getattr(iterator, "_shutdown_workers", None)

@@ -5,6 +5,7 @@ A training loop calls `before_step` before each step, and `after_evaluation` whe
 
 from __future__ import annotations
 
+import gc
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -74,6 +75,32 @@ def make_scheduler(
     if not isinstance(made, LRScheduler):
         raise UsageError(f"{spec.name} gave {made!r:.80} and no scheduler of torch's.", hint=USER_CODE)
     return _TorchScheduler(made, stand_in, groups, rise, keeps_ratios=False)
+
+
+def attached_total(optimizers: Sequence[Optimizer]) -> tuple[str, int] | None:
+    """The scheduler that somebody attached to one of these, and the optimizer steps that it is made for.
+
+    None where there is none, or it does not tell: a T_max may count epochs. An optimizer does not know its scheduler,
+    so this looks through what the interpreter holds, and only where a group's `initial_lr` says that there is one.
+    """
+    if not any("initial_lr" in group for optimizer in optimizers for group in optimizer.param_groups):
+        return None
+    for thing in gc.get_objects():
+        if issubclass(type(thing), LRScheduler) and any(thing.optimizer is optimizer for optimizer in optimizers):
+            total = _total_of(thing)
+            if total is not None:
+                return type(thing).__name__, total
+    return None
+
+
+def _total_of(scheduler: LRScheduler) -> int | None:
+    if isinstance(scheduler, lr_scheduler.OneCycleLR):
+        return int(scheduler.total_steps)
+    for function in getattr(scheduler, "lr_lambdas", ()):  # of transformers: a partial that knows its steps
+        total = getattr(function, "keywords", {}).get("num_training_steps")
+        if isinstance(total, int) and total > 0:
+            return total
+    return None
 
 
 def multipliers(spec: ScheduleSpec, total: int, app_dir: str | None = None) -> list[float]:

@@ -9,13 +9,15 @@ from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.numbers import format_lr, format_seconds
 from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
-from lrscout.results import LrResult, RunRecord, Suggestion, Use
+from lrscout.results import LrResult, Probing, RunRecord, Suggestion, Use
+from lrscout.search.scout import horizon_factor
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
 USES: dict[Use, str] = {"decay": "the peak of a decaying schedule", "constant": "a constant rate"}
+SHOWN_HORIZONS = (400, 4_000, 40_000)  # steps, beside the one that was asked for
 DESCRIBED_WIDTH = 60  # columns from which a rule's description has room beside its rate
 
 
@@ -29,7 +31,7 @@ def summary(record: RunRecord, style: Style) -> str:
     suggestion = result.suggestion
     blocks = [_opening(record, suggestion)]
     if len(set(result.uses.values())) > 1:
-        blocks.append(_uses(result, style))
+        blocks.append(_uses(record, style))
     if result.suggestions:
         blocks.append(_rules(result, style))
     if len(suggestion.groups) > 1:
@@ -81,7 +83,8 @@ def markdown(record: RunRecord) -> list[str]:
     usable = band(result.suggestion)
     blocks += [f"{usable.capitalize()}."] if usable else []
     if len(set(result.uses.values())) > 1:
-        blocks.append(markdown_table(("for", "learning rate"), [(name, rate) for name, rate, _ in use_rows(result)]))
+        head, found = use_table(record)
+        blocks.append(markdown_table(head, [(name, *rates) for name, rates, _ in found]))
     rules = [
         (f"**{inline(rule)}**" if chosen else inline(rule), rate, inline(description))
         for rule, rate, description, chosen in rule_rows(result)
@@ -108,12 +111,29 @@ def trust(suggestion: Suggestion) -> list[str]:
     return [line for line in (told, suggestion.reason) if line]
 
 
-def use_rows(result: LrResult) -> list[tuple[str, str, bool]]:
-    """Every use with its rate, and whether it is the headline's."""
-    return [
-        (USES[use], format_lr(lr) if lr is not None else "none", use == result.suggestion.use)
+def use_table(record: RunRecord, wide: bool = True) -> tuple[list[str], list[tuple[str, list[str], bool]]]:
+    """The head with the lengths of training, and for every use its rate at each and whether it is the headline's.
+
+    Not `wide`: only the length that was asked for.
+    """
+    result, own = record.result, record.settings.get("horizon")
+    assert result is not None
+    head, lengths = "for", {1.0: "learning rate"}
+    if wide and isinstance(own, int) and own > 0 and result.suggestion.use is not None:
+        steps = sorted({own, *SHOWN_HORIZONS})
+        head, lengths = (
+            "for trainings of",
+            {horizon_factor(n) / horizon_factor(own): f"{n:,} steps" if n == steps[0] else f"{n:,}" for n in steps},
+        )
+    rows = [
+        (
+            USES[use].removeprefix("the ").removeprefix("a "),
+            [format_lr(lr * factor) if lr is not None else "none" for factor in lengths],
+            use == result.suggestion.use,
+        )
         for use, lr in result.uses.items()
     ]
+    return [head, *lengths.values()], rows
 
 
 def stopped(result: LrResult, total: object) -> str:
@@ -132,6 +152,12 @@ def stopped(result: LrResult, total: object) -> str:
     return f"stopped at {where}: {why}"
 
 
+def trained(found: Probing) -> str:
+    """How many short trainings there were, and why."""
+    probes, steps = len(found.probes), max(probe.steps for probe in found.probes)
+    return f"{probes} of at most {steps} steps, {found.steps} in all: {found.why}"
+
+
 def facts(record: RunRecord) -> dict[str, str]:
     """How the sweep went, and on what: only what the record knows."""
     known: dict[str, object] = {}
@@ -141,6 +167,8 @@ def facts(record: RunRecord) -> dict[str, str]:
             first, last = record.result.coarse[0], record.result.coarse[-1]
             swept = f"{format_lr(first.lr)} to {format_lr(last.lr)}"
             known["sweep"] = f"{len(record.result.coarse)} coarse steps from {swept}; then {known['sweep']}"
+        if record.result.probing is not None:
+            known["trainings"] = trained(record.result.probing)
         if record.result.suggestion.confidence is not None:
             known["horizon"] = f"trainings of about {record.settings.get('horizon')} steps (--horizon)"
         known["time"] = format_seconds(record.result.seconds)
@@ -181,12 +209,14 @@ def _opening(record: RunRecord, suggestion: Suggestion) -> RenderableType:
     return text
 
 
-def _uses(result: LrResult, style: Style) -> Table:
-    """The rate for every use, the headline's marked."""
-    lines = table(style, "  for", "learning rate")
-    for name, rate, chosen in use_rows(result):
-        add_row(lines, (f"{_mark(style, chosen)} {name}", rate), bold=chosen)
-    lines.columns[1].justify = "right"
+def _uses(record: RunRecord, style: Style) -> Table:
+    """The rate for every use and length of training, the headline's marked."""
+    (head, *lengths), rows = use_table(record, style.width >= PAGE.width)
+    lines = table(style, f"  {head}", *lengths)
+    for name, rates, chosen in rows:
+        add_row(lines, (f"{_mark(style, chosen)} {name}", *rates), bold=chosen)
+    for column in lines.columns[1:]:
+        column.justify = "right"
     return lines
 
 

@@ -31,6 +31,7 @@ class SweepResult:
     stop_reason: StopReason
     seconds: float
     below: float | None = None  # the rate of divergence that an earlier, coarser sweep saw, and this one looks below
+    probing: Probing | None = None  # what was asked after it, where it could not know
 
     @property
     def steps(self) -> int:
@@ -72,6 +73,24 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Probing:
+    """What short trainings at constant rates say, where a sweep could not know."""
+
+    why: str  # the sweep could not know
+    start: float  # the rate that the first was made at
+    best: float | None  # where the loss is lowest, between the rates tried; None where none learned anything
+    initial: float  # the loss before training
+    probes: tuple[Probe, ...]  # in rising rates
+    low: float | None = None  # around the best: the rates that lose at most 5 % of the improvement
+    high: float | None = None
+
+    @property
+    def steps(self) -> int:
+        """Taken by all of them."""
+        return sum(probe.steps for probe in self.probes)
+
+
+@dataclass(frozen=True, slots=True)
 class Refinement:
     """How short trainings moved the suggestion."""
 
@@ -96,4 +115,5 @@ class LrResult:
     uses: Mapping[Use, float | None] = field(default_factory=dict)  # the headline's rate for every use
     coarse: tuple[SweepPoint, ...] = ()  # of the sweep that found where to look; none where the range was given
     seeds: tuple[SeedSweep, ...] = ()  # with --seeds: all of them, the first too
+    probing: Probing | None = None  # the short trainings (of the first seed), where a sweep could not know
     refinement: Refinement | None = None  # with --refine

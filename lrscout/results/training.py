@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-TrainingStatus = Literal["ok", "diverged", "non_finite"]
+TrainingStatus = Literal["ok", "diverged", "non_finite", "given_up"]  # given up: clearly worse than another
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,21 @@
-"""Where a search spends its steps: a coarse sweep finds the divergence, a fine one reads the curve below it.
+"""Where a search spends its steps: a coarse sweep finds the divergence, a fine one reads the curve below it, and where
+that cannot know the rate, short trainings do.
 
-Everything scales with the steps allowed; the figures here are for STEPS of them.
+The sweeps scale with the steps allowed; the figures here are for STEPS of them.
 """
 
 from __future__ import annotations
 
-from lrscout.results import SweepResult
-from lrscout.search.curve import curve_of
-from lrscout.search.range_test import learning_rates
+import math
 
-STEPS = 150  # in all; what fewer cost stands in docs/suggestion.md
+from lrscout.results import SweepResult
+from lrscout.search.curve import Curve, curve_of
+from lrscout.search.range_test import learning_rates
+from lrscout.search.rules import suggest_valley
+from lrscout.search.scout import scout_rate
+
+STEPS = 150  # of both sweeps; what fewer cost stands in docs/suggestion.md
+MOST_STEPS = 600  # with the short trainings
 LEAST_STEPS = 60  # with fewer, one sweep of the whole range
 COARSE_RANGE = (1e-7, 1e3)
 COARSE_DECADES = 10
@@ -33,3 +39,43 @@ def fine_rates(coarse: SweepResult, steps: int) -> tuple[float, ...]:
         return ()
     first, per_decade = curve.rate_of_divergence / 10**FINE_DECADES, FINE_PER_DECADE * steps / STEPS
     return tuple(first * 10 ** (i / per_decade) for i in range(steps - coarse.steps))
+
+
+LEFT = 0.4  # of the initial loss: where a sweep leaves more, how fast the rest can be learned is not to be seen in it
+NOISY = 0.25  # of the fall: the batches' noise from which a few lucky ones place the lowest loss
+
+
+def why_probe(sweep: SweepResult) -> str | None:
+    """Why the sweep cannot know the rate; None where it does, or where it measured too little to ask."""
+    curve = curve_of(sweep.points)
+    if curve.too_few or sweep.stop_reason == "interrupted":
+        return None
+    return next(iter([*doubts_of_reading(curve), *doubts_of_reach(curve)]), None)
+
+
+def doubts_of_reading(curve: Curve) -> list[str]:
+    """Why what a sweep measured may be chance, which short trainings do not dispel altogether."""
+    doubts = []
+    if not curve.falls:
+        doubts.append("the fall is hidden in the noise")
+    elif curve.noise > NOISY * curve.fall:
+        doubts.append(f"the batches' noise is {curve.noise / curve.fall:.0%} of the fall")
+    if curve.rate_of_divergence is None:
+        doubts.append("the sweep ended before the loss diverged")
+    return doubts
+
+
+def doubts_of_reach(curve: Curve) -> list[str]:
+    """Why a sweep is too short to see how fast this network can learn."""
+    if curve.loss_left is None:
+        return ["losses that are not positive do not tell how much is left to learn"]
+    if curve.loss_left > LEFT:
+        return [f"a sweep leaves {curve.loss_left:.0%} of the loss, and cannot see how fast that can be learned"]
+    return []
+
+
+def first_probe(sweep: SweepResult) -> float:
+    """Where to begin: between the rule that is too low where a sweep cannot know, and the one that is too high."""
+    curve = curve_of(sweep.points)
+    high, low = scout_rate(curve, "decay"), suggest_valley(sweep.points).lr
+    return high if low is None else math.sqrt(low * high)

@@ -14,6 +14,7 @@ from lrscout.results import (
     Metric,
     RankedSchedule,
     Role,
+    RunStatus,
     TrainingPoint,
     TrainingResult,
     Verdict,
@@ -86,7 +87,8 @@ def scored(
 ) -> ComparedRun:
     """What a training run amounts to."""
     final = best = auc = None
-    status = result.status
+    assert result.status != "given_up"  # only the probes of find-lr are
+    status: RunStatus = result.status
     if status == "ok":
         losses = [point.loss for point in result.points]
         window = len(final_steps(len(losses)))

@@ -1,47 +1,74 @@
 """How sure a suggestion of scout's is, and why it is not surer.
 
-On the suite's 22 tasks, `high` meant a regret within 5 % in at least 95 % of cases; docs/suggestion.md has the figures.
+Over all suites, `high` meant a regret within 5 % in at least 95 % of cases; docs/suggestion.md has the figures.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from lrscout.results import Confidence
-from lrscout.search.curve import Curve
+from lrscout.results import Confidence, Probing, SweepResult
+from lrscout.search.bracket import doubts_of_reach, doubts_of_reading
+from lrscout.search.curve import Curve, curve_of
+from lrscout.search.probing import BAND
 from lrscout.search.scout import HORIZON
 
-NOISY = 0.25  # of the fall: the batches' noise from which the confidence is medium
 FEW_PER_DECADE = 12.0  # steps: with fewer the mean regret doubles
+NARROW = 0.25  # decades: where the usable rates lie closer together, a small error of the suggestion costs much
 DISAGREEING = 3.0  # seeds that lie further apart than this factor
 FAR = 10.0  # times the horizon that the constants were measured for, or that fraction of it
 
+MANY_EPOCHS = 100  # passes over the data
 
-def judge(curves: Sequence[Curve], rates: Sequence[float], horizon: int) -> tuple[Confidence, tuple[str, ...]]:
+
+def judge(
+    sweeps: Sequence[SweepResult], rates: Sequence[float], horizon: int, epochs: float | None = None
+) -> tuple[Confidence, tuple[str, ...]]:
     """The confidence in a suggestion, and why it is not high.
 
-    `curves` are those of all seeds' sweeps, `rates` what each that answers suggests.
+    `sweeps` are those of all seeds, `rates` what each that answers suggests; `epochs` is the horizon in passes over the
+    data, None where that is not known.
     """
-    hidden = [curve for curve in curves if curve.too_few or not curve.falls]
-    if hidden:
-        which = "the fall is" if len(curves) == 1 else f"in {len(hidden)} of {len(curves)} seeds the fall is"
-        return "low", (f"{which} hidden in the noise: only the divergence places this rate",)
-    doubts = [doubt for curve in curves[:1] for doubt in _doubts(curve)]
+    unsure = [doubt for sweep in sweeps if (doubt := _grave_doubt(sweep)) is not None]
+    if unsure:
+        return "low", (unsure[0] if len(sweeps) == 1 else f"in {len(unsure)} of {len(sweeps)} seeds {unsure[0]}",)
+    first = sweeps[0]
+    curve = curve_of(first.points)
+    doubts = [] if curve.too_few else doubts_of_reading(curve)
+    doubts += _doubts_of_sweep(curve) if first.probing is None else _doubts_of_probes(first.probing)
     if max(rates) > DISAGREEING * min(rates):
         doubts.append(f"the seeds disagree by a factor of {max(rates) / min(rates):.2g}")
     if not HORIZON / FAR <= horizon <= HORIZON * FAR:
         doubts.append(f"measured for trainings of {HORIZON} steps, and extrapolated to {horizon}")
+    if epochs is not None and epochs > MANY_EPOCHS:
+        doubts.append(f"{epochs:.0f} epochs may overfit, and then no rate that learns is right")
     return ("medium" if doubts else "high"), tuple(doubts)
 
 
-def _doubts(curve: Curve) -> list[str]:
-    doubts = []
-    if curve.noise > NOISY * curve.fall:
-        doubts.append(f"the batches' noise is {curve.noise / curve.fall:.0%} of the fall")
-    if curve.rate_of_divergence is None:
-        doubts.append("the sweep ended before the loss diverged")
-    elif curve.steps_per_decade(curve.rate_of_divergence) < FEW_PER_DECADE:
-        doubts.append(f"only {curve.steps_per_decade(curve.rate_of_divergence):.0f} steps in the decade that matters")
-    if curve.loss_left is None:
-        doubts.append("losses that are not positive do not tell how much is left to learn")
+def _grave_doubt(sweep: SweepResult) -> str | None:
+    if sweep.probing is not None and sweep.probing.best is None:
+        return "none of the short trainings got below the loss that it began with"
+    curve = curve_of(sweep.points)
+    if sweep.probing is None and (curve.too_few or not curve.falls):
+        return "the fall is hidden in the noise: only the divergence places this rate"
+    return None
+
+
+def _doubts_of_sweep(curve: Curve) -> list[str]:
+    """Where the sweep alone places the rate."""
+    doubts, diverges = doubts_of_reach(curve), curve.rate_of_divergence
+    if diverges is not None and curve.steps_per_decade(diverges) < FEW_PER_DECADE:
+        doubts.append(f"only {curve.steps_per_decade(diverges):.0f} steps in the decade that matters")
     return doubts
+
+
+def _doubts_of_probes(found: Probing) -> list[str]:
+    if found.best is None or found.low is None or found.high is None:
+        return []  # a grave doubt already
+    rates = [probe.lr for probe in found.probes]
+    if not min(rates) < found.best < max(rates):
+        return ["the loss is lowest at the edge of what was tried"]
+    if math.log10(found.high / found.low) < NARROW:
+        return [f"rates a factor of {found.high / found.low:.2g} apart already lose {BAND:.0%}"]
+    return []

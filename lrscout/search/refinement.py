@@ -17,6 +17,7 @@ from lrscout.search.scout import HORIZON
 OFFSETS = (-0.5, 0.0, 0.5)  # decades from the suggestion
 LEAST_STEPS = 200  # for each probe; with 100 and fewer the suggestion got worse
 DEFAULT_STEPS = 215  # for each: with the sweeps 800 steps in all
+EDGE_MOVES = 2  # trainings beyond the three, where the best of them is the lowest or the highest rate
 CEILING_SHARE = 0.5  # of the rate of divergence: no probe goes above it
 
 # What a decade away from the suggestion costs, in shares of the best probe's improvement. Mean and worst regret of 14
@@ -34,6 +35,23 @@ def probe_rates(center: float, divergence: float) -> tuple[float, ...]:
     """The rates to train at, rising; fewer where the divergence is near."""
     ceiling = CEILING_SHARE * divergence
     return tuple(sorted({min(center * 10**offset, ceiling) for offset in OFFSETS}))
+
+
+def rate_beyond(probes: Sequence[Probe], divergence: float) -> float | None:
+    """Where to train next, of probes in rising rates: beyond the edge at which the best of them lies.
+
+    None where the best lies within, nothing was learned, or the walk has gone on far enough.
+    """
+    learned = [probe for probe in probes if probe.loss is not None]
+    if not learned or len(probes) >= len(OFFSETS) + EDGE_MOVES:
+        return None
+    best = min(learned, key=lambda probe: probe.loss if probe.loss is not None else math.inf)
+    further = float(10 ** (OFFSETS[1] - OFFSETS[0]))
+    if best is probes[0]:
+        return best.lr / further
+    if best is probes[-1] and best.lr * further <= CEILING_SHARE * divergence:
+        return best.lr * further
+    return None
 
 
 def measured_horizon(steps: int) -> int:

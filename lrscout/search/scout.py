@@ -31,8 +31,6 @@ DENSITY = 0.5
 PER_DECADE = 30  # steps: what USES holds for
 MOST = 5.0  # times that density, or that fraction of it: beyond it nothing was measured, and the term stays where it is
 
-BAND = 2.0  # either way of the rate: at half and at twice it the mean regret is still 0.03 to 0.05
-
 HORIZON = 400  # steps of training: the length that USES holds for
 # Measured: 100 steps want a rate 0.20 (constant) and 0.09 (cosine) decades higher (medians of 22 tasks), 1600 steps one
 # 0.33 lower (11 tasks), which are powers of 0.14 to 0.55. In large language models the best rate falls as a power of
@@ -52,9 +50,7 @@ def suggest_scout(points: Sequence[SweepPoint], use: Use = "decay") -> Suggestio
         return curve.no_answer("scout")
     if curve.rate_of_divergence is None and (curve.fall <= 0 or curve.lowest_at_start):
         return Suggestion(None, "scout", "the loss neither falls nor diverges")
-    lr = scout_rate(curve, use)
-    low, high = max(lr / BAND, curve.rates[0]), min(lr * BAND, ceiling(curve))
-    return Suggestion(lr, "scout", _reason(curve), low, high, use=use)
+    return Suggestion(scout_rate(curve, use), "scout", _reason(curve), use=use)
 
 
 def scout_rate(curve: Curve, use: Use) -> float:

@@ -9,16 +9,20 @@ from dataclasses import replace
 from lrscout.results import StopReason, Suggestion, SweepPoint, SweepResult, Use
 from lrscout.search.confidence import judge
 from lrscout.search.curve import FALL_FACTOR, MIN_POINTS, Curve, curve_of
+from lrscout.search.probing import suggest_probed
 from lrscout.search.rules import RULES
 from lrscout.search.scout import USES, horizon_factor
 
 LEAP = 10.0  # a first step up that many times the second jumps over every answer (a linear sweep from near zero)
 
 
-def suggest(sweeps: Sequence[SweepResult], rule: str, use: Use, horizon: int) -> Suggestion:
+def suggest(
+    sweeps: Sequence[SweepResult], rule: str, use: Use, horizon: int, epochs: float | None = None
+) -> Suggestion:
     """The headline: the rule's suggestion, or why there is none; of several seeds' sweeps the median.
 
-    `horizon` is the length of the real training in optimizer steps; scout alone goes by it.
+    `horizon` is the length of the real training in optimizer steps, and `epochs` in passes over the data, where that is
+    known; scout alone goes by it.
     """
     found = [_suggest(sweep, rule, use, horizon) for sweep in sweeps]
     by_rate = {each.lr: each for each in found if each.lr is not None}
@@ -32,16 +36,25 @@ def suggest(sweeps: Sequence[SweepResult], rule: str, use: Use, horizon: int) ->
         made = replace(made, reason=f"the median of {len(found)} seeds, which give {rates[0]:.2g} to {rates[-1]:.2g}")
     if rule != "scout":
         return made
-    confidence, doubts = judge([curve_of(sweep.points) for sweep in sweeps], rates, horizon)
+    confidence, doubts = judge(sweeps, rates, horizon, epochs)
     return replace(made, confidence=confidence, doubts=doubts)
 
 
 def _suggest(sweep: SweepResult, rule: str, use: Use, horizon: int) -> Suggestion:
+    probed = _probed(sweep, use, horizon) if rule == "scout" else None
+    if probed is not None:
+        return probed
     problem = diagnose(sweep.points, sweep.stop_reason, sweep.below)
     if problem is not None:
         return Suggestion(None, rule, problem)
     made = RULES[rule](sweep.points, use)
     return moved_by(made, horizon_factor(horizon)) if rule == "scout" else made
+
+
+def _probed(sweep: SweepResult, use: Use, horizon: int) -> Suggestion | None:
+    """What short trainings speak for, where there were any and one of them learned something."""
+    made = suggest_probed(sweep.probing, use) if sweep.probing is not None else None
+    return None if made is None else moved_by(made, horizon_factor(horizon))
 
 
 def moved_by(suggestion: Suggestion, factor: float) -> Suggestion:
@@ -58,9 +71,9 @@ def uses_of(sweeps: Sequence[SweepResult], rule: str, horizon: int) -> dict[Use,
 
 def rates_of_rules(sweeps: Sequence[SweepResult], use: Use, horizon: int) -> dict[str, float | None]:
     """What every rule reads off the first sweep, whatever the verdict; scout's goes by the horizon."""
-    points = sweeps[0].points
-    found = {name: rule(points, use) for name, rule in RULES.items()}
-    found["scout"] = moved_by(found["scout"], horizon_factor(horizon))
+    first = sweeps[0]
+    found = {name: rule(first.points, use) for name, rule in RULES.items()}
+    found["scout"] = _probed(first, use, horizon) or moved_by(found["scout"], horizon_factor(horizon))
     return {name: suggestion.lr for name, suggestion in found.items()}
 
 

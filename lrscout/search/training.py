@@ -18,6 +18,10 @@ PATIENCE_SHARE = 0.1  # of the run: a rise that is over sooner was a spike (a wa
 LEAST_PATIENCE = 10  # steps
 
 
+GivesUp = Callable[[Sequence[TrainingPoint]], bool]
+"""Whether to end a run here, of its points so far."""
+
+
 class Schedule(Protocol):
     """What a run needs of a schedule; lrscout.engine.schedulers makes one of any kind."""
 
@@ -63,10 +67,12 @@ def run_training(
     *,
     larger_is_better: bool = False,
     on_point: Callable[[TrainingPoint], None] | None = None,
+    gives_up: GivesUp | None = None,
 ) -> TrainingResult:
     """Train `total` steps under the schedule, and evaluate after the steps named.
 
-    A loss that is not finite ends the run at once, one that stays far above its best ends it after a tenth.
+    A loss that is not finite ends the run at once, one that stays far above its best ends it after a tenth, and
+    `gives_up` where it says so.
     Where losses arrive late, the steps taken beyond the end are cut. A schedule that needs a metric gets the
     evaluations; without held-out data, the mean of the training losses since the last one.
     """
@@ -85,6 +91,8 @@ def run_training(
             point = course.add(rates[number], loss, value if number == step else None)
             if on_point is not None:
                 on_point(point)
+            if course.status is None and gives_up is not None and gives_up(course.points):
+                course.status = "given_up"
             if course.status is not None:
                 return TrainingResult(tuple(course.points), course.status, time.perf_counter() - started)
         if evaluates and schedule.needs_metric:

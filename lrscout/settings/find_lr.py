@@ -52,7 +52,13 @@ class FindLrSettings(SessionSettings):
         choices=tuple(USES),
         flags=("--for",),
     )
-    horizon: int = option(HORIZON, "Optimizer steps of the real training; a longer one wants a lower rate.", at_least=1)
+    horizon: int | None = option(
+        None,
+        "Optimizer steps of the real training; a longer one wants a lower rate "
+        f"(default {HORIZON}, or what an attached scheduler is made for).",
+        at_least=1,
+    )
+    epochs: float | None = option(None, "The same in epochs of the train_loader.", above=0)
     refine: str | None = option(
         None,
         "Then train at three rates around the suggestion, so many steps in all (600 or more) or so long: 650, 90s, 5m.",
@@ -60,7 +66,12 @@ class FindLrSettings(SessionSettings):
         number_too=True,
     )
     seeds: int = option(1, "Repeat the search from that many seeds and suggest the median.", at_least=1)
-    steps: int = option(bracket.STEPS, "Optimizer steps in all, for every seed.", at_least=3)
+    steps: int = option(bracket.STEPS, "Optimizer steps of the sweeps, for every seed.", at_least=3)
+    max_steps: int = option(
+        bracket.MOST_STEPS,
+        "Optimizer steps in all, for every seed: where the sweeps cannot know, short trainings may take the rest.",
+        at_least=3,
+    )
     min_lr: float | None = option(None, "Sweep once, from this rate (1e-7 with --max-lr alone).", above=0)
     max_lr: float | None = option(None, "Sweep once, up to this rate (10 with --min-lr alone).", above=0)
     spacing: str = option("exponential", "How the rate rises from step to step.", choices=SPACINGS)
@@ -83,7 +94,11 @@ class FindLrSettings(SessionSettings):
                 f"--min-lr {self.range[0]:g} is not below --max-lr {self.range[1]:g}.",
                 hint="A sweep rises from --min-lr to --max-lr.",
             )
-
+        if self.horizon is not None and self.epochs is not None:
+            raise UsageError(
+                f"--horizon {self.horizon} and --epochs {self.epochs:g} both tell how long the real training is.",
+                hint="Give one of them.",
+            )
         if self.refine is not None:
             read_budget(self.refine)
 

@@ -1,0 +1,155 @@
+"""Short trainings at a few rates, on the same batches: evidence where a sweep cannot know.
+
+A normalised network does not diverge where its rate is far too high: its loss falls to a plateau and stays there, and a
+sweep, which meets every rate once, sees the same loss over two decades. Sixty steps at one rate tell these apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from statistics import fmean, stdev
+
+from lrscout.results import Probe, Probing, Suggestion, TrainingPoint, TrainingResult, Use
+from lrscout.search.training import GivesUp
+
+SPACING = 0.25  # decades between two places
+WALK = 2  # places from one probe to the next, until the lowest is found
+STEPS = 60  # of each; docs/suggestion.md has the other lengths
+WINDOW = 20  # last losses, whose mean is what a probe has reached
+EARLIEST = 30  # steps before which no probe is given up
+WORSE = 0.15  # of the best probe's improvement: a probe that is so far behind is given up
+SURE = 3.0  # standard errors of the paired differences, where those are more
+FAR = 0.5  # of that improvement: how much worse a neighbour is beyond it tells nothing of where the lowest loss lies
+BAND = 0.05  # of that improvement: rates that lose no more are usable
+
+USES: dict[Use, float] = {"decay": 0.0, "constant": -0.2}
+"""Decades from the rate of lowest loss after STEPS constant steps to the one for each use, in trainings of HORIZON."""
+
+Train = Callable[[float, GivesUp], TrainingResult]
+"""Trains at a constant rate, from the same state and on the same batches each time, until it is given up."""
+
+
+def probe(train: Train, why: str, start: float, initial: float, most: int) -> Probing:
+    """Train STEPS steps at `start`, and walk on by half decades until the best rate has a worse one on either side.
+
+    `initial` is the loss before training. No training begins that might take the sum of steps beyond `most`.
+    """
+    walk = _Walk(start, initial)
+    while (place := walk.next_place()) is not None and walk.taken + STEPS <= most:
+        walk.done[place] = train(walk.rate(place), walk.gives_up)
+    return walk.found(why)
+
+
+def suggest_probed(found: Probing, use: Use) -> Suggestion | None:
+    """The rate that short trainings speak for; None where none of them learned anything."""
+    if found.best is None or found.low is None or found.high is None:
+        return None
+    factor = 10 ** USES[use]
+    whole = [probe for probe in found.probes if probe.status == "ok" and probe.loss is not None]
+    told = ", ".join(f"{probe.loss:.3g} at {probe.lr:.2g}" for probe in whole)
+    reason = (
+        f"{len(found.probes)} short trainings at constant rates brought the loss from {found.initial:.3g} to {told}"
+    )
+    return Suggestion(found.best * factor, "scout", reason, found.low * factor, found.high * factor, use=use)
+
+
+class _Walk:
+    """The trainings so far, by their place: half decades from the start."""
+
+    def __init__(self, start: float, initial: float) -> None:
+        self.done: dict[int, TrainingResult] = {}
+        self._start, self._initial = start, initial
+
+    @property
+    def taken(self) -> int:
+        return sum(len(run.points) for run in self.done.values())
+
+    def rate(self, place: float) -> float:
+        return float(self._start * 10 ** (place * SPACING))
+
+    @property
+    def best(self) -> int | None:
+        """The place of the lowest loss; None while no training came to its end."""
+        ended = [place for place, run in self.done.items() if run.status == "ok"]
+        return min(ended, key=lambda place: self._level(place, STEPS), default=None)
+
+    def next_place(self) -> int | None:
+        """Where to train next; None: nowhere.
+
+        Below the best and above it; beyond a neighbour that is hardly worse, since a plateau may lie between; then
+        half-way to either. Below all where every one failed.
+        """
+        best = self.best
+        if best is None:
+            return min(self.done, default=WALK) - WALK
+        behind = self._behind(best)
+        wanted = [best - WALK, best + WALK]
+        wanted += [best + 2 * side for side in (-WALK, WALK) if behind.get(best + side, 1.0) < WORSE]
+        wanted += [best - WALK // 2, best + WALK // 2]
+        return next((place for place in wanted if place not in self.done), None)
+
+    def gives_up(self, points: Sequence[TrainingPoint]) -> bool:
+        """Whether the training under way is clearly worse than the best so far was after as many steps."""
+        count, best = len(points), self.best
+        if best is None or count < EARLIEST:
+            return False
+        reference = self.done[best].points[count - WINDOW : count]
+        behind = [a.loss - b.loss for a, b in zip(points[-WINDOW:], reference)]
+        improvement = self._initial - self._level(best, count)
+        return fmean(behind) > max(WORSE * improvement, SURE * stdev(behind) / math.sqrt(WINDOW))
+
+    def found(self, why: str) -> Probing:
+        best = self.best
+        probes = tuple(self._probe(place) for place in sorted(self.done))
+        if best is None or self._level(best, STEPS) >= self._initial:
+            return Probing(why, self._start, None, self._initial, probes)
+        behind = self._behind(best)
+        lowest = best + vertex(*(behind.get(best + side) for side in (-1, 0, 1)))
+        low, high = (self.rate(place) for place in usable(behind, best, lowest))
+        return Probing(why, self._start, self.rate(lowest), self._initial, probes, low, high)
+
+    def _behind(self, best: int) -> Mapping[int, float]:
+        """How far every place stayed behind the best when it ended, as a share of the best one's improvement."""
+        found = {}
+        for place, run in sorted(self.done.items()):
+            level = self._level(best, len(run.points))
+            failed = run.status in ("diverged", "non_finite") or level >= self._initial
+            found[place] = FAR if failed else (self._level(place, len(run.points)) - level) / (self._initial - level)
+        return {place: min(max(share, 0.0), FAR) for place, share in found.items()}
+
+    def _level(self, place: int, step: int) -> float:
+        """What a training had reached after so many steps."""
+        return fmean(point.loss for point in self.done[place].points[max(0, step - WINDOW) : step])
+
+    def _probe(self, place: int) -> Probe:
+        run = self.done[place]
+        failed = run.status in ("diverged", "non_finite")
+        steps = len(run.points)
+        return Probe(self.rate(place), run.status, None if failed else self._level(place, steps), steps)
+
+
+def vertex(below: float | None, at: float | None, above: float | None) -> float:
+    """Where a parabola through three losses, one place apart, is lowest, from the middle one; 0 where one is missing.
+
+    The middle one must be the lowest, so that the result lies within half a place.
+    """
+    if below is None or at is None or above is None or below - 2 * at + above <= 0:
+        return 0.0
+    return 0.5 * (below - above) / (below - 2 * at + above)
+
+
+def usable(behind: Mapping[int, float], best: int, lowest: float) -> tuple[float, float]:
+    """The first and the last place, around the lowest, that loses no more than BAND; interpolated, and never beyond
+    what was tried."""
+    places = sorted(behind)
+    at = places.index(best)
+    return min(_reach(behind, places[at::-1]), lowest), max(_reach(behind, places[at:]), lowest)
+
+
+def _reach(behind: Mapping[int, float], places: Sequence[int]) -> float:
+    for near, far in pairwise(places):
+        if behind[far] > BAND:
+            return near + (far - near) * (BAND - behind[near]) / (behind[far] - behind[near])
+    return places[-1]

@@ -1,0 +1,314 @@
+"""Short trainings where a sweep cannot know: where the walk goes, what it gives up, and what it answers."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lrscout import find_lr
+from lrscout.results import Probing, SweepPoint, SweepResult, TrainingPoint, TrainingResult
+from lrscout.search.bracket import LEFT, first_probe, why_probe
+from lrscout.search.probing import EARLIEST, STEPS, USES, probe, suggest_probed, usable, vertex
+from lrscout.search.range_test import learning_rates
+from lrscout.search.rules import suggest_valley
+from lrscout.search.scout import suggest_scout
+from lrscout.search.suggestion import suggest
+
+INITIAL = 4.0
+BEST = 2e-3
+AMPLE = 10_000  # steps: no limit for these walks
+
+
+def bowl(lr, best=BEST, floor=2.0, width=1.0):
+    """What a training at this rate comes to: lowest at the best rate, nothing learned a decade and a half away."""
+    return min(INITIAL, floor + (INITIAL - floor) * (math.log10(lr / best) / width) ** 2)
+
+
+def trainer(reach=bowl, noise=0.0, failing=math.inf):
+    """Trainings whose loss falls towards `reach(lr)`; the noise is that of the batches, alike for every rate."""
+    batches = random.Random(0)
+    offsets = [batches.gauss(0, noise) for _ in range(STEPS)]
+    made = []
+
+    def train(lr, gives_up):
+        points = []
+        for step in range(STEPS):
+            if lr >= failing and step == 5:
+                points.append(TrainingPoint(step, lr, math.nan))
+                made.append((lr, "non_finite", step + 1))
+                return TrainingResult(tuple(points), "non_finite", 0.0)
+            fallen = 1 - math.exp(-step / 10)
+            points.append(TrainingPoint(step, lr, INITIAL + (reach(lr) - INITIAL) * fallen + offsets[step]))
+            if gives_up(points):
+                made.append((lr, "given_up", step + 1))
+                return TrainingResult(tuple(points), "given_up", 0.0)
+        made.append((lr, "ok", STEPS))
+        return TrainingResult(tuple(points), "ok", 0.0)
+
+    train.made = made
+    return train
+
+
+def probed(start, most=AMPLE, **how):
+    return probe(trainer(**how), "why", start, INITIAL, most)
+
+
+@given(st.floats(-1.4, 1.4))
+@settings(max_examples=50, deadline=None)
+def test_the_lowest_loss_is_found_from_more_than_a_decade_away(distance):
+    found = probed(BEST * 10**distance, noise=0.1)
+    assert found.best == pytest.approx(BEST, rel=0.15)
+
+
+def test_a_plateau_far_above_the_best_rate_is_walked_down():
+    def plateau(lr):
+        return bowl(lr) if lr < BEST * 3 else 3.0  # as flat as the frequencies of single characters
+
+    found = probe(trainer(plateau), "why", BEST * 10, INITIAL, AMPLE)
+    assert found.best == pytest.approx(BEST, rel=0.3)
+
+
+def test_clearly_worse_trainings_are_given_up_and_the_best_runs_to_its_end():
+    train = trainer(noise=0.1)
+    probe(train, "why", BEST, INITIAL, AMPLE)
+    given = [steps for _, status, steps in train.made if status == "given_up"]
+    assert given
+    assert min(given) >= EARLIEST
+    assert all(steps < STEPS for steps in given)
+    assert (BEST, "ok", STEPS) in [(pytest.approx(lr), status, steps) for lr, status, steps in train.made]
+
+
+@given(st.integers(0, 1000), st.floats(-2, 2))
+@settings(max_examples=50, deadline=None)
+def test_the_steps_allowed_are_never_exceeded(most, distance):
+    found = probed(BEST * 10**distance, most=most)
+    assert found.steps <= most
+    assert bool(found.probes) == (most >= STEPS)
+
+
+def test_where_every_training_fails_the_walk_goes_down_until_one_does_not():
+    found = probed(1.0, failing=1e-2)
+    assert found.best == pytest.approx(BEST, rel=0.3)
+    failed = [p for p in found.probes if p.status == "non_finite"]
+    assert failed
+    assert all(p.loss is None for p in failed)
+
+
+def test_where_nothing_is_learned_there_is_no_best_rate():
+    found = probed(1e-3, most=600, reach=lambda lr: INITIAL + 0.1)
+    assert found.best is None
+    assert suggest_probed(found, "decay") is None
+
+
+def test_the_probes_come_in_rising_rates_with_what_they_reached():
+    found = probed(BEST, noise=0.05)
+    rates = [p.lr for p in found.probes]
+    assert rates == sorted(rates)
+    assert min(found.probes, key=lambda p: p.loss).lr == pytest.approx(BEST)
+
+
+def test_the_same_trainings_give_the_same_answer():
+    assert probed(1e-2, noise=0.2) == probed(1e-2, noise=0.2)
+
+
+@given(st.floats(0.1, 1e3), st.floats(1e-3, 1e3))
+@settings(max_examples=30, deadline=None)
+def test_scaling_loss_and_rates_scales_the_answer(loss_factor, rate_factor):
+    plain = trainer(noise=0.1)
+
+    def scaled(lr, gives_up):
+        run = plain(lr / rate_factor, lambda points: gives_up([_times(p, loss_factor) for p in points]))
+        return TrainingResult(tuple(_times(p, loss_factor) for p in run.points), run.status, 0.0)
+
+    found = probe(scaled, "why", 1e-2 * rate_factor, INITIAL * loss_factor, AMPLE)
+    assert found.best == pytest.approx(probed(1e-2, noise=0.1).best * rate_factor, rel=1e-6)
+
+
+def _times(point, factor):
+    return TrainingPoint(point.step, point.lr, point.loss * factor)
+
+
+@given(st.floats(0.01, 1), st.floats(0.01, 1))
+def test_the_vertex_lies_within_half_a_place_and_on_the_lower_side(below, above):
+    place = vertex(below, 0.0, above)
+    assert abs(place) <= 0.5
+    assert (place > 0) == (above < below) or below == above
+
+
+def test_the_vertex_of_a_parabola_is_exact():
+    assert vertex(*[(x - 0.2) ** 2 for x in (-1, 0, 1)]) == pytest.approx(0.2)
+
+
+def test_without_a_neighbour_the_vertex_is_the_place_itself():
+    assert vertex(None, 0.0, 0.3) == 0.0
+
+
+def test_usable_rates_end_where_five_percent_are_lost():
+    low, high = usable({-2: 0.1, -1: 0.0, 0: 0.0, 1: 0.1}, 0, 0.0)
+    assert (low, high) == (pytest.approx(-1.5), pytest.approx(0.5))
+
+
+def test_usable_rates_do_not_go_beyond_what_was_tried():
+    assert usable({0: 0.0, 1: 0.01}, 0, 0.0) == (0, 1)
+
+
+def test_a_constant_rate_stands_below_the_peak_of_a_decaying_schedule():
+    found = probed(BEST)
+    decay, constant = (suggest_probed(found, use) for use in ("decay", "constant"))
+    assert decay.lr == pytest.approx(found.best * 10 ** USES["decay"])
+    assert constant.lr < decay.lr
+    assert decay.low <= decay.lr <= decay.high
+
+
+# When a sweep asks for them
+
+
+def swept(left, noise=0.0, diverges=0.1):
+    """A sweep that falls to this share of its first loss, and diverges."""
+    numbers, points = random.Random(1), []
+    for i, lr in enumerate(learning_rates(1e-4, 1.0, 121)):
+        depth = (1 - left) * min(1.0, max(0.0, math.log10(lr / 1e-4) / 2))
+        loss = (50.0 if lr > diverges else 1 - depth) + numbers.gauss(0, noise)
+        points.append(SweepPoint(i, lr, loss, loss))
+    return SweepResult(tuple(points), "diverged", 1.0)
+
+
+def test_a_sweep_that_learned_nearly_all_needs_no_training():
+    assert why_probe(swept(0.1, noise=0.005)) is None
+
+
+def test_a_sweep_that_left_most_of_the_loss_asks_for_trainings():
+    assert why_probe(swept(LEFT - 0.1, noise=0.005)) is None
+    assert "% of the loss" in why_probe(swept(LEFT + 0.1, noise=0.005))
+
+
+def test_a_sweep_with_as_much_noise_as_fall_asks_for_trainings():
+    assert "noise" in why_probe(swept(0.2, noise=0.4))
+
+
+def test_a_sweep_that_never_diverged_asks_for_trainings():
+    assert "before the loss diverged" in why_probe(swept(0.1, noise=0.005, diverges=2.0))
+
+
+def test_an_interrupted_sweep_asks_for_nothing():
+    sweep = swept(0.8)
+    assert why_probe(SweepResult(sweep.points, "interrupted", 1.0)) is None
+
+
+def test_the_first_training_stands_between_the_rules_that_disagree():
+    sweep = swept(0.7, noise=0.005)
+    rates = sorted([suggest_valley(sweep.points).lr, suggest_scout(sweep.points).lr])
+    assert rates[0] <= first_probe(sweep) <= rates[1]
+
+
+def with_probes(found):
+    sweep = swept(0.7, noise=0.005)
+    return SweepResult(sweep.points, sweep.stop_reason, sweep.seconds, None, found)
+
+
+def test_the_trainings_have_the_last_word():
+    made = suggest([with_probes(probed(BEST))], "scout", "decay", 400)
+    assert made.lr == pytest.approx(BEST, rel=0.1)
+    assert "short trainings" in made.reason
+    assert made.confidence == "high"
+
+
+def test_trainings_that_learned_nothing_leave_the_sweeps_answer_with_low_confidence():
+    nothing = Probing("why", 1e-3, None, INITIAL, ())
+    made = suggest([with_probes(nothing)], "scout", "decay", 400)
+    assert made.lr == suggest_scout(swept(0.7, noise=0.005).points).lr
+    assert made.confidence == "low"
+
+
+def test_a_lowest_loss_at_the_edge_of_what_was_tried_is_doubted():
+    found = probed(BEST * 10, most=2 * STEPS)
+    made = suggest([with_probes(found)], "scout", "decay", 400)
+    assert made.confidence == "medium"
+    assert "edge" in made.doubts[0]
+
+
+def test_a_sweep_that_left_most_and_was_not_probed_is_not_answered_with_high_confidence():
+    sweep = swept(0.7, noise=0.005)
+    made = suggest([sweep], "scout", "decay", 400)
+    assert made.confidence == "medium"
+    assert "cannot see" in made.doubts[0]
+
+
+def test_the_other_rules_do_not_listen_to_them():
+    assert (
+        suggest([with_probes(probed(BEST))], "valley", "decay", 400).lr == suggest_valley(swept(0.7, 0.005).points).lr
+    )
+
+
+# With a real model
+
+
+def hard(seed=0):
+    """Labels that are hardly to be learned in a hundred steps, so that most of the loss is left."""
+    torch.manual_seed(seed)
+    x = torch.randn(512, 20)
+    y = (x[:, :5].prod(1) > 0).long() + 2 * (x[:, 5] > 0).long()
+    model = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 4))
+    return {
+        "model": model,
+        "train_loader": DataLoader(TensorDataset(x, y), 32, shuffle=True),
+        "loss_fn": nn.CrossEntropyLoss(),
+        "optimizer": torch.optim.Adam(model.parameters()),
+    }
+
+
+def test_a_hard_problem_is_trained_on_within_the_steps_allowed_and_everything_comes_back():
+    work = hard()
+    before = [p.clone() for p in work["model"].parameters()]
+    result = find_lr(work, max_steps=450)
+    assert result.result.probing is not None
+    assert 150 < result.result.steps <= 450
+    assert result.suggestions["scout"] == result.suggestion.lr
+    assert all(torch.equal(a, b) for a, b in zip(before, work["model"].parameters()))
+
+
+def test_max_steps_of_the_sweeps_alone_makes_no_training():
+    result = find_lr(hard(), max_steps=150)
+    assert result.result.probing is None
+    assert result.result.steps <= 150
+    assert result.suggestion.confidence != "high"
+
+
+def test_another_rule_makes_no_training():
+    assert find_lr(hard(), rule="valley").result.probing is None
+
+
+def test_every_seed_is_probed_by_itself():
+    result = find_lr(hard(), seeds=2, max_steps=300)
+    assert 300 < result.result.steps <= 600
+    assert "median of 2 seeds" in result.suggestion.reason
+
+
+def test_ctrl_c_in_a_training_keeps_what_the_sweeps_found():
+    calls = 0
+
+    class Loss(nn.CrossEntropyLoss):
+        def forward(self, *args):
+            nonlocal calls
+            calls += 1
+            if calls == 200:
+                raise KeyboardInterrupt
+            return super().forward(*args)
+
+    from lrscout.api.lr_search import search_lr
+    from lrscout.engine.workload import make_workload
+    from lrscout.results import Target
+    from lrscout.settings import FindLrSettings
+
+    work = {**hard(), "loss_fn": Loss()}
+    record = search_lr(make_workload(work), FindLrSettings(), Target(None, {}, None))
+    assert record.status == "interrupted"
+    assert record.result.points
+    assert record.result.probing is None
