@@ -156,6 +156,17 @@ def test_plain_progress_of_slow_steps_speaks_every_half_minute():
     assert [line.split()[2] for line in lines] == ["3/1000", "6/1000", "9/1000", "12/1000"]
 
 
+def test_plain_progress_that_turns_out_longer_goes_on_by_the_new_tenths():
+    lines = []
+    progress = PlainProgress(10, "find-lr", lines.append)
+    for step in range(1, 11):
+        progress.update(step, 1e-3, 1.0)
+    progress.expect(40)
+    for step in range(11, 41):
+        progress.update(step, 1e-3, 1.0)
+    assert [line.split()[2] for line in lines][9:] == ["10/10", *(f"{n}/40" for n in range(12, 41, 4))]
+
+
 def test_steps_beyond_an_estimated_total_are_told_every_half_minute_and_without_it():
     lines, now = [], [0.0]
     progress = PlainProgress(2, "find-lr", lines.append, clock=lambda: now[0])

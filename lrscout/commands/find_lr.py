@@ -25,12 +25,15 @@ def find_lr(invocation: Invocation[FindLrSettings]) -> None:
     with running("find-lr", invocation) as run:
         workload = open_workload(invocation.target, settings.seed)
         steps = count(1)
-        probes, _ = read_budget(settings.refine) if settings.refine is not None else (0, None)
-        total = settings.steps * settings.seeds + (LEAST_STEPS * len(OFFSETS) if probes is None else probes)
-        with run.output.progress(total, "find-lr") as progress:
+        refining, _ = read_budget(settings.refine) if settings.refine is not None else (0, None)
+        refining = LEAST_STEPS * len(OFFSETS) if refining is None else refining
+        with run.output.progress(settings.steps * settings.seeds + refining, "find-lr") as progress:
 
             def watch(point: SweepPoint | TrainingPoint, so_far: Callable[[], RunRecord]) -> None:
-                progress.update(next(steps), point.lr, point.loss)
+                taken = next(steps)
+                if taken == settings.steps + 1:  # short trainings, which the sweeps turn out to need
+                    progress.expect(max(settings.max_steps, settings.steps) * settings.seeds + refining)
+                progress.update(taken, point.lr, point.loss)
                 run.keep(so_far)
 
             record = search_lr(workload, settings, invocation.target, watch)

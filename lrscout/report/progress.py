@@ -33,6 +33,9 @@ class Progress(Protocol):
     def update(self, step: int, *values: Any) -> None:
         """Say that `step` steps are done, and the values that the loop's facts are made of."""
 
+    def expect(self, total: int) -> None:
+        """Say that there will be so many steps, which turned out on the way."""
+
 
 def sweep_facts(lr: float, loss: float) -> tuple[str, str]:
     """The rate and the loss of a step."""
@@ -43,6 +46,9 @@ class NoProgress:
     """Quiet."""
 
     def update(self, step: int, *values: Any) -> None:
+        pass
+
+    def expect(self, total: int) -> None:
         pass
 
 
@@ -58,8 +64,13 @@ class PlainProgress:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._total, self._label, self._say, self._facts, self._clock = total, label, say, facts, clock
+        self._done = 0
         self._next_step = self._after(0)
         self._next_time = clock() + PLAIN_SECONDS
+
+    def expect(self, total: int) -> None:
+        self._total = total
+        self._next_step = self._after(self._done)
 
     def _after(self, step: int) -> float:
         """The first step at which another tenth is done; none beyond the total, which may be an estimate."""
@@ -71,6 +82,7 @@ class PlainProgress:
         return min(max(-(-tenth * self._total // PLAIN_SHARE), step + 1), self._total)
 
     def update(self, step: int, *values: Any) -> None:
+        self._done = step
         if step < self._next_step and self._clock() < self._next_time:
             return
         self._next_step, self._next_time = self._after(step), self._clock() + PLAIN_SECONDS
@@ -89,6 +101,9 @@ class LiveProgress:
         self._facts = facts
         self._start = monotonic()
         self._next = 0.0
+
+    def expect(self, total: int) -> None:
+        self._total = total
 
     def update(self, step: int, *values: Any) -> None:
         now = monotonic()
