@@ -50,10 +50,11 @@ bench-compare: $(INSTALLED)  ## measure compare-schedulers --jobs 2 against one 
 
 peers:  ## run the other finders' packages on our own tasks again, in an environment of their own (.venv-peers)
 	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --constraint constraints.txt torch
-	.venv-peers/bin/python -m pip install --quiet pytorch-lightning==2.6.6 torch-lr-finder==0.2.2 fastai==2.8.12 scikit-learn mnist1d
-	cd tests/benchmarks/lr_suite && ../../../.venv-peers/bin/python peers.py --module own_tasks --out own_peers.json
-	cd tests/benchmarks/lr_suite && ../../../.venv-peers/bin/python peers.py --module fresh_tasks --out fresh_peers.json
+	.venv-peers/bin/python -m pip install --quiet --constraint constraints.txt torch pytorch-lightning==2.6.6 torch-lr-finder==0.2.2 scikit-learn mnist1d pandas matplotlib scipy pillow requests pyyaml
+	# fastai asks for torchvision and spacy, which its finder does not use and which would bring another torch
+	.venv-peers/bin/python -m pip install --quiet --no-deps fastai==2.8.12
+	.venv-peers/bin/python -m pip install --quiet --constraint constraints.txt 'fastcore>=2.2.22' 'fasttransform>=0.0.3' 'plum-dispatch<2.10' fastprogress fastdownload
+	cd tests/benchmarks/lr_suite && for suite in own tail fresh chosen unseen; do ../../../.venv-peers/bin/python peers.py --module $${suite}_tasks --out $${suite}_peers.json || exit 1; done
 
 bench-batch: $(INSTALLED)  ## measure the search for batch sizes: trials and time of fit, binsearch and Lightning
 	$(BIN)/python tests/benchmarks/batch_size/bench.py

@@ -1,6 +1,6 @@
 """How much of the achievable improvement does training with a suggested rate leave on the table?
 
-`make bench-lr`: sweeps every task of the suite with every rule of lrscout, and prints them beside the peers. What
+`make bench-lr`: searches on every task of the suites with every rule of lrscout, and prints them beside the peers. What
 training reaches at each rate is read from the stored grids (`grid.py` made them), what the peers suggest from their
 stored figures (`peers.py` made those). Regret: 0 is the best rate of the grid, 1 nothing learned (`score.py`).
 """
@@ -18,13 +18,16 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 SEEDS = (1, 2, 3)
-SUITES = {"open": "tasks", "own": "own_tasks", "fresh": "fresh_tasks"}
 TABLES = {
-    "the fourteen tasks that the constants were chosen on": ("open", "own"),
-    "the eight tasks that no constant was chosen on": ("fresh",),
+    "architectures that the constants were chosen on": ("chosen",),
+    "architectures that no constant was chosen on": ("unseen",),
+    "small tasks that the constants were chosen on": ("open", "own", "tail"),
+    "small tasks that no constant was chosen on": ("fresh",),
 }
-USES = {"constant": "constant", "cosine": "decay"}  # the grid's schedule -> what the suggestion is for
-REFINE = "645"  # steps of the three trainings; with the sweeps at most 795
+MODULES = {"open": "tasks"}  # of the other suites: their name and _tasks
+USES = {"constant": ("constant", "constant_warm"), "decay": ("cosine", "cosine_cold")}  # what a rate is for -> grids
+LONGER = (2000, 10_000)  # steps of the trainings of the longer grids
+REFINE = "645"  # steps of the three trainings; with the rest of the search at most 1245, or two trainings more
 SCOUT, REFINED = "lrscout", f"lrscout --refine {REFINE}"
 PEERS = {
     "Lightning": "lightning",
@@ -37,6 +40,10 @@ PEERS = {
 }
 
 
+def module_of(suite):
+    return MODULES.get(suite, f"{suite}_tasks")
+
+
 def search(job):
     """One task and seed: the records of one search, and of a refined one for each use."""
     module, name, seed, refine = job
@@ -46,38 +53,47 @@ def search(job):
 
     torch.set_num_threads(1)
     build = getattr(importlib.import_module(module), name)
-    plain = lrscout.find_lr(build(seed=seed), seed=seed).record
+    settings = {"seed": seed, **getattr(build, "settings", {})}
+    plain = lrscout.find_lr(build(seed=seed), **settings).record
     if not refine:
         return plain, {}
-    return plain, {
-        use: lrscout.find_lr(build(seed=seed), seed=seed, use=use, refine=REFINE).record for use in USES.values()
-    }
+    return plain, {use: lrscout.find_lr(build(seed=seed), use=use, refine=REFINE, **settings).record for use in USES}
 
 
 def measure(suite, refine, pool):
     """Every task's records by seed."""
-    names = [task.__name__ for task in importlib.import_module(SUITES[suite]).TASKS]
-    work = [(SUITES[suite], name, seed, refine) for name in names for seed in SEEDS]
+    names = [task.__name__ for task in importlib.import_module(module_of(suite)).TASKS]
+    work = [(module_of(suite), name, seed, refine) for name in names for seed in SEEDS]
     found = iter(pool.map(search, work))
     return {name: {seed: next(found) for seed in SEEDS} for name in names}
 
 
+def grid_of(suite, steps=None):
+    """What training reaches, by task; empty where no grid of that length was made."""
+    path = FOLDER / (f"{suite}_grid.json" if steps is None else f"{suite}_grid_{steps}.json")
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 class Table:
-    """Regrets and steps of every row: {name: {schedule: {task: [regret per seed]}}}."""
+    """Regrets and steps of every row: {name: {use: {task: [regret per seed and grid]}}}."""
 
     def __init__(self):
         self.rows = {}
         self.confidence = {}  # level -> [regret]
 
     def add(self, name, task, entry, rates, steps):
-        """`rates` is one rate, or one for each schedule of the grid."""
-        from score import SCHEDULES, regret
+        """`rates` is one rate, or one for each use; returns the regrets."""
+        from score import regret
 
-        row = self.rows.setdefault(name, {"steps": [], **{s: {} for s in SCHEDULES}})
+        row = self.rows.setdefault(name, {"steps": [], **{use: {} for use in USES}})
         row["steps"].append(steps)
-        for schedule in SCHEDULES:
-            rate = rates[schedule] if isinstance(rates, dict) else rates
-            row[schedule].setdefault(task, []).append(regret(entry, schedule, rate))
+        found = []
+        for use, schedules in USES.items():
+            rate = rates[use] if isinstance(rates, dict) else rates
+            regrets = [regret(entry, schedule, rate) for schedule in schedules if schedule in entry]
+            row[use].setdefault(task, []).extend(regrets)
+            found += regrets
+        return found
 
     def add_suite(self, records, grid, peers):
         for task, by_seed in records.items():
@@ -89,22 +105,34 @@ class Table:
                     self.add(title, task, grid[task], peer.get(key), steps)
 
     def _add_search(self, task, entry, plain, refined):
-        from score import regret
-
-        uses = {schedule: plain.result.uses[use] for schedule, use in USES.items()}
-        self.add(SCOUT, task, entry, uses, plain.result.steps)
-        level = plain.result.suggestion.confidence or "none"
-        self.confidence.setdefault(level, []).extend(regret(entry, schedule, rate) for schedule, rate in uses.items())
+        regrets = self.add(SCOUT, task, entry, dict(plain.result.uses), plain.result.steps)
+        self.confidence.setdefault(plain.result.suggestion.confidence or "none", []).extend(regrets)
         if refined:
-            rates = {schedule: refined[use].result.uses[use] for schedule, use in USES.items()}
+            rates = {use: refined[use].result.uses[use] for use in USES}
             self.add(REFINED, task, entry, rates, max(record.result.steps for record in refined.values()))
         for rule, rate in plain.result.suggestions.items():
             if rule != "scout":
                 self.add(f"lrscout --rule {rule}", task, entry, rate, plain.result.steps)
 
 
+class LongerTable(Table):
+    """The same at a longer training: what --horizon does, and the peers, which do not know of it."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self._horizon = steps
+
+    def _add_search(self, task, entry, plain, refined):
+        from lrscout.search.scout import horizon_factor
+
+        uses, factor = dict(plain.result.uses), horizon_factor(self._horizon)
+        longer = {use: None if rate is None else rate * factor for use, rate in uses.items()}
+        self.add(f"lrscout --horizon {self._horizon}", task, entry, longer, plain.result.steps)
+        self.add(SCOUT, task, entry, uses, plain.result.steps)
+
+
 def figures(by_task):
-    """Mean over tasks, then median, 90th percentile, worst and the share within 5 % over tasks and seeds."""
+    """Mean over tasks, then median, 90th percentile, worst and the share within 5 % over tasks, seeds and grids."""
     means = [sum(values) / len(values) for values in by_task.values()]
     every = sorted(value for values in by_task.values() for value in values)
     return {
@@ -121,21 +149,21 @@ def markdown(rows):
     head = ["", "mean", "median", "90th percentile", "worst", "within 5 %", "steps"]
     lines = [head, ["---"] * len(head)]
     for name, row in rows.items():
-        constant, cosine = figures(row["constant"]), figures(row["cosine"])
-        cells = [f"{constant[k]:.3f} / {cosine[k]:.3f}" for k in ("mean", "median", "p90", "worst")]
-        within = f"{constant['within_5_percent']:.0%} / {cosine['within_5_percent']:.0%}"
+        constant, decay = (figures(row[use]) for use in USES)
+        cells = [f"{constant[k]:.3f} / {decay[k]:.3f}" for k in ("mean", "median", "p90", "worst")]
+        within = f"{constant['within_5_percent']:.0%} / {decay['within_5_percent']:.0%}"
         steps = f"{sum(row['steps']) / len(row['steps']):.0f}, {max(row['steps'])}"
         lines.append([name, *cells, within, steps])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def calibration(confidence):
-    """How often each level was given, and how often its regret was within 5 %."""
+    """How often each level was given, and how often its regret was within 5 % and 10 %."""
     total = sum(map(len, confidence.values()))
-    told = [
-        f"{level}: {len(found) / total:.0%} of the cases, {sum(r <= 0.05 for r in found) / len(found):.1%} within 5 %"
-        for level, found in confidence.items()
-    ]
+    told = []
+    for level, found in confidence.items():
+        within = (f"{sum(r <= limit for r in found) / len(found):.1%} within {limit:.0%}" for limit in (0.05, 0.10))
+        told.append(f"{level}: {len(found) / total:.0%} of the cases, {', '.join(within)}")
     return "confidence " + "; ".join(told)
 
 
@@ -148,16 +176,30 @@ def main():
     sys.path.insert(0, str(FOLDER))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")])
     os.environ["OMP_NUM_THREADS"] = "1"  # processes that share their cores wait for each other otherwise
-    started, kept = time.perf_counter(), {}
+    started, kept, confidence = time.perf_counter(), {}, {}
     with ProcessPoolExecutor(arguments.jobs) as pool:
         for title, suites in TABLES.items():
-            table = Table()
+            tables = {f"{title}, 400 steps": Table()}
             for suite in suites:
-                grid, peers = (json.loads((FOLDER / f"{suite}_{kind}.json").read_text()) for kind in ("grid", "peers"))
-                table.add_suite(measure(suite, not arguments.no_refine, pool), grid, peers)
-            print(f"\n{title}, seeds {SEEDS}; regret for a constant rate / the peak of a cosine\n")
-            print(markdown(table.rows), f"\n{calibration(table.confidence)}", sep="\n", flush=True)
-            kept[title] = {n: {s: {**figures(r[s]), "by_task": r[s]} for s in USES} for n, r in table.rows.items()}
+                records = measure(suite, not arguments.no_refine, pool)
+                peers = json.loads((FOLDER / f"{suite}_peers.json").read_text())
+                tables[f"{title}, 400 steps"].add_suite(records, grid_of(suite), peers)
+                for steps in LONGER:
+                    longer = grid_of(suite, steps)
+                    if longer:
+                        table = tables.setdefault(f"{title}, {steps} steps", LongerTable(steps))
+                        table.add_suite(
+                            {task: found for task, found in records.items() if task in longer}, longer, peers
+                        )
+            for head, table in tables.items():
+                print(f"\n{head}, seeds {SEEDS}; regret for a constant rate / the peak of a cosine\n")
+                print(markdown(table.rows), flush=True)
+                kept[head] = {n: {u: {**figures(r[u]), "by_task": r[u]} for u in USES} for n, r in table.rows.items()}
+                for level, found in table.confidence.items():
+                    confidence.setdefault(level, []).extend(found)
+                if table.confidence:
+                    print(f"\n{calibration(table.confidence)}", flush=True)
+    print(f"\nall suites: {calibration(confidence)}")
     print(f"\n{time.perf_counter() - started:.0f} s")
     if arguments.json:
         arguments.json.write_text(json.dumps(kept, indent=1) + "\n")

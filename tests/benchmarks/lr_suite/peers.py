@@ -111,9 +111,7 @@ def fastai(build, seed):
 
 def measure(build, seed):
     """One task's row: every peer's rate, steps and seconds."""
-    row = {
-        "optimizer_default": inspect.signature(type(build(seed=seed)["optimizer"])).parameters["lr"].default
-    }
+    row = {"optimizer_default": inspect.signature(type(build(seed=seed)["optimizer"])).parameters["lr"].default}
     for name, find in (("lightning", lightning), ("torch_lr_finder", torch_lr_finder), ("fastai", fastai)):
         torch.manual_seed(seed)
         started = time.perf_counter()
