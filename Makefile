@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo batch compare test test-slow format lint types check bench bench-lr bench-batch bench-compare peers peers-batch clean
+.PHONY: help demo batch compare test test-slow format lint types check bench bench-lr bench-batch bench-compare peers peers-batch signals clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -55,6 +55,12 @@ peers:  ## run the other finders' packages on our own tasks again, in an environ
 	.venv-peers/bin/python -m pip install --quiet --no-deps fastai==2.8.12
 	.venv-peers/bin/python -m pip install --quiet --constraint constraints.txt 'fastcore>=2.2.22' 'fasttransform>=0.0.3' 'plum-dispatch<2.10' fastprogress fastdownload
 	cd tests/benchmarks/lr_suite && for suite in own tail fresh chosen unseen; do ../../../.venv-peers/bin/python peers.py --module $${suite}_tasks --out $${suite}_peers.json || exit 1; done
+
+signals: $(INSTALLED)  ## measure what else might tell the learning rate: Prodigy, sharpness, update size, longer trainings
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check mnist1d
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps prodigyopt
+	cd tests/benchmarks/lr_suite && OMP_NUM_THREADS=1 ../../../$(BIN)/python signals.py
+	cd tests/benchmarks/lr_suite && OMP_NUM_THREADS=1 ../../../$(BIN)/python signals.py --lengths
 
 bench-batch: $(INSTALLED)  ## measure the search for batch sizes: trials and time of fit, binsearch and Lightning
 	$(BIN)/python tests/benchmarks/batch_size/bench.py

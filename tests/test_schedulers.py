@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
 
@@ -10,7 +11,7 @@ import torch
 from small_workloads import linear_workload, make_session
 from torch.optim import SGD, Adagrad, AdamW, lr_scheduler
 
-from lrscout.engine.schedulers import make_scheduler, multipliers
+from lrscout.engine.schedulers import attached_total, make_scheduler, multipliers
 from lrscout.errors import TargetError, UsageError, WorkloadError
 from lrscout.schedules import SCHEDULES, parse_schedule
 
@@ -255,3 +256,30 @@ def test_a_session_trains_under_a_scheduler(text):
             scheduler.before_step(step)
             losses.append(session.train_step().item())
     assert sum(losses[-4:]) < sum(losses[:4])  # each time over all batches
+
+
+# What an attached scheduler tells of the length of training
+
+
+def attached(make):
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    return attached_total([optimizer]), make(optimizer), attached_total([optimizer])
+
+
+def test_one_cycle_tells_its_steps():
+    before, _, after = attached(lambda optimizer: lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=321))
+    assert (before, after) == (None, ("OneCycleLR", 321))
+
+
+def test_a_lambda_of_transformers_tells_its_steps():
+    def warmed(step, *, num_warmup_steps, num_training_steps):
+        return 1.0
+
+    lambdas = functools.partial(warmed, num_warmup_steps=5, num_training_steps=777)
+    *_, after = attached(lambda optimizer: lr_scheduler.LambdaLR(optimizer, lambdas))
+    assert after == ("LambdaLR", 777)
+
+
+def test_a_scheduler_that_may_count_epochs_tells_nothing():
+    *_, after = attached(lambda optimizer: lr_scheduler.CosineAnnealingLR(optimizer, T_max=50))
+    assert after is None
