@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import lrscout
 from lrscout.engine.isolation import IsolatedTrials, TrialServer
 from lrscout.engine.requests import Request
 from lrscout.errors import LrscoutError, RemoteError, TargetError, TrialError, UsageError, WorkloadError
@@ -148,7 +149,7 @@ def test_the_users_exception_comes_with_its_traceback(trials):
     assert isinstance(some.failure, TrialError)
     assert isinstance(some.failure.__cause__, RemoteError)
     assert "sizable.py" in some.failure.__cause__.traceback
-    assert "lrscout/engine" not in some.failure.__cause__.traceback
+    assert str(Path(lrscout.__file__).parent) not in some.failure.__cause__.traceback
 
 
 def test_an_exception_in_build_is_the_users(trials):
