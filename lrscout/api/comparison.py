@@ -24,7 +24,8 @@ from lrscout.results import (
 )
 from lrscout.schedules import parse_schedules, schedule_among
 from lrscout.search.budget import fitted, runs_of
-from lrscout.search.comparison import PlannedRun, began_alike, rank, scoring_runs, tuned_rates
+from lrscout.search.comparison import PlannedRun, began_alike, rank, scoring_runs
+from lrscout.search.tuning import tuned_rates
 from lrscout.settings import CompareSchedulersSettings
 
 
