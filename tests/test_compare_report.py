@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
+from lrscout.records import from_json, to_json
 from lrscout.report.compare_schedulers import answer, headline, plus_minus, problem, rows, run_line, summary
 from lrscout.report.exports import to_markdown
 from lrscout.report.terminal import Style
@@ -91,6 +93,14 @@ def test_the_table_has_five_columns_at_80_and_three_where_there_is_no_room():
     assert re.search(r"^linear:warmup=0.05 +1.0e-1 +0.72 ± 0.24 +\+0.120 ± 0.025 +worse$", wide, re.MULTILINE)
     assert re.search(r"^wsd .* 1/3 diverged$", wide, re.MULTILINE)
     assert re.search(r"^schedule +loss +verdict$", narrow, re.MULTILINE)
+
+
+def test_a_record_from_before_there_were_ranges_is_read_without_them():
+    record = record_of({"cosine": GOOD, "wsd": BAD})
+    document = json.loads(to_json(record))
+    for row in document["result"]["ranking"]:
+        del row["peak_lr_range"]
+    assert from_json(json.dumps(document)) == record
 
 
 def test_every_schedule_has_a_plot_on_the_same_axes():

@@ -13,6 +13,7 @@ from lrscout.results import (
     FinalMetric,
     Metric,
     RankedSchedule,
+    RateRange,
     Role,
     TrainingPoint,
     TrainingResult,
@@ -116,14 +117,20 @@ def rank(
     *,
     baseline: str | None = None,
     min_effect: float = 0.0,
+    ranges: Mapping[str, RateRange | None] | None = None,
 ) -> tuple[tuple[RankedSchedule, ...], str | None]:
     """The schedules in order, each with its difference from the baseline, and the baseline's label.
 
-    Without a named baseline it is the schedule that ranks first. A schedule with a run that diverged comes behind
+    Without a named baseline it is the schedule that ranks first. `ranges` tells, by label, which rates the tuning did
+    not tell from each other. A schedule with a run that diverged comes behind
     those without, since its mean leaves out its worst.
     """
     sign = -1.0 if mode == "max" else 1.0
-    entrants = [_Entrant(spec, lr, [r for r in runs if r.label == spec.label]) for spec, lr in zip(specs, peaks)]
+    tuned = ranges or {}
+    entrants = [
+        _Entrant(spec, lr, tuned.get(spec.label), [run for run in runs if run.label == spec.label])
+        for spec, lr in zip(specs, peaks)
+    ]
     entrants.sort(key=lambda e: e.order(sign))
     reference = next((e for e in entrants if e.spec.label == baseline), entrants[0])
     if not reference.finals:
@@ -166,9 +173,9 @@ def _of_first(entrants: Sequence[_Entrant], verdicts: Mapping[str, Verdict]) -> 
 class _Entrant:
     """A schedule with its scored runs."""
 
-    def __init__(self, spec: ScheduleSpec, lr: float, runs: Sequence[ComparedRun]) -> None:
+    def __init__(self, spec: ScheduleSpec, lr: float, tuned: RateRange | None, runs: Sequence[ComparedRun]) -> None:
         scores = [run for run in runs if run.role == "score"]
-        self.spec, self._lr = spec, lr
+        self.spec, self._lr, self._tuned = spec, lr, tuned
         self.finals = {run.seed: run.final for run in scores if run.final is not None}
         self._diverged = sum(run.status in ("diverged", "non_finite") for run in scores)
         self.outcome: Verdict | None = "diverged" if self._diverged else None
@@ -189,7 +196,8 @@ class _Entrant:
             difference = Difference(found.mean, *_limits(found), p)
         spec = self.spec
         params = {key: list(value) if isinstance(value, tuple) else value for key, value in spec.params.items()}
-        return RankedSchedule(spec.name, spec.label, params, self._lr, final, difference, verdict, self._diverged)
+        found_so = (final, difference, verdict, self._diverged, self._tuned)
+        return RankedSchedule(spec.name, spec.label, params, self._lr, *found_so)
 
 
 def _limits(found: Estimate) -> tuple[float | None, float | None]:
