@@ -145,6 +145,7 @@ def test_decay_beats_constant_on_a_noisy_quadratic(compare):
     assert re.search(r"^cosine .* best$", out, re.MULTILINE)
     assert re.search(r"^constant .*\+\d\.\d+ ± \d\.\d+ +worse$", out, re.MULTILINE)
     assert "22 runs x 200 = 4400 steps: 2 schedules x 5 seeds, about 12 to tune" in err
+    assert re.search(r"^run  1/22  constant  tuning", err, re.MULTILINE)
     assert re.search(r"^run (\d\d)/\1  cosine  seed 5  lr \d\.\de-\d  \d\.\d+", err, re.MULTILINE)
 
 

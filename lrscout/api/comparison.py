@@ -92,14 +92,13 @@ class _Comparison:
         self._tell_cost(tuned)
         count, lr = len(self._specs), self._center if self._center is not None else self._inspection.own_lr
         if tuned:
-            scores = count * self._seeds
             sign = -1.0 if self._metric.mode == "max" else 1.0
             rates = tuned_rates(
                 count,
                 lr,
                 tuning_seeds(settings.seed),
                 lambda final: sign * final,
-                lambda wave: self._run(wave, "tuning", scores),
+                lambda wave: self._run(wave, "tuning", self._after(wave)),
             )
             self._peaks = [rate.lr for rate in rates]
             self._ranges = {spec.label: rate.range for spec, rate in zip(self._specs, rates)}
@@ -133,6 +132,12 @@ class _Comparison:
             self._watch.say(f"{kept} runs are there already.")
         elif jobs == 1 and not self._inspection.devices and self._inspection.cores > 1 and self._target.path:
             self._watch.say(f"--jobs auto would make {self._inspection.cores} runs at a time.")
+
+    def _after(self, wave: Sequence[PlannedRun]) -> int:
+        """About how many runs come after some that tune."""
+        count = len(self._specs)
+        known = len(self._runs.keys() | set(wave))
+        return max(count * self._seeds, runs_of(count, self._seeds, True) - known)
 
     def _run(self, plans: Sequence[PlannedRun], label: str, later: int = 0) -> Mapping[PlannedRun, ComparedRun]:
         """Make those of the runs that are missing; `later` are the runs that come after these."""
