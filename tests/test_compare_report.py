@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
+from lrscout.records import from_json, to_json
 from lrscout.report.compare_schedulers import answer, headline, plus_minus, problem, rows, run_line, summary
 from lrscout.report.exports import to_markdown
 from lrscout.report.terminal import Style
-from lrscout.results import ComparedRun, CompareResult, Difference, Metric, RunRecord, TrainingPoint
+from lrscout.results import ComparedRun, CompareResult, Difference, Metric, RateRange, RunRecord, TrainingPoint
 from lrscout.schedules import parse_schedules
 from lrscout.search.comparison import rank
 
@@ -78,7 +80,8 @@ def test_one_sentence_answers_the_question(finals, options, sentence):
 @pytest.mark.parametrize("unicode", [True, False])
 @pytest.mark.parametrize("width", [40, 66, 80, 120])
 def test_a_summary_keeps_to_its_width_and_its_encoding(width, unicode):
-    record = record_of({"cosine": GOOD, WARM: ALSO, "constant": BAD, "wsd": [0.1, None, 0.1]})
+    finals = {"cosine": GOOD, WARM: ALSO, "constant": BAD, "wsd": [0.1, None, 0.1]}
+    record = record_of(finals, ranges=dict.fromkeys(finals, RateRange(0.0033, 0.1)))
     text = summary(record, style(width, unicode=unicode))
     assert max(map(len, text.split("\n"))) <= width
     assert unicode or text.isascii()
@@ -91,6 +94,26 @@ def test_the_table_has_five_columns_at_80_and_three_where_there_is_no_room():
     assert re.search(r"^linear:warmup=0.05 +1.0e-1 +0.72 ± 0.24 +\+0.120 ± 0.025 +worse$", wide, re.MULTILINE)
     assert re.search(r"^wsd .* 1/3 diverged$", wide, re.MULTILINE)
     assert re.search(r"^schedule +loss +verdict$", narrow, re.MULTILINE)
+
+
+def test_the_rates_that_the_tuning_could_not_tell_apart_are_told():
+    ranges = {"cosine": RateRange(0.1, 0.3), WARM: RateRange(0.1, 0.1), "wsd": RateRange(0.033, 0.3)}
+    text = summary(record_of({"cosine": GOOD, WARM: ALSO, "wsd": BAD}, ranges=ranges), style(80))
+    assert re.search(r"^rates +each schedule's own, the nearest to 1\.0e-1 within the noise$", text, re.MULTILINE)
+    assert re.search(r"^as good +cosine at 1\.0e-1 to 3\.0e-1; wsd at 3\.3e-2 to 3\.0e-1$", text, re.MULTILINE)
+
+
+def test_where_every_schedule_has_one_good_rate_no_range_is_told():
+    ranges = {"cosine": RateRange(0.1, 0.1), "wsd": None}
+    assert "as good" not in summary(record_of({"cosine": GOOD, "wsd": BAD}, ranges=ranges), style(80))
+
+
+def test_a_record_from_before_there_were_ranges_is_read_without_them():
+    record = record_of({"cosine": GOOD, "wsd": BAD})
+    document = json.loads(to_json(record))
+    for row in document["result"]["ranking"]:
+        del row["peak_lr_range"]
+    assert from_json(json.dumps(document)) == record
 
 
 def test_every_schedule_has_a_plot_on_the_same_axes():

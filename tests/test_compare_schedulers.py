@@ -144,7 +144,8 @@ def test_decay_beats_constant_on_a_noisy_quadratic(compare):
     assert re.match(r"cosine is best; constant is worse by \d\.\d+ ± \d\.\d+\n", out)
     assert re.search(r"^cosine .* best$", out, re.MULTILINE)
     assert re.search(r"^constant .*\+\d\.\d+ ± \d\.\d+ +worse$", out, re.MULTILINE)
-    assert "16 runs x 200 = 3200 steps: 2 schedules x 5 seeds, 6 to tune" in err
+    assert "22 runs x 200 = 4400 steps: 2 schedules x 5 seeds, about 12 to tune" in err
+    assert re.search(r"^run  1/22  constant  tuning", err, re.MULTILINE)
     assert re.search(r"^run (\d\d)/\1  cosine  seed 5  lr \d\.\de-\d  \d\.\d+", err, re.MULTILINE)
 
 
@@ -160,15 +161,17 @@ def test_json_has_the_agreed_keys(compare):
     result = document["result"]
     assert (code, document["command"], document["status"]) == (0, "compare-schedulers", "ok")
     first, second = result["ranking"]
-    assert {"schedule", "label", "params", "peak_lr", "final", "difference", "verdict", "diverged"} == set(first)
+    keys = {"schedule", "label", "params", "peak_lr", "final", "difference", "verdict", "diverged", "peak_lr_range"}
+    assert set(first) == keys
     assert set(first["final"]) == {"mean", "low", "high", "n"}
+    assert first["peak_lr_range"]["low"] <= first["peak_lr"] <= first["peak_lr_range"]["high"]
     assert first["difference"] is None
     assert set(second["difference"]) == {"mean", "low", "high", "p_adjusted"}
     keys = {"schedule", "seed", "peak_lr", "role", "status", "final", "best", "auc", "points"}
     assert all(keys <= set(run) for run in result["runs"])
     assert set(result["runs"][0]["points"][0]) == {"step", "lr", "loss", "val_loss"}
     assert {run["role"] for run in result["runs"]} == {"tune", "score"}
-    assert {run["seed"] for run in result["runs"] if run["role"] == "tune"} == {0}
+    assert {run["seed"] for run in result["runs"] if run["role"] == "tune"} - {1_000_001} == {0, 1_000_000}
     assert {run["seed"] for run in result["runs"] if run["role"] == "score"} == {1, 2, 3, 4, 5}
     assert result["metric"] == {"name": "held-out loss", "mode": "min", "held_out": True}
     assert result["baseline"] == "cosine"
@@ -223,6 +226,7 @@ def test_one_rate_for_all_is_told(compare, mode, rate):
     runs = json.loads(out)["result"]["runs"]
     assert code == 0
     assert {run["peak_lr"] for run in runs} == {rate}
+    assert {row["peak_lr_range"] for row in json.loads(out)["result"]["ranking"]} == {None}
     assert len(runs) == 10
     assert "This compares schedules at one rate" in err
 

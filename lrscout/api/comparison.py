@@ -17,6 +17,7 @@ from lrscout.results import (
     CompareResult,
     Metric,
     RankedSchedule,
+    RateRange,
     RunRecord,
     Status,
     Target,
@@ -24,7 +25,8 @@ from lrscout.results import (
 )
 from lrscout.schedules import parse_schedules, schedule_among
 from lrscout.search.budget import fitted, runs_of
-from lrscout.search.comparison import PlannedRun, began_alike, rank, scoring_runs, tuned_rates
+from lrscout.search.comparison import PlannedRun, began_alike, rank, scoring_runs
+from lrscout.search.tuning import tuned_rates, tuning_seeds
 from lrscout.settings import CompareSchedulersSettings
 
 
@@ -74,6 +76,7 @@ class _Comparison:
         self._runs: dict[PlannedRun, ComparedRun] = {}
         self._warnings = dict.fromkeys(inspection.warnings)
         self._peaks: list[float] = []
+        self._ranges: dict[str, RateRange | None] = {}
         self._center: float | None = before.center_lr if before is not None else settings.lr
         self._steps, self._seeds = settings.steps, settings.seeds
         self._made, self._started = 0, time.monotonic()
@@ -89,14 +92,19 @@ class _Comparison:
         self._tell_cost(tuned)
         count, lr = len(self._specs), self._center if self._center is not None else self._inspection.own_lr
         if tuned:
-            scores = count * self._seeds
-            better = -1.0 if self._metric.mode == "max" else 1.0
-            self._peaks = tuned_rates(
-                count, lr, settings.seed, lambda final: better * final, lambda wave: self._run(wave, "tuning", scores)
+            sign = -1.0 if self._metric.mode == "max" else 1.0
+            rates = tuned_rates(
+                count,
+                lr,
+                tuning_seeds(settings.seed),
+                lambda final: sign * final,
+                lambda wave: self._run(wave, "tuning", self._after(wave)),
             )
+            self._peaks = [rate.lr for rate in rates]
+            self._ranges = {spec.label: rate.range for spec, rate in zip(self._specs, rates)}
         else:
             self._peaks = [lr] * count
-        seeds = range(settings.seed + 1, settings.seed + 1 + self._seeds)  # the one that tunes enters no score
+        seeds = range(settings.seed + 1, settings.seed + 1 + self._seeds)  # those that tune enter no score
         self._run(scoring_runs(self._peaks, seeds), "scoring")
         self._warn(tuned)
 
@@ -117,13 +125,19 @@ class _Comparison:
         runs = runs_of(count, self._seeds, tuned)
         told = f"{runs} runs x {self._steps} = {runs * self._steps} steps: {count} schedules x {self._seeds} seeds"
         if tuned:
-            told += f", {runs - count * self._seeds} to tune or some more"  # where the best lies at a grid's edge
+            told += f", about {runs - count * self._seeds} to tune"  # as many as the noise and the grids' edges ask for
         self._watch.say(f"{told}, {jobs} at a time" if jobs > 1 else told)
         kept = len(self._known)
         if kept:
             self._watch.say(f"{kept} runs are there already.")
         elif jobs == 1 and not self._inspection.devices and self._inspection.cores > 1 and self._target.path:
             self._watch.say(f"--jobs auto would make {self._inspection.cores} runs at a time.")
+
+    def _after(self, wave: Sequence[PlannedRun]) -> int:
+        """About how many runs come after some that tune."""
+        count = len(self._specs)
+        known = len(self._runs.keys() | set(wave))
+        return max(count * self._seeds, runs_of(count, self._seeds, True) - known)
 
     def _run(self, plans: Sequence[PlannedRun], label: str, later: int = 0) -> Mapping[PlannedRun, ComparedRun]:
         """Make those of the runs that are missing; `later` are the runs that come after these."""
@@ -178,7 +192,11 @@ class _Comparison:
                 " trains."
             )
         for spec, lr in zip(self._specs, self._peaks if tuned and not still else ()):
-            runs = {t.peak_lr: run for t, run in self._runs.items() if t.role == "tune" and run.label == spec.label}
+            runs = {  # with the first seed, with which every rate was tried
+                t.peak_lr: run
+                for t, run in self._runs.items()
+                if t.role == "tune" and t.seed == self._settings.seed and run.label == spec.label
+            }
             if len({run.auc for run in runs.values()}) == 1 and runs[lr].auc is not None:
                 found.append(f"{spec.label} sets rates of its own: it trains alike whatever the peak rate.")
             elif lr in (min(runs), max(runs)):
@@ -205,7 +223,13 @@ class _Comparison:
         if any(run.role == "score" for run in used):
             asked = None if settings.baseline is None else schedule_among(settings.baseline, self._specs).label
             ranking, baseline = rank(
-                self._specs, self._peaks, used, self._metric.mode, baseline=asked, min_effect=settings.min_effect
+                self._specs,
+                self._peaks,
+                used,
+                self._metric.mode,
+                baseline=asked,
+                min_effect=settings.min_effect,
+                ranges=self._ranges,
             )
         if status == "interrupted":  # what an earlier one made and this one has not come to yet is still worth keeping
             labels, keys = {spec.label for spec in self._specs}, {_key(run) for run in used}

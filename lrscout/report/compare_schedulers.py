@@ -103,16 +103,29 @@ def _method(result: CompareResult, record: RunRecord) -> dict[str, object]:
     runs = f"{scores} of {result.steps} steps" + (f", and {tuning} to tune" if tuning else "")
     window = "the mean of the last 5 % of a run"
     mode = record.settings.get("lr_mode")
-    rates = {"tune": "each schedule at its own best of a grid", "shared": "this compares schedules at one rate"}
+    near = "" if result.center_lr is None else f", the nearest to {format_lr(result.center_lr)} within the noise"
+    rates = {"tune": f"each schedule's own{near}", "shared": "this compares schedules at one rate"}
     how = "paired: a seed's runs began alike" if result.paired else "not paired: runs began differently"
     told = any(row.final is not None and row.final.low is not None for row in result.ranking)
     return {
         "runs": f"{runs}; {result.steps_total} steps in all",
         "metric": f"{result.metric.name}, {window}" + (", more is better" if result.metric.mode == "max" else ""),
         "rates": rates.get(str(mode), "this compares schedules at the optimizer's own rate"),
+        "as good": _as_good(result),
         "interval": f"95 %, Student's t over {result.seeds} seeds, {how}" if told else None,
         "baseline": result.baseline,
     }
+
+
+def _as_good(result: CompareResult) -> str:
+    """The rates that the tuning could not tell from each other, of the schedules that have several."""
+    names = _names(result)
+    ranges = [(names[row.label], row.peak_lr_range) for row in result.ranking]
+    return "; ".join(
+        f"{name} at {format_lr(found.low)} to {format_lr(found.high)}"
+        for name, found in ranges
+        if found is not None and found.low < found.high
+    )
 
 
 def _ranking(result: CompareResult, style: Style) -> str:

@@ -53,6 +53,14 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class RateRange:
+    """The rates tried that the noise does not tell from the best of them."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class RankedSchedule:
     """A schedule's place in a comparison."""
 
@@ -64,6 +72,7 @@ class RankedSchedule:
     difference: Difference | None  # None: it is the baseline, or there is nothing to compare
     verdict: Verdict
     diverged: int  # of the scored runs
+    peak_lr_range: RateRange | None = None  # None: its rate was not tuned, or at no rate did all runs come to their end
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lrscout.search.comparison import LEAST_SEEDS
 from lrscout.search.training import evaluation_steps
 
-GRID_POINTS = 3  # of a schedule's tuning, before its grid moves on
+TUNING_RUNS = 6  # of a schedule: three rates with one seed, two of them with another, and what the noise asks for
 LEAST_STEPS = 20  # of a run: below it, no schedule has a shape
 USABLE_SHARE = 0.9  # of a budget: timings of a few steps promise too much
 
@@ -26,8 +26,8 @@ class Cost:
 
 
 def runs_of(schedules: int, seeds: int, tuned: bool) -> int:
-    """The runs of a comparison, if no grid moves on."""
-    return schedules * (seeds + (GRID_POINTS if tuned else 0))
+    """The runs of a comparison, about as many to tune as it takes."""
+    return schedules * (seeds + (TUNING_RUNS if tuned else 0))
 
 
 def fitted(

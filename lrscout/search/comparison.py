@@ -13,6 +13,7 @@ from lrscout.results import (
     FinalMetric,
     Metric,
     RankedSchedule,
+    RateRange,
     Role,
     RunStatus,
     TrainingPoint,
@@ -23,8 +24,6 @@ from lrscout.schedules import ScheduleSpec
 from lrscout.search.paired import SIGNIFICANT, Estimate, difference_of, holm, mean_of
 from lrscout.search.training import final_steps
 
-GRID_FACTOR = 3.0  # between two rates that are tried
-EDGE_MOVES = 2  # times that a grid goes on beyond the edge where its best rate lies
 LEAST_SEEDS = 3  # below it intervals are too wide to tell anything
 KEPT_POINTS = 50  # of a run in its record
 LARGEST_FINAL = 1e100  # beyond it sums of squares overflow; such a run has diverged
@@ -42,39 +41,6 @@ class PlannedRun:
 
 MakeRuns = Callable[[Sequence[PlannedRun]], Mapping[PlannedRun, ComparedRun]]
 """Makes runs, in any order, and gives those that came to an end of whatever kind."""
-
-
-def tuned_rates(
-    schedules: int, center: float, seed: int, better: Callable[[float], float], run: MakeRuns
-) -> list[float]:
-    """The best peak rate of every schedule on a grid of its own, which moves on where the best is at its edge.
-
-    `better` turns the metric so that smaller is better. A run that failed is worse than any other; where all did,
-    the grid moves down.
-    """
-    grids = [[center / GRID_FACTOR, center, center * GRID_FACTOR] for _ in range(schedules)]
-    scores: list[dict[float, float]] = [{} for _ in grids]
-    for moves in range(EDGE_MOVES + 1):
-        wave = [PlannedRun(i, seed, lr, "tune") for i, grid in enumerate(grids) for lr in grid if lr not in scores[i]]
-        for plan, done in run(wave).items() if wave else ():
-            scores[plan.schedule][plan.peak_lr] = math.inf if done.final is None else better(done.final)
-        best = [_best(found, center) for found in scores]
-        if moves < EDGE_MOVES:
-            grids = [_moved_on(grid, lr) for grid, lr in zip(grids, best)]
-    return best
-
-
-def _best(scores: Mapping[float, float], center: float) -> float:
-    """The rate with the smallest score: of equals the one nearest to the center, and of failures the smallest."""
-    if min(scores.values()) == math.inf:
-        return min(scores)
-    return min(scores, key=lambda lr: (scores[lr], abs(math.log(lr / center))))
-
-
-def _moved_on(grid: Sequence[float], best: float) -> list[float]:
-    before = [best / GRID_FACTOR] if best == grid[0] else []
-    after = [best * GRID_FACTOR] if best == grid[-1] else []
-    return [*before, *grid, *after]
 
 
 def scoring_runs(peaks: Sequence[float], seeds: Iterable[int]) -> list[PlannedRun]:
@@ -153,14 +119,20 @@ def rank(
     *,
     baseline: str | None = None,
     min_effect: float = 0.0,
+    ranges: Mapping[str, RateRange | None] | None = None,
 ) -> tuple[tuple[RankedSchedule, ...], str | None]:
     """The schedules in order, each with its difference from the baseline, and the baseline's label.
 
-    Without a named baseline it is the schedule that ranks first. A schedule with a run that diverged comes behind
+    Without a named baseline it is the schedule that ranks first. `ranges` tells, by label, which rates the tuning did
+    not tell from each other. A schedule with a run that diverged comes behind
     those without, since its mean leaves out its worst.
     """
     sign = -1.0 if mode == "max" else 1.0
-    entrants = [_Entrant(spec, lr, [r for r in runs if r.label == spec.label]) for spec, lr in zip(specs, peaks)]
+    tuned = ranges or {}
+    entrants = [
+        _Entrant(spec, lr, tuned.get(spec.label), [run for run in runs if run.label == spec.label])
+        for spec, lr in zip(specs, peaks)
+    ]
     entrants.sort(key=lambda e: e.order(sign))
     reference = next((e for e in entrants if e.spec.label == baseline), entrants[0])
     if not reference.finals:
@@ -203,9 +175,9 @@ def _of_first(entrants: Sequence[_Entrant], verdicts: Mapping[str, Verdict]) -> 
 class _Entrant:
     """A schedule with its scored runs."""
 
-    def __init__(self, spec: ScheduleSpec, lr: float, runs: Sequence[ComparedRun]) -> None:
+    def __init__(self, spec: ScheduleSpec, lr: float, tuned: RateRange | None, runs: Sequence[ComparedRun]) -> None:
         scores = [run for run in runs if run.role == "score"]
-        self.spec, self._lr = spec, lr
+        self.spec, self._lr, self._tuned = spec, lr, tuned
         self.finals = {run.seed: run.final for run in scores if run.final is not None}
         self._diverged = sum(run.status in ("diverged", "non_finite") for run in scores)
         self.outcome: Verdict | None = "diverged" if self._diverged else None
@@ -226,7 +198,8 @@ class _Entrant:
             difference = Difference(found.mean, *_limits(found), p)
         spec = self.spec
         params = {key: list(value) if isinstance(value, tuple) else value for key, value in spec.params.items()}
-        return RankedSchedule(spec.name, spec.label, params, self._lr, final, difference, verdict, self._diverged)
+        found_so = (final, difference, verdict, self._diverged, self._tuned)
+        return RankedSchedule(spec.name, spec.label, params, self._lr, *found_so)
 
 
 def _limits(found: Estimate) -> tuple[float | None, float | None]:

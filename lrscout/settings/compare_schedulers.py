@@ -31,8 +31,8 @@ class CompareSchedulersSettings(SessionSettings):
     seeds: int = option(5, "Scored runs of every schedule, each with a seed of its own.", at_least=1)
     lr_mode: str = option(
         "tune",
-        "tune: the best of x1/3, x1, x3 around --lr for each schedule; shared: --lr for all; fixed: the rate that the"
-        " optimizer has.",
+        "tune: for each schedule the rate nearest to --lr that is as good as the best of x1/3, x1 and x3; shared: --lr"
+        " for all; fixed: the rate that the optimizer has.",
         choices=LR_MODES,
     )
     lr: float | None = option(None, "The peak rate to begin with; without, find-lr's sweep suggests one.", above=0)
