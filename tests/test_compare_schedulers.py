@@ -465,7 +465,7 @@ def test_quiet_prints_the_winner_alone(compare):
         (["-s", "cosine"], "nothing to compare"),
         (["-s", "cosine", "-s", "cosin"], "Did you mean 'cosine'?"),
         ([*TWO, "--jobs", "many"], "--jobs many is neither a number from 1 nor auto"),
-        ([*TWO, "--budget", "soon"], "--budget soon is no time"),
+        ([*TWO, "--budget", "soon"], "--budget soon is not a time"),
         ([*TWO, "--mode", "max"], "--mode max needs a --metric-fn"),
         ([*TWO, "--lr-mode", "fixed", "--lr", "1"], "--lr cannot be given"),
         ([*TWO, "--baseline", "wsd"], "There is no 'wsd' among the schedules"),

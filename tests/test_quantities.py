@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lrscout.errors import UsageError
 from lrscout.settings import FindBatchSizeSettings, make_settings
-from lrscout.settings.quantities import friendly_step, memory_bytes, share
+from lrscout.settings.quantities import friendly_step, memory_bytes, seconds, share
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from lrscout.settings.quantities import friendly_step, memory_bytes, share
         ("1.5 GiB", 3 << 29),
         ("800MB", 800_000_000),
         ("512m", 512 << 20),
-        ("4096", 4096),
+        ("4096B", 4096),
         ("80%", 800),
         ("100%", 1000),
     ],
@@ -31,6 +31,22 @@ def test_amounts_of_memory(text, expected):
 def test_no_amount_of_memory(text):
     with pytest.raises(UsageError):
         memory_bytes(text, available=1000)
+
+
+def test_an_amount_of_memory_without_a_unit_is_asked_for_one():
+    with pytest.raises(UsageError, match="--budget 10 has no unit"):
+        memory_bytes("10", available=1000)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("90s", 90), ("5m", 300), ("1.5 h", 5400), (".5m", 30), ("20", 20)])
+def test_times(text, expected):
+    assert seconds(text, "--budget", "") == expected
+
+
+@pytest.mark.parametrize("text", ["", "s", "0s", "5 minutes", "5%", "-1s", "1e3s", "nan"])
+def test_what_is_not_a_time(text):
+    with pytest.raises(UsageError, match="is not a time"):
+        seconds(text, "--budget", "For example 5m.")
 
 
 @given(st.floats(0, 0.99))

@@ -10,7 +10,7 @@ from typing import Any
 from lrscout.errors import UsageError
 from lrscout.schedules import DEFAULT_SCHEDULES, parse_schedule, parse_schedules, schedule_among
 from lrscout.settings.fields import option
-from lrscout.settings.quantities import SECONDS
+from lrscout.settings.quantities import seconds
 from lrscout.settings.session import SessionSettings
 
 LR_MODES = ("tune", "shared", "fixed")
@@ -84,7 +84,4 @@ class CompareSchedulersSettings(SessionSettings):
         """The budget in seconds."""
         if self.budget is None:
             return None
-        given = re.fullmatch(r"([0-9]*\.?[0-9]+) *([smh]?)", self.budget.strip())
-        if given is None or float(given[1]) <= 0:
-            raise UsageError(f"--budget {self.budget} is no time.", hint="For example 90s, 10m or 1h.")
-        return float(given[1]) * SECONDS[given[2]]
+        return seconds(self.budget, "--budget", "For example 90s, 10m or 1h.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from lrscout.errors import UsageError
@@ -11,7 +10,7 @@ from lrscout.search.refinement import LEAST_STEPS, OFFSETS
 from lrscout.search.rules import DEFAULT_RULE, RULES
 from lrscout.search.scout import HORIZON, USES
 from lrscout.settings.fields import option
-from lrscout.settings.quantities import SECONDS
+from lrscout.settings.quantities import seconds
 from lrscout.settings.session import SessionSettings
 
 SPACINGS = ("exponential", "linear")
@@ -33,13 +32,7 @@ def read_budget(text: str) -> tuple[int | None, float | None]:
                 f"{LEAST_STEPS * len(OFFSETS)}, or leave --refine out.",
             )
         return steps, None
-    try:
-        seconds = float(text[:-1]) * SECONDS[text[-1:]]
-    except (ValueError, KeyError):
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise UsageError(f"--refine {text!r} is neither steps nor a time.", hint="For example 650, 90s or 5m.")
-    return None, seconds
+    return None, seconds(text, "--refine", "For example 650 (steps), 90s or 5m.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,10 @@ import re
 
 from lrscout.errors import UsageError
 
-UNITS = {"": 1, "b": 1, **{f"{p}b": 1000**i for i, p in enumerate("kmgt", 1)}}
+UNITS = {"b": 1, **{f"{p}b": 1000**i for i, p in enumerate("kmgt", 1)}}
 UNITS |= {f"{p}ib": 1024**i for i, p in enumerate("kmgt", 1)} | {p: 1024**i for i, p in enumerate("kmgt", 1)}
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z%]*)")
+_AMOUNT = re.compile(r"([0-9]*\.?[0-9]+)\s*([A-Za-z%]*)")
 
 
 def share(text: str, flag: str) -> float:
@@ -33,6 +33,8 @@ def memory_bytes(text: str, available: int | None, flag: str = "--budget") -> in
     """
     found = _AMOUNT.fullmatch(text.strip())
     hint = f"Write it as {flag} 11GiB, 800MiB or 80% (of what is free)."
+    if found is not None and not found[2]:
+        raise UsageError(f"{flag} {text} has no unit: bytes, or gigabytes?", hint=hint)
     if found is None or (found[2] != "%" and found[2].lower() not in UNITS):
         raise UsageError(f"{flag} {text} is no amount of memory.", hint=hint)
     if found[2] == "%":
@@ -44,6 +46,18 @@ def memory_bytes(text: str, available: int | None, flag: str = "--budget") -> in
     if wanted < 1:
         raise UsageError(f"{flag} {text} leaves no memory at all.", hint=hint)
     return wanted
+
+
+def seconds(text: str, flag: str, hint: str) -> float:
+    """A time in seconds; without a unit it is that already.
+
+    Raises:
+        UsageError: it is no time, or none at all.
+    """
+    found = _AMOUNT.fullmatch(text.strip())
+    if found is None or found[2] not in SECONDS or not float(found[1]):
+        raise UsageError(f"{flag} {text} is not a time.", hint=hint)
+    return float(found[1]) * SECONDS[found[2]]
 
 
 def friendly_step(text: str | None) -> int | None:
