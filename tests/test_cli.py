@@ -606,3 +606,17 @@ def test_ctrl_c_on_the_process_ends_it_with_130(folder):
 def test_module_and_console_script_are_the_same(folder):
     done = process("--version", cwd=folder)
     assert done.stdout.startswith("lrscout 0.")
+
+
+def test_an_environment_variable_that_sets_nothing_is_told(lrscout, monkeypatch):
+    monkeypatch.setenv("LRSCOUT_STPES", "20")
+    code, out, err = lrscout("find-lr", "mymod:build", "--steps", "20", "--quiet")
+    assert code == 0
+    assert float(out) > 0
+    assert "The environment variable LRSCOUT_STPES sets nothing. Did you mean 'LRSCOUT_STEPS'?" in err
+
+
+def test_a_variable_of_another_command_is_no_mistake(lrscout, monkeypatch):
+    monkeypatch.setenv("LRSCOUT_JOBS", "2")
+    _, _, err = lrscout("find-lr", "mymod:build", "--steps", "20", "--quiet")
+    assert "LRSCOUT_JOBS" not in err

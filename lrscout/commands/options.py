@@ -6,7 +6,9 @@ Flags win over environment variables over the recipe over the defaults.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,15 +16,16 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import typer
 
-from lrscout.errors import RecordError, UsageError
+from lrscout.errors import RecordError, UsageError, perhaps
 from lrscout.recipes import Recipe, load_recipe, parse_pairs
 from lrscout.report.exports import EXPORTS
-from lrscout.report.output import Mode
+from lrscout.report.output import Mode, Output
 from lrscout.results import Target
 from lrscout.settings import Field, Settings, fields_of, make_settings
 
 S = TypeVar("S", bound=Settings)
 
+PREFIX = "LRSCOUT_"  # of environment variables
 TARGET_HELP = "What to run: pkg.mod:attr, pkg.mod:Class.method or path/to/file.py:attr."
 
 
@@ -49,6 +52,8 @@ def takes_settings(
 
     def decorate(run: Callable[[Invocation[S]], None]) -> Callable[..., None]:
         def command_line(ctx: typer.Context, **values: Any) -> None:
+            for warning in unknown_variables(os.environ):
+                Output(None, sys.stderr).warn(warning)
             given = {name: value for name, value in values.items() if _was_given(ctx, name)}
             invocation = read_invocation(command, settings, values, given)
             run(replace(invocation, more={own.name: values[own.name] for own in more(command)}))
@@ -129,9 +134,23 @@ def _was_given(ctx: typer.Context, name: str) -> bool:
     return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
 
 
+_VARIABLES: set[str] = set()  # of all commands that are registered
+
+
 def _variables(name: str, command: str) -> list[str]:
     """The environment variables of a flag: the one for this command alone wins."""
-    return [f"LRSCOUT_{command}_{name}".upper(), f"LRSCOUT_{name}".upper()]
+    found = [f"{PREFIX}{command}_{name}".upper(), f"{PREFIX}{name}".upper()]
+    _VARIABLES.update(found)
+    return found
+
+
+def unknown_variables(environ: Iterable[str]) -> list[str]:
+    """A warning for every variable that looks like ours and sets nothing."""
+    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in _VARIABLES)
+    return [
+        " ".join(filter(None, [f"The environment variable {name} sets nothing.", perhaps(name, sorted(_VARIABLES))]))
+        for name in unknown
+    ]
 
 
 def _parameter(name: str, kind: Any, default: Any, info: Any) -> inspect.Parameter:
