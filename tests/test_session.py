@@ -13,6 +13,7 @@ import torch
 from small_workloads import Net, digest, linear_workload, make_loader, make_net, make_session, steps
 from torch import Tensor, nn
 
+from lrscout.engine.devices import is_cpu
 from lrscout.engine.session import PENDING_LIMIT, Session, ratios_of
 from lrscout.engine.workload import Workload
 from lrscout.errors import LrscoutError, UsageError, WorkloadError
@@ -329,6 +330,13 @@ def test_lazy_model_is_an_error_until_it_has_shapes() -> None:
 def test_model_on_the_meta_device_is_an_error() -> None:
     with pytest.raises(WorkloadError, match="'weight' is on the meta device"):
         make_session(linear_workload(model=nn.Linear(3, 1, device="meta")))
+
+
+def test_cpu_with_a_number_is_the_cpu_and_no_accelerator() -> None:
+    session = make_session(linear_workload(), device="cpu:0")
+    assert session.device == torch.device("cpu")
+    assert is_cpu("cpu:0")
+    assert not is_cpu("cuda:0")
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "gpu", "tpu"])

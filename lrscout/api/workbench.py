@@ -172,11 +172,11 @@ class Workbench:
         return found  # type: ignore[no-any-return]
 
     def _threads(self, jobs: int = 1) -> AbstractContextManager[None]:
-        from lrscout.engine.devices import cpu_cores, cpu_threads, device_count
+        from lrscout.engine.devices import cpu_cores, cpu_threads, is_cpu
 
         if self._settings.threads is not None:
             return cpu_threads(self._settings.threads)
-        if self._settings.device == "cpu" or (self._settings.device == "auto" and not device_count()):
+        if is_cpu(self._settings.device):
             return cpu_threads(1)
         return cpu_threads(None if jobs == 1 else max(1, cpu_cores() // jobs))
 

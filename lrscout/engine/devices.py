@@ -30,7 +30,12 @@ def resolve_device(name: str, workload: Workload) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(f"--device {name} cannot be used: {reason}", hint="Try --device auto or cpu.") from error
-    return device
+    return torch.device("cpu") if device.type == "cpu" else device  # cpu:0 is no accelerator
+
+
+def is_cpu(name: str) -> bool:
+    """Whether a device of this name, as the settings have it, is the CPU here."""
+    return name.partition(":")[0] == "cpu" or (name == "auto" and not device_count())
 
 
 def _accelerator() -> torch.device:
