@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from lrscout import find_lr
 from lrscout.results import Probing, SweepPoint, SweepResult, TrainingPoint, TrainingResult
 from lrscout.search.bracket import LEFT, first_probe, why_probe
-from lrscout.search.probing import EARLIEST, STEPS, USES, probe, suggest_probed, usable, vertex
+from lrscout.search.probing import EARLIEST, STEPS, USES, horizon_power, probe, suggest_probed, usable, vertex
 from lrscout.search.range_test import learning_rates
 from lrscout.search.rules import suggest_valley
-from lrscout.search.scout import suggest_scout
+from lrscout.search.scout import HORIZON_POWER, suggest_scout
 from lrscout.search.suggestion import suggest
 
 INITIAL = 4.0
@@ -31,25 +31,26 @@ def bowl(lr, best=BEST, floor=2.0, width=1.0):
     return min(INITIAL, floor + (INITIAL - floor) * (math.log10(lr / best) / width) ** 2)
 
 
-def trainer(reach=bowl, noise=0.0, failing=math.inf):
-    """Trainings whose loss falls towards `reach(lr)`; the noise is that of the batches, alike for every rate."""
+def trainer(reach=bowl, noise=0.0, failing=math.inf, begins=lambda lr: 0):
+    """Trainings whose loss falls towards `reach(lr)` from the step `begins(lr)` on; the noise is that of the batches,
+    alike for every rate."""
     batches = random.Random(0)
-    offsets = [batches.gauss(0, noise) for _ in range(STEPS)]
+    offsets = [batches.gauss(0, noise) for _ in range(2 * STEPS)]
     made = []
 
-    def train(lr, gives_up):
+    def train(lr, steps, gives_up):
         points = []
-        for step in range(STEPS):
+        for step in range(steps):
             if lr >= failing and step == 5:
                 points.append(TrainingPoint(step, lr, math.nan))
                 made.append((lr, "non_finite", step + 1))
                 return TrainingResult(tuple(points), "non_finite", 0.0)
-            fallen = 1 - math.exp(-step / 10)
+            fallen = 1 - math.exp(-max(0, step - begins(lr)) / 10)
             points.append(TrainingPoint(step, lr, INITIAL + (reach(lr) - INITIAL) * fallen + offsets[step]))
             if gives_up(points):
                 made.append((lr, "given_up", step + 1))
                 return TrainingResult(tuple(points), "given_up", 0.0)
-        made.append((lr, "ok", STEPS))
+        made.append((lr, "ok", steps))
         return TrainingResult(tuple(points), "ok", 0.0)
 
     train.made = made
@@ -80,7 +81,7 @@ def test_clearly_worse_trainings_are_given_up_and_the_best_runs_to_its_end():
     probe(train, "why", BEST, INITIAL, AMPLE)
     given = [steps for _, status, steps in train.made if status == "given_up"]
     assert given
-    assert min(given) >= EARLIEST
+    assert min(given) >= EARLIEST * STEPS
     assert all(steps < STEPS for steps in given)
     assert (BEST, "ok", STEPS) in [(pytest.approx(lr), status, steps) for lr, status, steps in train.made]
 
@@ -88,9 +89,22 @@ def test_clearly_worse_trainings_are_given_up_and_the_best_runs_to_its_end():
 @given(st.integers(0, 1000), st.floats(-2, 2))
 @settings(max_examples=50, deadline=None)
 def test_the_steps_allowed_are_never_exceeded(most, distance):
-    found = probed(BEST * 10**distance, most=most)
-    assert found.steps <= most
+    train = trainer()
+    found = probe(train, "why", BEST * 10**distance, INITIAL, most)
+    assert sum(steps for *_, steps in train.made) <= most
     assert bool(found.probes) == (most >= STEPS)
+
+
+def test_where_sixty_steps_teach_nothing_the_trainings_are_twice_as_long():
+    found = probed(BEST, begins=lambda lr: STEPS, noise=0.05)
+    assert found.best == pytest.approx(BEST, rel=0.2)
+    assert max(p.steps for p in found.probes) == 2 * STEPS
+
+
+def test_a_rate_that_leaves_the_plateau_first_is_not_taken_for_the_best():
+    # ten times the best rate learns at once, and less; the best one and its neighbours begin after sixty steps
+    found = probed(BEST * 10, begins=lambda lr: 0 if lr > BEST * 5 else STEPS, noise=0.05)
+    assert found.best == pytest.approx(BEST, rel=0.5)
 
 
 def test_where_every_training_fails_the_walk_goes_down_until_one_does_not():
@@ -105,6 +119,7 @@ def test_where_nothing_is_learned_there_is_no_best_rate():
     found = probed(1e-3, most=600, reach=lambda lr: INITIAL + 0.1)
     assert found.best is None
     assert suggest_probed(found, "decay") is None
+    assert horizon_power(found, "decay") == HORIZON_POWER  # the sweep's answer, by the sweep's power
 
 
 def test_the_probes_come_in_rising_rates_with_what_they_reached():
@@ -123,8 +138,8 @@ def test_the_same_trainings_give_the_same_answer():
 def test_scaling_loss_and_rates_scales_the_answer(loss_factor, rate_factor):
     plain = trainer(noise=0.1)
 
-    def scaled(lr, gives_up):
-        run = plain(lr / rate_factor, lambda points: gives_up([_times(p, loss_factor) for p in points]))
+    def scaled(lr, steps, gives_up):
+        run = plain(lr / rate_factor, steps, lambda points: gives_up([_times(p, loss_factor) for p in points]))
         return TrainingResult(tuple(_times(p, loss_factor) for p in run.points), run.status, 0.0)
 
     found = probe(scaled, "why", 1e-2 * rate_factor, INITIAL * loss_factor, AMPLE)
@@ -218,6 +233,15 @@ def test_the_trainings_have_the_last_word():
     assert made.lr == pytest.approx(BEST, rel=0.1)
     assert "short trainings" in made.reason
     assert made.confidence == "high"
+
+
+def test_a_longer_training_moves_the_peak_that_trainings_found_less_than_one_read_off_a_sweep():
+    probed_sweep, plain = with_probes(probed(BEST)), swept(0.7, noise=0.005)
+    for use, most in (("decay", 1.0), ("constant", 1.3)):
+        near, far = (suggest([probed_sweep], "scout", use, horizon).lr for horizon in (400, 4000))
+        assert 1 <= near / far <= most
+        near, far = (suggest([plain], "scout", use, horizon).lr for horizon in (400, 4000))
+        assert near / far == pytest.approx(10**HORIZON_POWER)
 
 
 def test_trainings_that_learned_nothing_leave_the_sweeps_answer_with_low_confidence():

@@ -35,9 +35,9 @@ OnPoint = Callable[[TrainingPoint], None]
 def probe(session: Session, sweep: SweepResult, why: str, initial: float, most: int, on_point: OnPoint) -> Probing:
     """Train at a few constant rates around what the sweep may mean, in `most` steps together."""
 
-    def train(lr: float, gives_up: GivesUp) -> TrainingResult:
+    def train(lr: float, steps: int, gives_up: GivesUp) -> TrainingResult:
         with session.open():
-            return _run(session, "constant", lr, probing.STEPS, on_point, gives_up=gives_up)
+            return _run(session, "constant", lr, steps, on_point, gives_up=gives_up)
 
     return probing.probe(train, why, first_probe(sweep), initial, most)
 

@@ -25,6 +25,7 @@ from lrscout.results import (
 from lrscout.search import probing
 from lrscout.search.bracket import coarse_rates, fine_rates, why_probe
 from lrscout.search.curve import curve_of
+from lrscout.search.probing import horizon_power
 from lrscout.search.range_test import learning_rates, run_range_test
 from lrscout.search.refinement import LEAST_STEPS, OFFSETS
 from lrscout.search.scout import HORIZON, ceiling, horizon_factor
@@ -114,7 +115,7 @@ class LrSearch:
         try:
             refinement = refine(
                 Session(self._workload, settings),
-                lr / horizon_factor(self._horizon),
+                lr / horizon_factor(self._horizon, horizon_power(result.probing, use)),
                 use,
                 divergence,
                 self._probe_steps(),

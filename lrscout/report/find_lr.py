@@ -10,7 +10,7 @@ from lrscout.report.numbers import format_lr, format_seconds
 from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
 from lrscout.results import LrResult, Probing, RunRecord, Suggestion, Use
-from lrscout.search.scout import horizon_factor
+from lrscout.search.probing import horizon_power
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -118,21 +118,16 @@ def use_table(record: RunRecord, wide: bool = True) -> tuple[list[str], list[tup
     """
     result, own = record.result, record.settings.get("horizon")
     assert result is not None
-    head, lengths = "for", {1.0: "learning rate"}
-    if wide and isinstance(own, int) and own > 0 and result.suggestion.use is not None:
-        steps = sorted({own, *SHOWN_HORIZONS})
-        head, lengths = (
-            "for trainings of",
-            {horizon_factor(n) / horizon_factor(own): f"{n:,} steps" if n == steps[0] else f"{n:,}" for n in steps},
-        )
-    rows = [
-        (
-            USES[use].removeprefix("the ").removeprefix("a "),
-            [format_lr(lr * factor) if lr is not None else "none" for factor in lengths],
-            use == result.suggestion.use,
-        )
-        for use, lr in result.uses.items()
-    ]
+    asked = own if isinstance(own, int) and own > 0 else SHOWN_HORIZONS[0]
+    head, lengths = "for", {asked: "learning rate"}
+    if wide and own == asked and result.suggestion.use is not None:
+        steps = sorted({asked, *SHOWN_HORIZONS})
+        head, lengths = "for trainings of", {n: f"{n:,} steps" if n == steps[0] else f"{n:,}" for n in steps}
+    rows = []
+    for use, lr in result.uses.items():
+        power = horizon_power(result.probing, use)
+        rates = ["none" if lr is None else format_lr(lr * (asked / n) ** power) for n in lengths]
+        rows.append((USES[use].removeprefix("the ").removeprefix("a "), rates, use == result.suggestion.use))
     return [head, *lengths.values()], rows
 
 
@@ -154,8 +149,7 @@ def stopped(result: LrResult, total: object) -> str:
 
 def trained(found: Probing) -> str:
     """How many short trainings there were, and why."""
-    probes, steps = len(found.probes), max(probe.steps for probe in found.probes)
-    return f"{probes} of at most {steps} steps, {found.steps} in all: {found.why}"
+    return f"{len(found.probes)} of at most {max(probe.steps for probe in found.probes)} steps: {found.why}"
 
 
 def facts(record: RunRecord) -> dict[str, str]:

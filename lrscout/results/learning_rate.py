@@ -84,11 +84,6 @@ class Probing:
     low: float | None = None  # around the best: the rates that lose at most 5 % of the improvement
     high: float | None = None
 
-    @property
-    def steps(self) -> int:
-        """Taken by all of them."""
-        return sum(probe.steps for probe in self.probes)
-
 
 @dataclass(frozen=True, slots=True)
 class Refinement:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from lrscout.results import StopReason, Suggestion, SweepPoint, SweepResult, Use
 from lrscout.search.confidence import judge
 from lrscout.search.curve import FALL_FACTOR, MIN_POINTS, Curve, curve_of
-from lrscout.search.probing import suggest_probed
+from lrscout.search.probing import horizon_power, suggest_probed
 from lrscout.search.rules import RULES
 from lrscout.search.scout import USES, horizon_factor
 
@@ -54,7 +54,7 @@ def _suggest(sweep: SweepResult, rule: str, use: Use, horizon: int) -> Suggestio
 def _probed(sweep: SweepResult, use: Use, horizon: int) -> Suggestion | None:
     """What short trainings speak for, where there were any and one of them learned something."""
     made = suggest_probed(sweep.probing, use) if sweep.probing is not None else None
-    return None if made is None else moved_by(made, horizon_factor(horizon))
+    return None if made is None else moved_by(made, horizon_factor(horizon, horizon_power(sweep.probing, use)))
 
 
 def moved_by(suggestion: Suggestion, factor: float) -> Suggestion:
