@@ -72,7 +72,17 @@ def test_a_plateau_far_above_the_best_rate_is_walked_down():
     def plateau(lr):
         return bowl(lr) if lr < BEST * 3 else 3.0  # as flat as the frequencies of single characters
 
-    found = probe(trainer(plateau), "why", BEST * 10, INITIAL, AMPLE)
+    for start in (10, 30, 100):
+        found = probe(trainer(plateau), "why", BEST * start, INITIAL, AMPLE)
+        assert found.best == pytest.approx(BEST, rel=0.3)
+
+
+def test_a_plateau_whose_noise_favours_a_high_rate_is_walked_down_all_the_same():
+    def plateau(lr):
+        above = 3.0 - 0.02 * math.log10(lr / BEST) if lr < BEST * 300 else INITIAL
+        return bowl(lr, width=0.5) if lr < BEST * 2 else above
+
+    found = probe(trainer(plateau), "why", BEST * 100, INITIAL, AMPLE)
     assert found.best == pytest.approx(BEST, rel=0.3)
 
 

@@ -114,15 +114,18 @@ class _Walk:
     def next_place(self) -> int | None:
         """Where to train next; None: nowhere.
 
-        Below the best and above it; beyond a neighbour that is hardly worse, since a plateau may lie between; then
-        half-way to either. Below all where every one failed.
+        Below the best and above it; on down while the lowest rate is hardly worse than the best, since that may lie on
+        a plateau above the valley; beyond the rate above where that is hardly worse; at last half-way to either side.
+        Below all where every one failed.
         """
         best = self.best
         if best is None:
             return min(self.done, default=WALK) - WALK
         behind = self._behind(best)
+        lowest = min(behind)
         wanted = [best - WALK, best + WALK]
-        wanted += [best + 2 * side for side in (-WALK, WALK) if behind.get(best + side, 1.0) < WORSE]
+        wanted += [lowest - WALK] if behind[lowest] < WORSE else []
+        wanted += [best + 2 * WALK] if behind.get(best + WALK, 1.0) < WORSE else []
         wanted += [best - WALK // 2, best + WALK // 2]
         return next((place for place in wanted if place not in self.done), None)
 

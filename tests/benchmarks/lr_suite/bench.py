@@ -45,7 +45,7 @@ def module_of(suite):
 
 
 def search(job):
-    """One task and seed: the records of one search, and of a refined one for each use."""
+    """One task and seed: what one search found, and a refined one for each use."""
     module, name, seed, refine = job
     import torch
 
@@ -54,18 +54,28 @@ def search(job):
     torch.set_num_threads(1)
     build = getattr(importlib.import_module(module), name)
     settings = {"seed": seed, **getattr(build, "settings", {})}
-    plain = lrscout.find_lr(build(seed=seed), **settings).record
-    if not refine:
-        return plain, {}
-    return plain, {use: lrscout.find_lr(build(seed=seed), use=use, refine=REFINE, **settings).record for use in USES}
+
+    def found(**more):
+        result = lrscout.find_lr(build(seed=seed), **settings, **more).result
+        return {
+            "uses": dict(result.uses),
+            "rules": dict(result.suggestions),
+            "steps": result.steps,
+            "confidence": result.suggestion.confidence or "none",
+            "power": {use: horizon_power(result.probing, use) for use in USES},
+        }
+
+    from lrscout.search.probing import horizon_power
+
+    return {"plain": found(), **({use: found(use=use, refine=REFINE) for use in USES} if refine else {})}
 
 
 def measure(suite, refine, pool):
-    """Every task's records by seed."""
+    """Every task's searches by seed."""
     names = [task.__name__ for task in importlib.import_module(module_of(suite)).TASKS]
     work = [(module_of(suite), name, seed, refine) for name in names for seed in SEEDS]
     found = iter(pool.map(search, work))
-    return {name: {seed: next(found) for seed in SEEDS} for name in names}
+    return {name: {str(seed): next(found) for seed in SEEDS} for name in names}
 
 
 def grid_of(suite, steps=None):
@@ -95,24 +105,25 @@ class Table:
             found += regrets
         return found
 
-    def add_suite(self, records, grid, peers):
-        for task, by_seed in records.items():
-            for seed, (plain, refined) in by_seed.items():
-                self._add_search(task, grid[task], plain, refined)
+    def add_suite(self, searches, grid, peers):
+        for task, by_seed in searches.items():
+            for seed, found in by_seed.items():
+                self._add_search(task, grid[task], found)
                 for title, key in PEERS.items():
-                    peer = peers[task][str(seed)]
+                    peer = peers[task][seed]
                     steps = peer.get(f"{key.split('_')[0] if key.startswith('fastai') else key}_steps", 0)
                     self.add(title, task, grid[task], peer.get(key), steps)
 
-    def _add_search(self, task, entry, plain, refined):
-        regrets = self.add(SCOUT, task, entry, dict(plain.result.uses), plain.result.steps)
-        self.confidence.setdefault(plain.result.suggestion.confidence or "none", []).extend(regrets)
-        if refined:
-            rates = {use: refined[use].result.uses[use] for use in USES}
-            self.add(REFINED, task, entry, rates, max(record.result.steps for record in refined.values()))
-        for rule, rate in plain.result.suggestions.items():
+    def _add_search(self, task, entry, found):
+        plain = found["plain"]
+        regrets = self.add(SCOUT, task, entry, plain["uses"], plain["steps"])
+        self.confidence.setdefault(plain["confidence"], []).extend(regrets)
+        if len(found) > 1:
+            rates = {use: found[use]["uses"][use] for use in USES}
+            self.add(REFINED, task, entry, rates, max(found[use]["steps"] for use in USES))
+        for rule, rate in plain["rules"].items():
             if rule != "scout":
-                self.add(f"lrscout --rule {rule}", task, entry, rate, plain.result.steps)
+                self.add(f"lrscout --rule {rule}", task, entry, rate, plain["steps"])
 
 
 class LongerTable(Table):
@@ -122,13 +133,16 @@ class LongerTable(Table):
         super().__init__()
         self._horizon = steps
 
-    def _add_search(self, task, entry, plain, refined):
+    def _add_search(self, task, entry, found):
         from lrscout.search.scout import horizon_factor
 
-        uses, factor = dict(plain.result.uses), horizon_factor(self._horizon)
-        longer = {use: None if rate is None else rate * factor for use, rate in uses.items()}
-        self.add(f"lrscout --horizon {self._horizon}", task, entry, longer, plain.result.steps)
-        self.add(SCOUT, task, entry, uses, plain.result.steps)
+        plain = found["plain"]
+        longer = {
+            use: None if rate is None else rate * horizon_factor(self._horizon, plain["power"][use])
+            for use, rate in plain["uses"].items()
+        }
+        self.add(f"lrscout --horizon {self._horizon}", task, entry, longer, plain["steps"])
+        self.add(SCOUT, task, entry, plain["uses"], plain["steps"])
 
 
 def figures(by_task):
@@ -171,25 +185,32 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--searches", type=Path, help="keep the searches here, and take those that are there already")
     parser.add_argument("--no-refine", action="store_true", help="leave out --refine, which takes most of the time")
     arguments = parser.parse_args()
     sys.path.insert(0, str(FOLDER))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")])
     os.environ["OMP_NUM_THREADS"] = "1"  # processes that share their cores wait for each other otherwise
     started, kept, confidence = time.perf_counter(), {}, {}
+    there = arguments.searches is not None and arguments.searches.exists()
+    known = json.loads(arguments.searches.read_text()) if there else {}
     with ProcessPoolExecutor(arguments.jobs) as pool:
         for title, suites in TABLES.items():
             tables = {f"{title}, 400 steps": Table()}
             for suite in suites:
-                records = measure(suite, not arguments.no_refine, pool)
+                if suite not in known:
+                    known[suite] = measure(suite, not arguments.no_refine, pool)
+                    if arguments.searches is not None:
+                        arguments.searches.write_text(json.dumps(known) + "\n")
+                searches = known[suite]
                 peers = json.loads((FOLDER / f"{suite}_peers.json").read_text())
-                tables[f"{title}, 400 steps"].add_suite(records, grid_of(suite), peers)
+                tables[f"{title}, 400 steps"].add_suite(searches, grid_of(suite), peers)
                 for steps in LONGER:
                     longer = grid_of(suite, steps)
                     if longer:
                         table = tables.setdefault(f"{title}, {steps} steps", LongerTable(steps))
                         table.add_suite(
-                            {task: found for task, found in records.items() if task in longer}, longer, peers
+                            {task: found for task, found in searches.items() if task in longer}, longer, peers
                         )
             for head, table in tables.items():
                 print(f"\n{head}, seeds {SEEDS}; regret for a constant rate / the peak of a cosine\n")
