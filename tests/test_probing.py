@@ -19,7 +19,7 @@ from lrscout.search.probing import EARLIEST, STEPS, USES, horizon_power, probe, 
 from lrscout.search.range_test import learning_rates
 from lrscout.search.rules import suggest_valley
 from lrscout.search.scout import HORIZON_POWER, suggest_scout
-from lrscout.search.suggestion import suggest
+from lrscout.search.suggestion import by_length, power_of, suggest
 
 INITIAL = 4.0
 BEST = 2e-3
@@ -103,6 +103,27 @@ def test_the_steps_allowed_are_never_exceeded(most, distance):
     found = probe(train, "why", BEST * 10**distance, INITIAL, most)
     assert sum(steps for *_, steps in train.made) <= most
     assert bool(found.probes) == (most >= STEPS)
+
+
+def test_too_few_steps_for_three_trainings_make_none():
+    assert find_lr(hard(), max_steps=250).result.probing is None
+
+
+def test_where_every_training_fails_there_is_no_answer():
+    found = probed(1.0, failing=0.0)
+    made = suggest([with_probes(found)], "scout", "decay", 400)
+    assert made.lr is None
+    assert "every short training diverged" in made.reason
+    assert found.probes[0].lr >= 1e-6 / 2  # the walk down has an end
+
+
+def test_the_rates_by_length_of_training_follow_the_trainings():
+    table = by_length([with_probes(probed(BEST))], "scout", 1000)
+    assert list(table) == ["400", "1000", "4000", "40000"]
+    assert len({rates["decay"] for rates in table.values()}) == 1
+    assert table["400"]["constant"] > table["40000"]["constant"]
+    assert power_of(table, "decay") == 0
+    assert power_of(by_length([swept(0.7, noise=0.005)], "scout", 400), "decay") == pytest.approx(HORIZON_POWER)
 
 
 def test_where_sixty_steps_teach_nothing_the_trainings_are_twice_as_long():
@@ -320,19 +341,20 @@ def test_another_rule_makes_no_training():
 
 
 def test_every_seed_is_probed_by_itself():
-    result = find_lr(hard(), seeds=2, max_steps=300)
-    assert 300 < result.result.steps <= 600
+    result = find_lr(hard(), seeds=2, max_steps=400)
+    assert 2 * 150 + 200 < result.result.steps <= 800
     assert "median of 2 seeds" in result.suggestion.reason
 
 
-def test_ctrl_c_in_a_training_keeps_what_the_sweeps_found():
+@pytest.mark.parametrize(("stop_at", "kept"), [(200, 0), (380, 3)])
+def test_ctrl_c_in_a_training_keeps_the_sweeps_and_the_trainings_before_it(stop_at, kept):
     calls = 0
 
     class Loss(nn.CrossEntropyLoss):
         def forward(self, *args):
             nonlocal calls
             calls += 1
-            if calls == 200:
+            if calls == stop_at:
                 raise KeyboardInterrupt
             return super().forward(*args)
 
@@ -345,4 +367,5 @@ def test_ctrl_c_in_a_training_keeps_what_the_sweeps_found():
     record = search_lr(make_workload(work), FindLrSettings(), Target(None, {}, None))
     assert record.status == "interrupted"
     assert record.result.points
-    assert record.result.probing is None
+    assert (0 if record.result.probing is None else len(record.result.probing.probes)) >= kept
+    assert (record.result.probing is None) == (kept == 0)

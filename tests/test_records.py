@@ -117,8 +117,8 @@ def test_the_document_has_the_keys_that_scripts_rely_on():
     result = document["result"]
     assert document["schema"] == 1
     assert set(result) == {
-        "suggestion", "suggestions", "uses", "points", "coarse", "seeds", "probing", "refinement", "stop_reason",
-        "steps", "seconds",
+        "suggestion", "suggestions", "uses", "by_length", "points", "coarse", "seeds", "probing", "refinement",
+        "stop_reason", "steps", "seconds",
     }  # fmt: skip
     assert set(result["suggestion"]) == {
         "lr", "rule", "reason", "low", "high", "groups", "use", "confidence", "doubts",

@@ -53,23 +53,24 @@ def test_no_probe_goes_above_half_the_divergence(center, divergence):
 
 
 def test_where_the_lowest_rate_is_best_the_next_training_looks_lower():
-    assert rate_beyond(probes([1.0, 1.2, 1.3]), 1.0) == pytest.approx(RATES[0] / 10**0.5)
+    assert rate_beyond(probes([1.0, 1.2, 1.3]), 2.0, 1.0) == pytest.approx(RATES[0] / 10**0.5)
 
 
 def test_where_the_highest_rate_is_best_the_next_training_looks_higher_but_not_near_the_divergence():
-    assert rate_beyond(probes([1.3, 1.2, 1.0]), 1.0) == pytest.approx(RATES[2] * 10**0.5)
-    assert rate_beyond(probes([1.3, 1.2, 1.0]), RATES[2] * 4) is None
+    assert rate_beyond(probes([1.3, 1.2, 1.0]), 2.0, 1.0) == pytest.approx(RATES[2] * 10**0.5)
+    assert rate_beyond(probes([1.3, 1.2, 1.0]), 2.0, RATES[2] * 4) is None
 
 
 def test_where_the_best_lies_within_no_more_trainings_are_made():
-    assert rate_beyond(probes([1.2, 1.0, 1.3]), 1.0) is None
-    assert rate_beyond(probes([None, None, None]), 1.0) is None
+    assert rate_beyond(probes([1.2, 1.0, 1.3]), 2.0, 1.0) is None
+    assert rate_beyond(probes([None, None, None]), 2.0, 1.0) is None
+    assert rate_beyond(probes([2.0, 2.1, 2.2]), 2.0, 1.0) is None  # nothing was learned
 
 
 def test_the_walk_beyond_the_edge_ends_after_two_trainings():
     rates = tuple(1e-2 * 10 ** (k / 2) for k in range(5))
-    assert rate_beyond(probes([1.0, 1.1, 1.2, 1.3], rates[:4]), 100.0) is not None
-    assert rate_beyond(probes([1.0, 1.1, 1.2, 1.3, 1.4], rates), 100.0) is None
+    assert rate_beyond(probes([1.0, 1.1, 1.2, 1.3], rates[:4]), 2.0, 100.0) is not None
+    assert rate_beyond(probes([1.0, 1.1, 1.2, 1.3, 1.4], rates), 2.0, 100.0) is None
 
 
 def test_equal_probes_leave_the_suggestion_alone():

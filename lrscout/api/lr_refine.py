@@ -32,30 +32,41 @@ FIRST_STEPS = 5  # whose mean training loss stands for the loss before training
 OnPoint = Callable[[TrainingPoint], None]
 
 
-def probe(session: Session, sweep: SweepResult, why: str, initial: float, most: int, on_point: OnPoint) -> Probing:
+def probe(
+    session: Session,
+    sweep: SweepResult,
+    why: str,
+    initial: float,
+    most: int,
+    on_point: OnPoint,
+    keep: Callable[[Probing], None],
+) -> Probing:
     """Train at a few constant rates around what the sweep may mean, in `most` steps together."""
 
     def train(lr: float, steps: int, gives_up: GivesUp) -> TrainingResult:
         with session.open():
             return _run(session, "constant", lr, steps, on_point, gives_up=gives_up)
 
-    return probing.probe(train, why, first_probe(sweep), initial, most)
+    return probing.probe(train, why, first_probe(sweep), initial, most, keep)
 
 
-def refine(session: Session, lr: float, use: Use, divergence: float, steps: int, on_point: OnPoint) -> Refinement:
+def refine(
+    session: Session, lr: float, power: float, use: Use, divergence: float, steps: int, on_point: OnPoint
+) -> Refinement:
     """Train `steps` steps at each of a few rates around `lr`, a suggestion for trainings of HORIZON steps.
 
-    All start from the same state, on the same batches, under the schedule that the rate is for.
+    `power` is that by which it falls with the length of training. All start from the same state, on the same batches,
+    under the schedule that the rate is for.
     """
     horizon = measured_horizon(steps)
-    center = lr * horizon_factor(horizon)
+    center = lr * horizon_factor(horizon, power)
     rates = list(probe_rates(center, divergence))
     runs = {rate: _train(session, rate, use, steps, on_point) for rate in rates}
     before, run = runs[rates[0]]
     first = [point.loss for point in run.points[:FIRST_STEPS] if math.isfinite(point.loss)]
     initial = before if before is not None else fmean(first) if first else math.nan
     probes = [_probe(rate, run, before is not None) for rate, (_, run) in runs.items()]
-    while (rate := rate_beyond(probes, divergence)) is not None:
+    while (rate := rate_beyond(probes, initial, divergence)) is not None:
         _, run = _train(session, rate, use, steps, on_point)
         probes = sorted([*probes, _probe(rate, run, before is not None)], key=lambda probe: probe.lr)
     price = HELD_OUT_PRICE[use] if before is not None else TRAINING_PRICE

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from lrscout.api.lr_refine import describe, learned_nothing, probe, refine
 from lrscout.api.targets import describe_target, open_workload
-from lrscout.errors import UsageError
+from lrscout.api.training_length import length_of_training
 from lrscout.results import (
     LrResult,
     Probing,
@@ -25,11 +25,10 @@ from lrscout.results import (
 from lrscout.search import probing
 from lrscout.search.bracket import coarse_rates, fine_rates, why_probe
 from lrscout.search.curve import curve_of
-from lrscout.search.probing import horizon_power
 from lrscout.search.range_test import learning_rates, run_range_test
-from lrscout.search.refinement import LEAST_STEPS, OFFSETS
-from lrscout.search.scout import HORIZON, ceiling, horizon_factor
-from lrscout.search.suggestion import moved_by, rates_of_rules, suggest, uses_of
+from lrscout.search.refinement import CEILING_SHARE, LEAST_STEPS, OFFSETS
+from lrscout.search.scout import ceiling, horizon_factor
+from lrscout.search.suggestion import by_length, moved_by, power_of, rates_of_rules, suggest, uses_of
 from lrscout.settings import FindLrSettings, read_budget
 
 if TYPE_CHECKING:
@@ -40,52 +39,48 @@ Watch = Callable[[SweepPoint | TrainingPoint, Callable[[], RunRecord]], None]
 """Called after every step with its point and a function that makes the record so far."""
 
 
-def search_lr(workload: Workload, settings: FindLrSettings, target: Target, watch: Watch | None = None) -> RunRecord:
-    """Sweep the workload and read off the suggestion; Ctrl-C during a sweep gives the status `interrupted`."""
-    return LrSearch(workload, settings, target, watch).run()
+Announce = Callable[[int], None]
+"""Called with the steps that may be taken beyond the sweeps, once it turns out that these are not enough."""
+
+
+def search_lr(
+    workload: Workload,
+    settings: FindLrSettings,
+    target: Target,
+    watch: Watch | None = None,
+    announce: Announce | None = None,
+) -> RunRecord:
+    """Search, and make the record; Ctrl-C gives the status `interrupted`."""
+    return LrSearch(workload, settings, target, watch, announce).run()
 
 
 class LrSearch:
     """One search: a coarse and a fine sweep from the same initial state, for every seed."""
 
     def __init__(
-        self, workload: Workload, settings: FindLrSettings, target: Target, watch: Watch | None = None
+        self,
+        workload: Workload,
+        settings: FindLrSettings,
+        target: Target,
+        watch: Watch | None = None,
+        announce: Announce | None = None,
     ) -> None:
         from lrscout.engine.environment import describe_environment
         from lrscout.engine.session import Session
 
-        self._workload, self._target, self._watch = workload, target, watch
+        self._workload, self._target, self._watch, self._announce = workload, target, watch, announce
         self._session = Session(workload, settings, val_batches=settings.val_batches)
         self._environment = describe_environment(self._session)
         self._coarse: SweepResult | None = None  # of the first seed
         self._sweeps: list[SweepResult] = []  # the one that is judged, for every seed
         self._warnings: list[str] = []
-        self._horizon = self._length_of_training(settings)
+        length = length_of_training(settings, self._session)
+        self._horizon, self._epochs = length.steps, length.epochs
+        self._warnings += [length.told] if length.told else []
         self._settings = dataclasses.replace(settings, horizon=self._horizon, epochs=None)
         self._steps = 0
         self._interrupted = False  # during short trainings; an interrupted sweep says so itself
         self._started = time.perf_counter()
-
-    def _length_of_training(self, settings: FindLrSettings) -> int:
-        """In optimizer steps: what the settings say, else what an attached scheduler is made for."""
-        if settings.horizon is not None:
-            return settings.horizon
-        if settings.epochs is not None:
-            each = self._steps_per_epoch
-            if each is None:
-                raise UsageError(
-                    "--epochs needs a train_loader with a length, and this one has none.",
-                    hint="Give the optimizer steps of the real training: --horizon N.",
-                )
-            return max(1, round(settings.epochs * each))
-        from lrscout.engine.schedulers import attached_total
-
-        found = attached_total(self._session.optimizers)
-        if found is None:
-            return HORIZON
-        name, total = found
-        self._warnings.append(f"The rate is for {total} steps, as the target's {name} is made for (--horizon).")
-        return total
 
     def run(self) -> RunRecord:
         """All sweeps, then the record."""
@@ -109,15 +104,14 @@ class LrSearch:
 
         settings, result = self._settings, cast(LrResult, found.result)
         use, lr = cast(Use, settings.use), cast(float, result.suggestion.lr)
-        divergence = min(
-            ceiling(curve_of(sweep.points)) for sweep in self._sweeps if not curve_of(sweep.points).too_few
-        )
+        power = power_of(result.by_length, use)
         try:
             refinement = refine(
                 Session(self._workload, settings),
-                lr / horizon_factor(self._horizon, horizon_power(result.probing, use)),
+                lr / horizon_factor(self._horizon, power),
+                power,
                 use,
-                divergence,
+                self._divergence(),
                 self._probe_steps(),
                 on_point,
             )
@@ -128,12 +122,25 @@ class LrSearch:
         if learned_nothing(refinement):
             doubts = (*moved.doubts, "no training of --refine got below the loss that it began with")
             moved = dataclasses.replace(moved, confidence="low", doubts=doubts)
-        uses = {**result.uses, use: moved.lr}
-        seconds = time.perf_counter() - self._started
         result = dataclasses.replace(
-            result, suggestion=moved, uses=uses, refinement=refinement, steps=self._steps, seconds=seconds
+            result,
+            suggestion=moved,
+            uses={**result.uses, use: moved.lr},
+            by_length={
+                length: {**rates, use: None if (rate := rates[use]) is None else rate * factor}
+                for length, rates in result.by_length.items()
+            },
+            refinement=refinement,
+            steps=self._steps,
+            seconds=time.perf_counter() - self._started,
         )
         return dataclasses.replace(found, result=result, warnings=tuple(self._warnings))
+
+    def _divergence(self) -> float:
+        """A rate at which the loss diverges in some seed's sweep; twice any at which a short training did not."""
+        curves = [curve for sweep in self._sweeps if not (curve := curve_of(sweep.points)).too_few]
+        trained = [probe.lr for s in self._sweeps if s.probing for probe in s.probing.probes if probe.status == "ok"]
+        return max([min(map(ceiling, curves)), *(lr / CEILING_SHARE for lr in trained)])
 
     def _probe_steps(self) -> int:
         """The steps of each probe; a time is turned into steps by how fast the sweeps were."""
@@ -170,23 +177,28 @@ class LrSearch:
             sweep = dataclasses.replace(self._sweep(session, rates), below=curve_of(coarse.points).rate_of_divergence)
         self._sweeps.append(sweep)
         why = why_probe(sweep) if settings.rule == "scout" else None
-        most = settings.max_steps - (self._steps - taken)
-        if why is not None and most >= probing.STEPS:
-            self._sweeps[-1] = dataclasses.replace(sweep, probing=self._probing(session, coarse, why, most))
+        most = settings.most_steps - (self._steps - taken)
+        if why is not None and most >= probing.LEAST_STEPS:
+            self._probe(session, coarse, why, most)
 
-    def _probing(self, session: Session, coarse: SweepResult, why: str, most: int) -> Probing | None:
-        """What short trainings say, in at most so many steps; None after Ctrl-C."""
+    def _probe(self, session: Session, coarse: SweepResult, why: str, most: int) -> None:
+        """Make short trainings, in at most so many steps; Ctrl-C keeps those that were made."""
+        sweep = self._sweeps[-1]
 
         def on_point(point: TrainingPoint) -> None:
             self._steps += 1
             if self._watch is not None:
                 self._watch(point, lambda: dataclasses.replace(self._record(self._sweeps), status="interrupted"))
 
+        def keep(found: Probing) -> None:
+            self._sweeps[-1] = dataclasses.replace(sweep, probing=found)
+
+        if self._announce is not None:
+            self._announce(most)
         try:
-            return probe(session, self._sweeps[-1], why, curve_of(coarse.points).initial, most, on_point)
+            keep(probe(session, sweep, why, curve_of(coarse.points).initial, most, on_point, keep))
         except KeyboardInterrupt:
             self._interrupted = True
-            return None
 
     def _sweep(self, session: Session, rates: Sequence[float]) -> SweepResult:
         settings = self._settings
@@ -225,6 +237,7 @@ class LrSearch:
             self._steps,
             time.perf_counter() - self._started,
             uses=uses_of(sweeps, settings.rule, self._horizon),
+            by_length=by_length(sweeps, settings.rule, self._horizon),
             coarse=self._coarse.points if self._coarse is not None else (),
             seeds=self._seeds(sweeps),
             probing=first.probing,
@@ -238,19 +251,6 @@ class LrSearch:
             result=result,
             warnings=tuple(dict.fromkeys([*self._warnings, *self._session.warnings])),
         )
-
-    @property
-    def _epochs(self) -> float | None:
-        """The length of the real training in passes over the data; None where that is not known."""
-        each = self._steps_per_epoch
-        return None if each is None else self._horizon / each
-
-    @property
-    def _steps_per_epoch(self) -> float | None:
-        from lrscout.engine.batches import batches_in
-
-        batches = batches_in(self._workload.train_loader)
-        return None if batches is None else batches / self._session.settings.accumulate
 
     def _seeds(self, sweeps: Sequence[SweepResult]) -> tuple[SeedSweep, ...]:
         settings = self._settings

@@ -27,14 +27,17 @@ def find_lr(invocation: Invocation[FindLrSettings]) -> None:
         steps = count(1)
         refining, _ = read_budget(settings.refine) if settings.refine is not None else (0, None)
         refining = LEAST_STEPS * len(OFFSETS) if refining is None else refining
-        with run.output.progress(settings.steps * settings.seeds + refining, "find-lr") as progress:
+        total = settings.steps * settings.seeds + refining
+        with run.output.progress(total, "find-lr") as progress:
 
             def watch(point: SweepPoint | TrainingPoint, so_far: Callable[[], RunRecord]) -> None:
-                taken = next(steps)
-                if taken == settings.steps + 1:  # short trainings, which the sweeps turn out to need
-                    progress.expect(max(settings.max_steps, settings.steps) * settings.seeds + refining)
-                progress.update(taken, point.lr, point.loss)
+                progress.update(next(steps), point.lr, point.loss)
                 run.keep(so_far)
 
-            record = search_lr(workload, settings, invocation.target, watch)
+            def announce(more: int) -> None:
+                nonlocal total
+                total += more
+                progress.expect(total)
+
+            record = search_lr(workload, settings, invocation.target, watch, announce)
         run.finish(record)

@@ -80,17 +80,22 @@ def make_scheduler(
 def attached_total(optimizers: Sequence[Optimizer]) -> tuple[str, int] | None:
     """The scheduler that somebody attached to one of these, and the optimizer steps that it is made for.
 
-    None where there is none, or it does not tell: a T_max may count epochs. An optimizer does not know its scheduler,
-    so this looks through what the interpreter holds, and only where a group's `initial_lr` says that there is one.
+    None where there is none or more than one, or it does not tell: a T_max may count epochs. An optimizer does not know
+    its scheduler, so this looks through what the interpreter holds, and only where a group's `initial_lr` says that
+    there is one.
     """
     if not any("initial_lr" in group for optimizer in optimizers for group in optimizer.param_groups):
         return None
-    for thing in gc.get_objects():
-        if issubclass(type(thing), LRScheduler) and any(thing.optimizer is optimizer for optimizer in optimizers):
-            total = _total_of(thing)
-            if total is not None:
-                return type(thing).__name__, total
-    return None
+    attached = [
+        thing
+        for thing in gc.get_objects()
+        if issubclass(type(thing), LRScheduler)
+        and any(getattr(thing, "optimizer", None) is optimizer for optimizer in optimizers)
+    ]
+    if len(attached) != 1:  # a sequence of them, or one that was replaced
+        return None
+    total = _total_of(attached[0])
+    return None if total is None else (type(attached[0]).__name__, total)
 
 
 def _total_of(scheduler: LRScheduler) -> int | None:

@@ -10,14 +10,12 @@ from lrscout.report.numbers import format_lr, format_seconds
 from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
 from lrscout.results import LrResult, Probing, RunRecord, Suggestion, Use
-from lrscout.search.probing import horizon_power
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
 USES: dict[Use, str] = {"decay": "the peak of a decaying schedule", "constant": "a constant rate"}
-SHOWN_HORIZONS = (400, 4_000, 40_000)  # steps, beside the one that was asked for
 DESCRIBED_WIDTH = 60  # columns from which a rule's description has room beside its rate
 
 
@@ -116,19 +114,21 @@ def use_table(record: RunRecord, wide: bool = True) -> tuple[list[str], list[tup
 
     Not `wide`: only the length that was asked for.
     """
-    result, own = record.result, record.settings.get("horizon")
+    result = record.result
     assert result is not None
-    asked = own if isinstance(own, int) and own > 0 else SHOWN_HORIZONS[0]
-    head, lengths = "for", {asked: "learning rate"}
-    if wide and own == asked and result.suggestion.use is not None:
-        steps = sorted({asked, *SHOWN_HORIZONS})
-        head, lengths = "for trainings of", {n: f"{n:,} steps" if n == steps[0] else f"{n:,}" for n in steps}
-    rows = []
-    for use, lr in result.uses.items():
-        power = horizon_power(result.probing, use)
-        rates = ["none" if lr is None else format_lr(lr * (asked / n) ** power) for n in lengths]
-        rows.append((USES[use].removeprefix("the ").removeprefix("a "), rates, use == result.suggestion.use))
-    return [head, *lengths.values()], rows
+    head, columns = ["for", "learning rate"], [result.uses]
+    if wide and len(result.by_length) > 1:
+        steps = [f"{int(n):,}" if n.isdecimal() else n for n in result.by_length]
+        head, columns = ["for trainings of", f"{steps[0]} steps", *steps[1:]], [*result.by_length.values()]
+    rows = [
+        (
+            USES[use].removeprefix("the ").removeprefix("a "),
+            [format_lr(lr) if (lr := column.get(use)) is not None else "none" for column in columns],
+            use == result.suggestion.use,
+        )
+        for use in result.uses
+    ]
+    return head, rows
 
 
 def stopped(result: LrResult, total: object) -> str:
@@ -195,7 +195,7 @@ def _opening(record: RunRecord, suggestion: Suggestion) -> RenderableType:
     text = Text().append(printable(headline(record)), style="bold" if conclusive else "bold yellow")
     lines = [*trust(suggestion), band(suggestion)]
     if record.status == "interrupted":
-        lines.append("The sweep was interrupted: this is what it had seen by then.")
+        lines.append("The search was interrupted: this is what it had seen by then.")
     if record.status == "failed":
         lines = ["This is what it had measured by then."]
     for line in filter(None, lines):

@@ -112,3 +112,4 @@ class LrResult:
     seeds: tuple[SeedSweep, ...] = ()  # with --seeds: all of them, the first too
     probing: Probing | None = None  # the short trainings (of the first seed), where a sweep could not know
     refinement: Refinement | None = None  # with --refine
+    by_length: Mapping[str, Mapping[Use, float | None]] = field(default_factory=dict)  # as uses, by steps of training

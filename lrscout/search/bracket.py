@@ -15,7 +15,6 @@ from lrscout.search.rules import suggest_valley
 from lrscout.search.scout import scout_rate
 
 STEPS = 150  # of both sweeps; what fewer cost stands in docs/suggestion.md
-MOST_STEPS = 1000  # with the short trainings, which hardly ever take all of them
 LEAST_STEPS = 60  # with fewer, one sweep of the whole range
 COARSE_RANGE = (1e-7, 1e3)
 COARSE_DECADES = 10

@@ -6,6 +6,7 @@ Over all suites, `high` meant a regret within 5 % in at least 95 % of cases; doc
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from lrscout.results import Confidence, Probing, SweepResult
@@ -28,11 +29,12 @@ def judge(
     """The confidence in a suggestion, and why it is not high.
 
     `sweeps` are those of all seeds, `rates` what each that answers suggests; `epochs` is the horizon in passes over the
-    data, None where that is not known.
+    data, None where nobody knows or asked.
     """
-    unsure = [doubt for sweep in sweeps if (doubt := _grave_doubt(sweep)) is not None]
+    unsure = Counter(doubt for sweep in sweeps if (doubt := _grave_doubt(sweep)) is not None)
     if unsure:
-        return "low", (unsure[0] if len(sweeps) == 1 else f"in {len(unsure)} of {len(sweeps)} seeds {unsure[0]}",)
+        told = (f"in {count} of {len(sweeps)} seeds {doubt}" for doubt, count in unsure.items())
+        return "low", tuple(unsure if len(sweeps) == 1 else told)
     first = sweeps[0]
     curve = curve_of(first.points)
     doubts = [] if curve.too_few else doubts_of_reading(curve)
@@ -42,13 +44,15 @@ def judge(
     if not HORIZON / FAR <= horizon <= HORIZON * FAR:
         doubts.append(f"measured for trainings of {HORIZON} steps, and extrapolated to {horizon}")
     if epochs is not None and epochs > MANY_EPOCHS:
-        doubts.append(f"{epochs:.0f} epochs may overfit, and then no rate that learns is right")
+        doubts.append(
+            f"{epochs:.0f} epochs may overfit, and then no rate that learns is right: watch the held-out loss"
+        )
     return ("medium" if doubts else "high"), tuple(doubts)
 
 
 def _grave_doubt(sweep: SweepResult) -> str | None:
     if sweep.probing is not None and sweep.probing.best is None:
-        return "none of the short trainings got below the loss that it began with"
+        return "no short training lowered the loss by more than the batches' noise"
     curve = curve_of(sweep.points)
     if sweep.probing is None and (curve.too_few or not curve.falls):
         return "the fall is hidden in the noise: only the divergence places this rate"
@@ -70,5 +74,5 @@ def _doubts_of_probes(found: Probing) -> list[str]:
     if not min(rates) < found.best < max(rates):
         return ["the loss is lowest at the edge of what was tried"]
     if math.log10(found.high / found.low) < NARROW:
-        return [f"rates a factor of {found.high / found.low:.2g} apart already lose {BAND:.0%}"]
+        return [f"only rates within a factor of {found.high / found.low:.2g} of each other come within {BAND:.0%}"]
     return []

@@ -18,15 +18,18 @@ from lrscout.search.training import GivesUp
 SPACING = 0.25  # decades between two places
 WALK = 2  # places from one probe to the next, until the lowest is found
 STEPS = 60  # of each; docs/suggestion.md has the other lengths
-ENOUGH = 3  # trainings that must have learned something
-LEARNED = 0.05  # of the initial loss: the least that is worth comparing
+ENOUGH = 3  # trainings, below which there is nothing to compare
+LEAST_STEPS = ENOUGH * STEPS
+MOST_STEPS = 850  # hardly ever taken
+FARTHEST = 24  # places below the start, where every training fails
+SMALL = 0.05  # of the initial loss: where no more is learned, trainings are twice as long
 LATE = 0.7  # of the best one's improvement: half a decade below it, what is further behind has not begun to learn
 LONGEST = 2 * STEPS  # of each, however little was learned
 WINDOW = 20  # last losses, whose mean is what a probe has reached
 EARLIEST = 0.5  # of its steps, before which no probe is given up
 WORSE = 0.15  # of the best probe's improvement: a probe that is so far behind is given up
 SURE = 3.0  # standard errors of the paired differences, where those are more
-FAR = 0.5  # of that improvement: how much worse a neighbour is beyond it tells nothing of where the lowest loss lies
+CUT = 0.5  # of that improvement: how much worse a neighbour is beyond it tells nothing of where the lowest loss lies
 BAND = 0.05  # of that improvement: rates that lose no more are usable
 
 USES: dict[Use, float] = {"decay": 0.0, "constant": -0.2}
@@ -40,18 +43,23 @@ Train = Callable[[float, int, GivesUp], TrainingResult]
 """Trains so many steps at a constant rate, from the same state and on the same batches each time, or until given up."""
 
 
-def probe(train: Train, why: str, start: float, initial: float, most: int) -> Probing:
+def probe(
+    train: Train, why: str, start: float, initial: float, most: int, keep: Callable[[Probing], None] | None = None
+) -> Probing:
     """Train STEPS steps at `start`, and walk on by half decades until the best rate has a worse one on either side.
 
-    `initial` is the loss before training. Where the first three learn too little to be told from the batches' noise,
-    all is begun anew with trainings twice as long. No training begins that might take the sum of steps beyond `most`.
+    `initial` is the loss before training. Where the first trainings tell chance, all is begun anew with trainings twice
+    as long. No training begins that might take the sum of steps beyond `most`, of which LEAST_STEPS are needed; where
+    losses arrive late, a training that is given up has taken some more. `keep` gets what is known after each of them.
     """
     walk, left = _Walk(start, initial, STEPS), most
     while (place := walk.next_place()) is not None and walk.steps <= left:
-        if walk.is_too_short and 2 * walk.steps <= min(left, LONGEST):
+        if walk.is_too_short and ENOUGH * 2 * walk.steps <= left and 2 * walk.steps <= LONGEST:
             walk, place = _Walk(start, initial, 2 * walk.steps), 0
         walk.done[place] = train(walk.rate(place), walk.steps, walk.gives_up)
         left -= len(walk.done[place].points)
+        if keep is not None and len(walk.done) >= ENOUGH:
+            keep(walk.found(why))
     return walk.found(why)
 
 
@@ -60,10 +68,11 @@ def suggest_probed(found: Probing, use: Use) -> Suggestion | None:
     if found.best is None or found.low is None or found.high is None:
         return None
     factor = 10 ** USES[use]
-    whole = [probe for probe in found.probes if probe.status == "ok" and probe.loss is not None]
-    told = ", ".join(f"{probe.loss:.3g} at {probe.lr:.2g}" for probe in whole)
+    reached = [(probe.loss, probe.lr) for probe in found.probes if probe.status == "ok" and probe.loss is not None]
+    loss, lr = min(reached)
     reason = (
-        f"{len(found.probes)} short trainings at constant rates brought the loss from {found.initial:.3g} to {told}"
+        f"of {len(found.probes)} short trainings, the one at {lr:.2g} reached the lowest loss: {loss:.3g}, "
+        f"from {found.initial:.3g} untrained"
     )
     return Suggestion(found.best * factor, "scout", reason, found.low * factor, found.high * factor, use=use)
 
@@ -71,6 +80,17 @@ def suggest_probed(found: Probing, use: Use) -> Suggestion | None:
 def horizon_power(found: Probing | None, use: Use) -> float:
     """The power by which a rate for this use falls with the length of training: by short trainings, or by a sweep."""
     return HORIZON_POWER if found is None or found.best is None else HORIZON_POWERS[use]
+
+
+def all_failed(found: Probing) -> str | None:
+    """Why there is no answer where every training failed; None where one did not."""
+    if not found.probes or any(probe.loss is not None for probe in found.probes):
+        return None
+    low, high = found.probes[0].lr, found.probes[-1].lr
+    return (
+        f"every short training diverged or was not finite, at rates from {high:.2g} down to {low:.2g}. "
+        "Look for nan or inf in the data, the loss function and fp16 weights."
+    )
 
 
 class _Walk:
@@ -83,7 +103,7 @@ class _Walk:
 
     @property
     def is_too_short(self) -> bool:
-        """Whether trainings of this length tell chance: none has learned anything, or the best has only just begun.
+        """Whether trainings of this length tell chance: hardly anything is learned, or the best has only just begun.
 
         Where a network sits on a plateau at first, a rate that leaves it early is ahead of a better one that leaves it
         a little later; then the next rate below the best has learned next to nothing.
@@ -91,7 +111,9 @@ class _Walk:
         best = self.best
         if best is None or len(self.done) < ENOUGH:
             return False
-        return not self.learned or self._behind(best).get(best - WALK, 0.0) > LATE
+        learned = self._initial - self._level(best, self.steps)
+        little = not self.learned or learned < SMALL * abs(self._initial)
+        return little or self._behind(best).get(best - WALK, 0.0) > LATE
 
     @property
     def learned(self) -> bool:
@@ -99,8 +121,7 @@ class _Walk:
         if self.best is None:
             return False
         last = [point.loss for point in self.done[self.best].points[-WINDOW:]]
-        improvement = self._initial - fmean(last)
-        return improvement > max(LEARNED * abs(self._initial), SURE * stdev(last) / math.sqrt(len(last)))
+        return self._initial - fmean(last) > SURE * stdev(last) / math.sqrt(len(last))
 
     def rate(self, place: float) -> float:
         return float(self._start * 10 ** (place * SPACING))
@@ -120,7 +141,8 @@ class _Walk:
         """
         best = self.best
         if best is None:
-            return min(self.done, default=WALK) - WALK
+            below = min(self.done, default=WALK) - WALK
+            return below if below >= -FARTHEST else None
         behind = self._behind(best)
         lowest = min(behind)
         wanted = [best - WALK, best + WALK]
@@ -145,7 +167,7 @@ class _Walk:
         if best is None or not self.learned:
             return Probing(why, self._start, None, self._initial, probes)
         behind = self._behind(best)
-        near = {place: min(share, FAR) for place, share in behind.items()}
+        near = {place: min(share, CUT) for place, share in behind.items()}
         lowest = best + vertex(*(near.get(best + side) for side in (-1, 0, 1)))
         low, high = (self.rate(place) for place in usable(behind, best, lowest))
         return Probing(why, self._start, self.rate(lowest), self._initial, probes, low, high)

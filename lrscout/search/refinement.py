@@ -1,4 +1,4 @@
-"""--refine: three short trainings around the sweep's suggestion, and what they say against it.
+"""--refine: three trainings or more around the sweep's suggestion, and what they say against it.
 
 A short run's winner is noise and horizon as much as rate, so the probes do not replace the suggestion: between them
 the loss is interpolated, and every step away from the suggestion has to be paid for. What else was tried, and did
@@ -16,7 +16,6 @@ from lrscout.search.scout import HORIZON
 
 OFFSETS = (-0.5, 0.0, 0.5)  # decades from the suggestion
 LEAST_STEPS = 200  # for each probe; with 100 and fewer the suggestion got worse
-DEFAULT_STEPS = 215  # for each: with the sweeps 800 steps in all
 EDGE_MOVES = 2  # trainings beyond the three, where the best of them is the lowest or the highest rate
 CEILING_SHARE = 0.5  # of the rate of divergence: no probe goes above it
 
@@ -37,12 +36,12 @@ def probe_rates(center: float, divergence: float) -> tuple[float, ...]:
     return tuple(sorted({min(center * 10**offset, ceiling) for offset in OFFSETS}))
 
 
-def rate_beyond(probes: Sequence[Probe], divergence: float) -> float | None:
+def rate_beyond(probes: Sequence[Probe], initial: float, divergence: float) -> float | None:
     """Where to train next, of probes in rising rates: beyond the edge at which the best of them lies.
 
     None where the best lies within, nothing was learned, or the walk has gone on far enough.
     """
-    learned = [probe for probe in probes if probe.loss is not None]
+    learned = [probe for probe in probes if probe.loss is not None and probe.loss < initial]
     if not learned or len(probes) >= len(OFFSETS) + EDGE_MOVES:
         return None
     best = min(learned, key=lambda probe: probe.loss if probe.loss is not None else math.inf)

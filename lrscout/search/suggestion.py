@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lrscout.results import StopReason, Suggestion, SweepPoint, SweepResult, Use
 from lrscout.search.confidence import judge
 from lrscout.search.curve import FALL_FACTOR, MIN_POINTS, Curve, curve_of
-from lrscout.search.probing import horizon_power, suggest_probed
+from lrscout.search.probing import all_failed, horizon_power, suggest_probed
 from lrscout.search.rules import RULES
-from lrscout.search.scout import USES, horizon_factor
+from lrscout.search.scout import HORIZON_POWER, USES, horizon_factor
 
+SHOWN_HORIZONS = (400, 4_000, 40_000)  # steps of training, beside the horizon that was asked for
 LEAP = 10.0  # a first step up that many times the second jumps over every answer (a linear sweep from near zero)
 
 
@@ -44,7 +45,8 @@ def _suggest(sweep: SweepResult, rule: str, use: Use, horizon: int) -> Suggestio
     probed = _probed(sweep, use, horizon) if rule == "scout" else None
     if probed is not None:
         return probed
-    problem = diagnose(sweep.points, sweep.stop_reason, sweep.below)
+    problem = all_failed(sweep.probing) if rule == "scout" and sweep.probing is not None else None
+    problem = problem or diagnose(sweep.points, sweep.stop_reason, sweep.below)
     if problem is not None:
         return Suggestion(None, rule, problem)
     made = RULES[rule](sweep.points, use)
@@ -62,6 +64,20 @@ def moved_by(suggestion: Suggestion, factor: float) -> Suggestion:
     lr, low, high = (None if x is None else x * factor for x in (suggestion.lr, suggestion.low, suggestion.high))
     groups = tuple(rate * factor for rate in suggestion.groups)
     return replace(suggestion, lr=lr, low=low, high=high, groups=groups)
+
+
+def by_length(sweeps: Sequence[SweepResult], rule: str, horizon: int) -> dict[str, dict[Use, float | None]]:
+    """The rule's rate for every use, for trainings of several lengths in steps, as text; only scout goes by them."""
+    lengths = sorted({horizon, *SHOWN_HORIZONS}) if rule == "scout" else [horizon]
+    return {str(steps): uses_of(sweeps, rule, steps) for steps in lengths}
+
+
+def power_of(rates: Mapping[str, Mapping[Use, float | None]], use: Use) -> float:
+    """The power by which these rates for several lengths of training fall with it; scout's where they do not tell."""
+    near, far = (rates.get(str(steps), {}).get(use) for steps in SHOWN_HORIZONS[:2])
+    if near is None or far is None:
+        return HORIZON_POWER
+    return math.log(near / far) / math.log(SHOWN_HORIZONS[1] / SHOWN_HORIZONS[0])
 
 
 def uses_of(sweeps: Sequence[SweepResult], rule: str, horizon: int) -> dict[Use, float | None]:

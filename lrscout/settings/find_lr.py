@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lrscout.errors import UsageError
-from lrscout.search import bracket
+from lrscout.search import bracket, probing
 from lrscout.search.refinement import LEAST_STEPS, OFFSETS
 from lrscout.search.rules import DEFAULT_RULE, RULES
 from lrscout.search.scout import HORIZON, USES
@@ -54,15 +54,17 @@ class FindLrSettings(SessionSettings):
     epochs: float | None = option(None, "The same in epochs of the train_loader.", above=0)
     refine: str | None = option(
         None,
-        "Then train at three rates around the suggestion, so many steps in all (600 or more) or so long: 650, 90s, 5m.",
+        "Then train at three rates around the suggestion, so many steps in all (600 or more) or so long: 650, 90s, 5m; "
+        "and at one or two more where the best of them is the lowest or the highest.",
         metavar="STEPS|TIME",
         number_too=True,
     )
     seeds: int = option(1, "Repeat the search from that many seeds and suggest the median.", at_least=1)
     steps: int = option(bracket.STEPS, "Optimizer steps of the sweeps, for every seed.", at_least=3)
-    max_steps: int = option(
-        bracket.MOST_STEPS,
-        "Optimizer steps in all, for every seed: where the sweeps cannot know, short trainings may take the rest.",
+    max_steps: int | None = option(
+        None,
+        "Optimizer steps in all, for every seed, where short trainings follow because the sweeps cannot know the rate; "
+        f"by default {probing.MOST_STEPS} more than --steps.",
         at_least=3,
     )
     min_lr: float | None = option(None, "Sweep once, from this rate (1e-7 with --max-lr alone).", above=0)
@@ -92,8 +94,18 @@ class FindLrSettings(SessionSettings):
                 f"--horizon {self.horizon} and --epochs {self.epochs:g} both tell how long the real training is.",
                 hint="Give one of them.",
             )
+        if self.max_steps is not None and self.max_steps < self.steps:
+            raise UsageError(
+                f"--max-steps {self.max_steps} is below --steps {self.steps}, which the sweeps alone take.",
+                hint="Lower --steps too, or raise --max-steps; where both are the same, no short training is made.",
+            )
         if self.refine is not None:
             read_budget(self.refine)
+
+    @property
+    def most_steps(self) -> int:
+        """What sweeps and short trainings may take together, for every seed."""
+        return self.max_steps if self.max_steps is not None else self.steps + probing.MOST_STEPS
 
     @property
     def range(self) -> tuple[float, float] | None:
