@@ -81,7 +81,10 @@ def measure(suite, refine, pool):
 def grid_of(suite, steps=None):
     """What training reaches, by task; empty where no grid of that length was made."""
     path = FOLDER / (f"{suite}_grid.json" if steps is None else f"{suite}_grid_{steps}.json")
-    return json.loads(path.read_text()) if path.exists() else {}
+    found = json.loads(path.read_text()) if path.exists() else {}
+    return {
+        task: entry for task, entry in found.items() if any(any(entry.get(s, ())) for ss in USES.values() for s in ss)
+    }
 
 
 class Table:
@@ -100,7 +103,7 @@ class Table:
         found = []
         for use, schedules in USES.items():
             rate = rates[use] if isinstance(rates, dict) else rates
-            regrets = [regret(entry, schedule, rate) for schedule in schedules if schedule in entry]
+            regrets = [regret(entry, schedule, rate) for schedule in schedules if any(entry.get(schedule, ()))]
             row[use].setdefault(task, []).extend(regrets)
             found += regrets
         return found
@@ -147,6 +150,9 @@ class LongerTable(Table):
 
 def figures(by_task):
     """Mean over tasks, then median, 90th percentile, worst and the share within 5 % over tasks, seeds and grids."""
+    by_task = {task: values for task, values in by_task.items() if values}  # not every grid has every schedule
+    if not by_task:
+        return dict.fromkeys(("mean", "median", "p90", "worst", "within_5_percent"), float("nan"))
     means = [sum(values) / len(values) for values in by_task.values()]
     every = sorted(value for values in by_task.values() for value in values)
     return {
