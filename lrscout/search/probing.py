@@ -36,7 +36,7 @@ USES: dict[Use, float] = {"decay": 0.0, "constant": -0.2}
 """Decades from the rate of lowest loss after STEPS constant steps to the one for each use, in trainings of HORIZON."""
 
 # At 2,000 steps the peak that suits a decaying schedule best is what it was at 400 (mean regret of nine architectures
-# 0.013, and 0.028 with scout's third power), and a constant rate is hardly lower. docs/suggestion.md
+# 0.015, and 0.030 with scout's third power), and a constant rate is hardly lower. docs/suggestion.md
 HORIZON_POWERS: dict[Use, float] = {"decay": 0.0, "constant": 0.1}
 
 Train = Callable[[float, int, GivesUp], TrainingResult]
