@@ -98,9 +98,7 @@ class LrSearch:
         from lrscout.engine.session import Session
 
         def on_point(point: TrainingPoint) -> None:
-            self._steps += 1
-            if self._watch is not None:
-                self._watch(point, lambda: dataclasses.replace(found, status="interrupted"))
+            self._tell(point, lambda: dataclasses.replace(found, status="interrupted"))
 
         settings, result = self._settings, cast(LrResult, found.result)
         use, lr = cast(Use, settings.use), cast(float, result.suggestion.lr)
@@ -186,9 +184,7 @@ class LrSearch:
         sweep = self._sweeps[-1]
 
         def on_point(point: TrainingPoint) -> None:
-            self._steps += 1
-            if self._watch is not None:
-                self._watch(point, lambda: dataclasses.replace(self._record(self._sweeps), status="interrupted"))
+            self._tell(point, lambda: dataclasses.replace(self._record(self._sweeps), status="interrupted"))
 
         def keep(found: Probing) -> None:
             self._sweeps[-1] = dataclasses.replace(sweep, probing=found)
@@ -206,9 +202,7 @@ class LrSearch:
 
         def on_point(point: SweepPoint) -> None:
             measured.append(point)
-            self._steps += 1
-            if self._watch is not None:
-                self._watch(point, lambda: self._record([*self._sweeps, SweepResult((*measured,), "interrupted", 0.0)]))
+            self._tell(point, lambda: self._record([*self._sweeps, SweepResult((*measured,), "interrupted", 0.0)]))
 
         with session.open():
             return run_range_test(
@@ -219,6 +213,12 @@ class LrSearch:
                 on_point=on_point,
             )
 
+    def _tell(self, point: SweepPoint | TrainingPoint, so_far: Callable[[], RunRecord]) -> None:
+        """Count a step that was taken, and show it with the record as it is by then."""
+        self._steps += 1
+        if self._watch is not None:
+            self._watch(point, so_far)
+
     def _record(self, sweeps: Sequence[SweepResult]) -> RunRecord:
         settings = self._settings
         use = cast(Use, settings.use)
@@ -228,7 +228,7 @@ class LrSearch:
         status: Status = "ok" if headline.lr is not None else "inconclusive"
         if self._interrupted or sweeps[-1].stop_reason == "interrupted":
             status = "interrupted"
-        first = sweeps[0]
+        first, lengths = sweeps[0], by_length(sweeps, settings.rule, self._horizon)
         result = LrResult(
             headline,
             rates_of_rules(sweeps, use, self._horizon),
@@ -236,8 +236,8 @@ class LrSearch:
             first.stop_reason,
             self._steps,
             time.perf_counter() - self._started,
-            uses=uses_of(sweeps, settings.rule, self._horizon),
-            by_length=by_length(sweeps, settings.rule, self._horizon),
+            uses=lengths[str(self._horizon)],
+            by_length=lengths,
             coarse=self._coarse.points if self._coarse is not None else (),
             seeds=self._seeds(sweeps),
             probing=first.probing,

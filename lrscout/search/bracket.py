@@ -21,6 +21,8 @@ COARSE_DECADES = 10
 COARSE_PER_DECADE = 4  # steps
 FINE_PER_DECADE = 30  # steps; scout corrects for another density
 FINE_DECADES = 3.0  # below the divergence; with 2.5 a coarse sweep's mistake is not made good (worst regret 0.46)
+LEFT = 0.4  # of the initial loss: where a sweep leaves more, how fast the rest can be learned is not to be seen in it
+NOISY = 0.25  # of the fall: the batches' noise from which a few lucky ones place the lowest loss
 
 
 def coarse_rates(steps: int) -> tuple[float, ...]:
@@ -38,10 +40,6 @@ def fine_rates(coarse: SweepResult, steps: int) -> tuple[float, ...]:
         return ()
     first, per_decade = curve.rate_of_divergence / 10**FINE_DECADES, FINE_PER_DECADE * steps / STEPS
     return tuple(first * 10 ** (i / per_decade) for i in range(steps - coarse.steps))
-
-
-LEFT = 0.4  # of the initial loss: where a sweep leaves more, how fast the rest can be learned is not to be seen in it
-NOISY = 0.25  # of the fall: the batches' noise from which a few lucky ones place the lowest loss
 
 
 def why_probe(sweep: SweepResult) -> str | None:

@@ -32,6 +32,8 @@ SURE = 3.0  # standard errors of the paired differences, where those are more
 CUT = 0.5  # of that improvement: how much worse a neighbour is beyond it tells nothing of where the lowest loss lies
 BAND = 0.05  # of that improvement: rates that lose no more are usable
 
+FAILED = ("diverged", "non_finite")  # how a training ends that has reached no loss
+
 USES: dict[Use, float] = {"decay": 0.0, "constant": -0.2}
 """Decades from the rate of lowest loss after STEPS constant steps to the one for each use, in trainings of HORIZON."""
 
@@ -94,7 +96,7 @@ def all_failed(found: Probing) -> str | None:
 
 
 class _Walk:
-    """The trainings so far, by their place: half decades from the start."""
+    """The trainings so far, by their place: quarters of a decade from the start."""
 
     def __init__(self, start: float, initial: float, steps: int) -> None:
         self.done: dict[int, TrainingResult] = {}
@@ -111,17 +113,21 @@ class _Walk:
         best = self.best
         if best is None or len(self.done) < ENOUGH:
             return False
-        learned = self._initial - self._level(best, self.steps)
-        little = not self.learned or learned < SMALL * abs(self._initial)
-        return little or self._behind(best).get(best - WALK, 0.0) > LATE
+        little = self._improvement(best) < SMALL * abs(self._initial)
+        return little or not self.learned or self._behind(best).get(best - WALK, 0.0) > LATE
 
     @property
     def learned(self) -> bool:
         """Whether the best has learned more than the batches' noise may feign."""
-        if self.best is None:
+        best = self.best
+        if best is None:
             return False
-        last = [point.loss for point in self.done[self.best].points[-WINDOW:]]
-        return self._initial - fmean(last) > SURE * stdev(last) / math.sqrt(len(last))
+        last = [point.loss for point in self.done[best].points[-WINDOW:]]
+        return self._improvement(best) > SURE * stdev(last) / math.sqrt(len(last))
+
+    def _improvement(self, place: int) -> float:
+        """How far a training that came to its end got below the loss before training."""
+        return self._initial - self._level(place, self.steps)
 
     def rate(self, place: float) -> float:
         return float(self._start * 10 ** (place * SPACING))
@@ -153,8 +159,11 @@ class _Walk:
 
     def gives_up(self, points: Sequence[TrainingPoint]) -> bool:
         """Whether the training under way is clearly worse than the best so far was after as many steps."""
-        count, best = len(points), self.best
-        if best is None or count < EARLIEST * self.steps:
+        count = len(points)
+        if count < EARLIEST * self.steps:  # asked at every step: the best is looked for only where it matters
+            return False
+        best = self.best
+        if best is None:
             return False
         reference = self.done[best].points[count - WINDOW : count]
         behind = [a.loss - b.loss for a, b in zip(points[-WINDOW:], reference)]
@@ -177,7 +186,7 @@ class _Walk:
         found = {}
         for place, run in sorted(self.done.items()):
             level = self._level(best, len(run.points))
-            failed = run.status in ("diverged", "non_finite") or level >= self._initial
+            failed = run.status in FAILED or level >= self._initial
             found[place] = 1.0 if failed else (self._level(place, len(run.points)) - level) / (self._initial - level)
         return {place: min(max(share, 0.0), 1.0) for place, share in found.items()}
 
@@ -187,9 +196,8 @@ class _Walk:
 
     def _probe(self, place: int) -> Probe:
         run = self.done[place]
-        failed = run.status in ("diverged", "non_finite")
         steps = len(run.points)
-        return Probe(self.rate(place), run.status, None if failed else self._level(place, steps), steps)
+        return Probe(self.rate(place), run.status, None if run.status in FAILED else self._level(place, steps), steps)
 
 
 def vertex(below: float | None, at: float | None, above: float | None) -> float:
