@@ -16,14 +16,15 @@ OWNERS = {"torch": "engine/", "rich": "report/", "plotext": "report/plot.py", "y
 BELOW = {  # a room, and what of lrscout it may import
     "results/": ("results",),
     "errors.py": (),
-    "search/": ("results", "errors", "schedules", "search"),
+    "formatting.py": (),
+    "search/": ("results", "errors", "formatting", "schedules", "search"),
     "schedules/": ("errors", "schedules"),
     "settings/": ("errors", "search", "schedules", "settings"),
     "engine/": ("results", "errors", "schedules", "settings", "engine", ""),  # "": the version
     "yaml_nodes.py": (),
     "recipes.py": ("errors", "settings", "yaml_nodes"),
     "records.py": ("results", "errors"),
-    "report/": ("results", "errors", "schedules", "search", "report", ""),
+    "report/": ("results", "errors", "formatting", "schedules", "search", "report", ""),
 }
 
 

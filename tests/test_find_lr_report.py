@@ -5,8 +5,8 @@ import re
 
 import pytest
 
+from lrscout.formatting import format_loss, format_seconds
 from lrscout.report.find_lr import describe, format_lr, stopped, summary
-from lrscout.report.numbers import format_loss, format_seconds
 from lrscout.report.terminal import Style
 from lrscout.results import LrResult, RunRecord, Suggestion, SweepPoint
 from lrscout.search.rules import RULES

@@ -12,6 +12,7 @@ from lrscout.api.targets import describe_target
 from lrscout.api.trials import Trials, open_trials
 from lrscout.engine.requests import EstimateRequest, Facts, Request
 from lrscout.errors import LrscoutError, UsageError
+from lrscout.formatting import format_bytes
 from lrscout.results import (
     BatchSizeResult,
     BatchStopReason,
@@ -20,7 +21,6 @@ from lrscout.results import (
     Target,
     Trial,
 )
-from lrscout.search.amounts import format_bytes
 from lrscout.search.batch_size import LARGEST_SIZE, Search, SearchEnd, multiple_below, power_of_two_below, run_search
 from lrscout.search.batch_size import splits as splits_of
 from lrscout.search.recommendation import conclude, over_budget, warnings_about

@@ -48,9 +48,8 @@ class _Watch:
 
 
 def _facts(batch_size: int | None, trial: Trial | None, seconds: float) -> tuple[str, ...]:
+    from lrscout.formatting import format_bytes, format_seconds
     from lrscout.report.find_batch_size import format_rate
-    from lrscout.report.numbers import format_seconds
-    from lrscout.search.amounts import format_bytes
 
     took = format_seconds(round(seconds, 1))
     if batch_size is None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from lrscout.report.numbers import scientific
+from lrscout.formatting import scientific
 
 HUGE = 1e150  # values are clipped to this, so that differences and products stay finite
 TINY = 1e-100  # a range below this is one value

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
+from lrscout.formatting import format_bytes
 from lrscout.report.axes import Axis, size_axis, value_axis
 from lrscout.report.plot import BLUE, DIM, MAGENTA, MAX_WIDTH, MIN_HEIGHT, Series, draw, widest
 from lrscout.report.terminal import Style
 from lrscout.results import BatchSizeResult
-from lrscout.search.amounts import format_bytes
 
 ROWS = 12  # of each plot, where nobody asks for another height
 

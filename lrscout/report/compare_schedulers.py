@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from lrscout.formatting import format_left, format_loss, format_lr, format_seconds
 from lrscout.report.markdown import inline, markdown_table
-from lrscout.report.numbers import format_left, format_loss, format_lr, format_seconds
 from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
 from lrscout.results import ComparedRun, CompareResult, Difference, FinalMetric, RankedSchedule, RunRecord

@@ -6,12 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from lrscout.formatting import format_bytes, format_lr, format_seconds
 from lrscout.report.markdown import inline, markdown_table
-from lrscout.report.numbers import format_lr, format_seconds
 from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
 from lrscout.results import BatchSizeResult, MemoryEstimate, RunRecord, Trial
-from lrscout.search.amounts import format_bytes
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

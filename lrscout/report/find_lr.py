@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lrscout.formatting import format_lr, format_seconds
 from lrscout.report.markdown import inline, markdown_table
-from lrscout.report.numbers import format_lr, format_seconds
 from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
 from lrscout.results import LrResult, Probing, RunRecord, Suggestion, Use

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from lrscout.formatting import format_lr
 from lrscout.report.axes import HUGE, Axis, Points, inside, loss_limits, pieces, rate_axis, thin, value_axis
-from lrscout.report.numbers import format_lr
 from lrscout.report.plot import BLUE, DIM, MAGENTA, MAX_WIDTH, MIN_HEIGHT, Band, Series, draw, widest
 from lrscout.report.terminal import Style
 from lrscout.results import LrResult

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any, Protocol, TextIO, cast
 
-from lrscout.report.numbers import format_left, format_loss, format_lr
+from lrscout.formatting import format_left, format_loss, format_lr
 from lrscout.report.streams import write_safely
 from lrscout.report.terminal import Style, columns, is_terminal
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lrscout.formatting import format_bytes
 from lrscout.results import BatchSizeResult, Throughput, Trial
-from lrscout.search.amounts import format_bytes
 from lrscout.search.batch_size import Search, SearchEnd, fastest, power_of_two_below
 from lrscout.search.memory_model import fitted_model
 

@@ -1,4 +1,4 @@
-"""Numbers as text: one way to write a rate, a loss and a duration everywhere."""
+"""Numbers as text: one way to write a rate, a loss, a duration and an amount of memory everywhere."""
 
 from __future__ import annotations
 
@@ -39,3 +39,15 @@ def format_left(seconds: float) -> str:
     """A time that is left, as a clock shows it: 0:09, 12:30, 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def format_bytes(amount: float) -> str:
+    """Bytes with three digits and a binary unit: 971 MiB, 1.04 GiB."""
+    units = ["B", "KiB", "MiB", "GiB", "TiB"]
+    while abs(amount) >= 999.5 and len(units) > 1:
+        amount /= 1024
+        del units[0]
+    unit = units[0]
+    if unit == "B" or abs(amount) >= 99.95:
+        return f"{amount:.0f} {unit}"
+    return f"{amount:.1f} {unit}" if abs(amount) >= 9.995 else f"{amount:.2f} {unit}"
