@@ -20,6 +20,12 @@ class LrscoutError(Exception):
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n{self.hint}"
 
+    def extended(self, sentence: str) -> LrscoutError:
+        """The same error with a sentence added to its message."""
+        made = type(self)(f"{self.message} {sentence}", hint=self.hint)
+        made.__cause__ = self.__cause__
+        return made
+
 
 class UsageError(LrscoutError):
     """An option, a setting or an argument that cannot be used."""
@@ -57,8 +63,8 @@ class WorkloadError(LrscoutError):
     """A workload that loads but cannot be stepped: an empty loader, a loss that is no scalar."""
 
 
-class TrialError(LrscoutError):
-    """The target's own code failed in a process of ours."""
+class UserCodeError(LrscoutError):
+    """The target's own code failed in another process; the cause carries its traceback as text."""
 
     shows_cause = True
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from lrscout.processes.start import ForkServer
+from lrscout.runs.batch_size.trials import MALLOC
 
 # a busy machine is slow; a property is not wrong for that
 settings.register_profile("lrscout", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -32,3 +37,20 @@ def quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder / "lrscout"
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[SharedServer]:
+    """One fork server for all searches of this process: it takes seconds to load torch."""
+    if sys.platform != "linux":
+        pytest.skip("workers are forked on Linux only")
+    server = SharedServer(MALLOC, expendable=True)
+    yield server
+    super(SharedServer, server).close()
+
+
+class SharedServer(ForkServer):
+    """A fork server that outlives those who use it."""
+
+    def close(self) -> None:
+        pass

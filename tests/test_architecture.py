@@ -20,11 +20,25 @@ BELOW = {  # a room, and what of lrscout it may import
     "search/": ("results", "errors", "formatting", "schedules", "search"),
     "schedules/": ("errors", "schedules"),
     "settings/": ("errors", "search", "schedules", "settings"),
-    "engine/": ("results", "errors", "schedules", "settings", "engine", ""),  # "": the version
+    "processes/": ("errors", "tracebacks", "processes"),
+    "engine/": ("results", "errors", "schedules", "settings", "processes", "engine", ""),  # "": the version
+    "tracebacks.py": ("errors", ""),
     "yaml_nodes.py": (),
     "recipes.py": ("errors", "settings", "yaml_nodes"),
     "records.py": ("results", "errors"),
-    "report/": ("results", "errors", "formatting", "schedules", "search", "report", ""),
+    "runs/": (
+        "results",
+        "errors",
+        "formatting",
+        "records",
+        "schedules",
+        "search",
+        "settings",
+        "processes",
+        "engine",
+        "runs",
+    ),
+    "report/": ("results", "errors", "formatting", "tracebacks", "schedules", "search", "report", ""),
 }
 
 

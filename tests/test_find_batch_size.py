@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lrscout
 from lrscout.cli import main
-from lrscout.engine import isolation
 from lrscout.errors import LrscoutError, TargetError, UsageError
 from lrscout.records import from_json
+from lrscout.results import Target
+from lrscout.runs.batch_size.search import search_batch_size
+from lrscout.runs.batch_size.trials import open_trials
+from lrscout.settings import FindBatchSizeSettings
 
 SIZABLE = str(Path(sizable.__file__))
 OWN_CODE = str(Path(lrscout.__file__).parent)  # the checkout itself may be called lrscout too
@@ -30,22 +34,14 @@ OWN_CODE = str(Path(lrscout.__file__).parent)  # the checkout itself may be call
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of processes are Linux's")
 
 
-@pytest.fixture(scope="module")
-def server():
-    server = isolation.TrialServer()
-    yield server
-    server.close()
+@pytest.fixture
+def lends_server(shared_server, monkeypatch):
+    """Searches fork from the server that is there."""
+    monkeypatch.setattr("lrscout.runs.batch_size.trials.make_starter", lambda *_, **__: shared_server)
 
 
 @pytest.fixture
-def shared_server(server, monkeypatch):
-    """One server for all searches in this process: it takes seconds to load torch."""
-    monkeypatch.setattr(isolation, "TrialServer", lambda: server)
-    monkeypatch.setattr(isolation.IsolatedTrials, "close", isolation.IsolatedTrials.end_child)
-
-
-@pytest.fixture
-def lrscout_command(shared_server, tmp_path, monkeypatch, capfd):
+def lrscout_command(lends_server, tmp_path, monkeypatch, capfd):
     """Run find-batch-size on a target of sizable.py: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
 
@@ -259,37 +255,20 @@ def test_a_recipe_sets_it_up(lrscout_command, tmp_path):
 @pytest.mark.parametrize(
     "budgets", [(80,), pytest.param(range(60, 180, 10), marks=pytest.mark.slow)], ids=["one budget", "a dozen budgets"]
 )
-def test_the_largest_size_trains_and_five_percent_more_does_not(server, budgets):
+def test_the_largest_size_trains_and_five_percent_more_does_not(lends_server, budgets):
     """The promise, by twenty steps: within the budget, whose margin is for what more steps take."""
-    from lrscout.engine.requests import Request
-    from lrscout.results import Target
-    from lrscout.settings import FindBatchSizeSettings
-
     target = Target(f"{SIZABLE}:build")
-    checked = isolation.IsolatedTrials(
-        server, target, FindBatchSizeSettings(device="cpu", trial_steps=20), lambda: None
-    )
-    for budget in budgets:
-        found = _searched(server, f"{budget}MiB")
-        limit = found.limit_bytes
-        assert checked.run(Request(found.largest_fitting, budget * 2**20, None)).outcome == "fits", budget
-        assert checked.run(Request(int(1.05 * found.largest_fitting) + 1, limit, None)).outcome == "out_of_memory", (
-            budget
-        )
+    with closing(
+        open_trials(FindBatchSizeSettings(device="cpu", trial_steps=20), target, None, lambda: None)
+    ) as checked:
+        for budget in budgets:
+            found = search_batch_size(FindBatchSizeSettings(device="cpu", budget=f"{budget}MiB"), target).result
+            largest, limit = found.largest_fitting, found.limit_bytes
+            assert checked.run(largest, budget * 2**20, None).trial.outcome == "fits", budget
+            assert checked.run(int(1.05 * largest) + 1, limit, None).trial.outcome == "out_of_memory", budget
 
 
-def _searched(server, budget):
-    from lrscout.api.batch_size_search import Nobody, _Run
-    from lrscout.results import Target
-    from lrscout.settings import FindBatchSizeSettings
-
-    settings = FindBatchSizeSettings(device="cpu", budget=budget)
-    target = Target(f"{SIZABLE}:build")
-    trials = isolation.IsolatedTrials(server, target, settings, lambda: None)
-    return _Run(trials, settings, target, Nobody(), [None]).record().result
-
-
-def test_python_tries_a_function_by_its_name_in_processes_of_its_own(shared_server):
+def test_python_tries_a_function_by_its_name_in_processes_of_its_own(lends_server):
     found = lrscout.find_batch_size(sizable.build, budget="100MiB", max=32, device="cpu")
     assert found.largest_fitting == 32
     assert found.record.target["path"].endswith("sizable:build")
@@ -347,7 +326,7 @@ def test_live_objects_cannot_be_isolated():
 
 
 def test_a_call_while_a_trial_imports_the_target_is_refused(monkeypatch):
-    monkeypatch.setenv(isolation.IN_TRIAL, "1")
+    monkeypatch.setenv("LRSCOUT_IN_WORKER", "1")
     with pytest.raises(LrscoutError, match="imported the target"):
         lrscout.find_batch_size(sizable.build)
 

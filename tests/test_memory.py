@@ -8,9 +8,9 @@ import sys
 import pytest
 import torch
 
-from lrscout.engine import memory
-from lrscout.engine.memory import ProcessMemory, available_memory, memory_of
-from lrscout.engine.timing import MOST_STEPS, median_spread, time_steps
+from lrscout.engine.trials import memory
+from lrscout.engine.trials.memory import ProcessMemory, available_memory, memory_of
+from lrscout.engine.trials.timing import MOST_STEPS, median_spread, time_steps
 
 MIB = 1 << 20
 
@@ -72,7 +72,7 @@ def test_a_cgroups_limit_is_what_is_left_of_it(version, tmp_path, monkeypatch):
 
 def test_timing_ends_when_the_median_is_steady_and_at_the_latest_after_thirty_steps(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("lrscout.engine.timing.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("lrscout.engine.trials.timing.perf_counter", lambda: clock[0])
 
     def steps(*seconds):
         clock[0] = 0.0

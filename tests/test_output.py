@@ -21,7 +21,7 @@ import lrscout
 from lrscout.errors import LrscoutError
 from lrscout.report.output import Output
 from lrscout.report.progress import PlainProgress, progress_line, sweep_facts
-from lrscout.report.user_errors import BUG, user_traceback
+from lrscout.tracebacks import BUG, user_traceback
 
 
 class Broken(io.StringIO):

@@ -358,9 +358,9 @@ def test_ctrl_c_in_a_training_keeps_the_sweeps_and_the_trainings_before_it(stop_
                 raise KeyboardInterrupt
             return super().forward(*args)
 
-    from lrscout.api.lr_search import search_lr
     from lrscout.engine.workload import make_workload
     from lrscout.results import Target
+    from lrscout.runs.lr.search import search_lr
     from lrscout.settings import FindLrSettings
 
     work = {**hard(), "loss_fn": Loss()}

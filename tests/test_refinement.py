@@ -14,9 +14,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lrscout import find_lr
-from lrscout.api.lr_refine import describe
 from lrscout.errors import UsageError
 from lrscout.results import Probe, Refinement
+from lrscout.runs.lr.trainings import describe
 from lrscout.search.refinement import (
     HELD_OUT_PRICE,
     TRAINING_PRICE,

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrscout.api.answers import Answer
-from lrscout.api.comparison import search_schedules
-from lrscout.api.targets import parts_of, target_of, workload_from
-from lrscout.api.workbench import Live
+from lrscout.api.targets import buildable_target, importable_path, parts_of
 from lrscout.errors import UsageError
-from lrscout.results import ComparedRun, CompareResult, RankedSchedule
+from lrscout.results import ComparedRun, CompareResult, RankedSchedule, Target
+from lrscout.runs.comparison.requests import LiveTarget
+from lrscout.runs.comparison.search import compare
 from lrscout.settings import CompareSchedulersSettings, make_settings
 
 
@@ -62,7 +62,7 @@ def compare_schedulers(
     `target` is a dotted path as on the command line or a function that builds the workload (both with `kwargs`), or
     anything that `find_lr` takes. Only the first two are built anew for every run: with objects that are built
     already, all seeds begin with the same weights. `settings` are the other flags of `lrscout compare-schedulers` in
-    snake case; `jobs` needs a dotted path. No file is written.
+    snake case; `jobs` needs a dotted path, or a function that can be imported by its name. No file is written.
 
     Raises:
         UsageError: a setting that does not exist or is out of its bounds.
@@ -74,20 +74,16 @@ def compare_schedulers(
     if schedules is not None:
         settings["schedules"] = schedules
     if metric_fn is not None:
-        settings["metric_fn"] = metric_fn if isinstance(metric_fn, str) else _name(metric_fn)
+        settings["metric_fn"] = (
+            metric_fn if isinstance(metric_fn, str) else importable_path(metric_fn) or _name(metric_fn)
+        )
     made = make_settings(CompareSchedulersSettings, settings)
-    builds = callable(target) and not hasattr(target, "named_parameters")  # a model is no function
-    where = target_of(target, None if builds else kwargs, app_dir)
-    live = None
-    if where.path is None or callable(metric_fn):
-        if made.jobs != "1":
-            raise UsageError("jobs needs a dotted path: other processes cannot see these objects.")
-        build = _factory(target, kwargs or {}) if builds and not parts else None
-        live = Live(build or _same(target, where, parts, made.seed), metric_fn if callable(metric_fn) else None)
+    found, where = buildable_target(target, kwargs, app_dir, parts)
+    live = _live_target(target, metric_fn, found, where, made.jobs)
     from lrscout.engine.randomness import preserved_random_state
 
     with preserved_random_state():
-        record = search_schedules(where, made, live=live)
+        record = compare(where, made, live=live)
     assert record.result is not None
     if record.status == "interrupted":
         raise KeyboardInterrupt
@@ -98,22 +94,39 @@ def _name(function: Callable[..., Any]) -> str:
     return str(getattr(function, "__qualname__", type(function).__name__))
 
 
-def _factory(build: Callable[..., Any], kwargs: Mapping[str, Any]) -> Callable[[int], Any]:
-    """Builds with a function, everything seeded."""
+def _live_target(
+    target: Any, metric_fn: str | Callable[..., Any] | None, found: Any, where: Target, jobs: str
+) -> LiveTarget | None:
+    """The objects that this process makes the runs of; None where a dotted path says all.
 
-    def built(seed: int) -> Any:
+    Raises:
+        UsageError: other processes are to make the runs, and cannot have these objects.
+    """
+    function = metric_fn if callable(metric_fn) else None
+    if jobs == "1":
+        return LiveTarget(_builder(found, where), function) if found is not None or function is not None else None
+    for given, is_importable in ((target, where.path is not None), (function, importable_path(function) is not None)):
+        if given is not None and not is_importable:
+            raise UsageError(
+                f"jobs={jobs} runs in other processes, which cannot import {_name(given)!r}.",
+                hint="Pass a dotted path, or a function at the top level of a module.",
+            )
+    return None
+
+
+def _builder(found: Any, target: Target) -> Callable[[int], Any]:
+    """Builds the workload anew, everything seeded; live objects again and again, since a session puts them back."""
+
+    def build(seed: int) -> Any:
         from lrscout.engine.randomness import seed_everything
-        from lrscout.engine.workload import make_workload
+        from lrscout.engine.workload import Workload, make_workload
+        from lrscout.runs.targets import open_workload
 
+        if found is None:
+            return open_workload(target, seed)
+        if isinstance(found, Workload):
+            return found
         seed_everything(seed)
-        return make_workload(build(**kwargs))
+        return make_workload(found(**target.kwargs))
 
-    return built
-
-
-def _same(target: Any, where: Any, parts: Mapping[str, Any], seed: int) -> Callable[[int], Any]:
-    """Gives a dotted path's workload anew, and live objects again and again: a session puts them back."""
-    if where.path is not None:
-        return lambda seed: workload_from(target, where, parts, seed)
-    workload = workload_from(target, where, parts, seed)
-    return lambda seed: workload
+    return build

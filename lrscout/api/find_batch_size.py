@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrscout.api.answers import Answer
-from lrscout.api.batch_size_search import search_batch_size
-from lrscout.api.targets import parts_of, sizable_target
+from lrscout.api.targets import buildable_target, parts_of
 from lrscout.results import BatchSizeResult, BatchStopReason, Throughput, Trial
+from lrscout.runs.batch_size.search import search_batch_size
 from lrscout.settings import FindBatchSizeSettings, make_settings
 
 
@@ -75,12 +75,12 @@ def find_batch_size(
     Raises:
         UsageError: a setting that does not exist or is out of its bounds.
         TargetError: the target does not give a workload.
-        TrialError: the target's code raised in a process of its own; its traceback is the cause.
+        UserCodeError: the target's code raised in another process; the cause carries its traceback.
         KeyboardInterrupt: Ctrl-C, after everything was put back.
     """
     parts, settings = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
     made = make_settings(FindBatchSizeSettings, settings)
-    found, where = sizable_target(target, kwargs, app_dir, parts)
+    found, where = buildable_target(target, kwargs, app_dir, parts)
     record = search_batch_size(made, where, found=found)
     if record.status == "interrupted":
         raise KeyboardInterrupt

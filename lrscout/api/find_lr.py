@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrscout.api.answers import Answer
-from lrscout.api.lr_search import search_lr
 from lrscout.api.targets import parts_of, target_of, workload_from
 from lrscout.results import (
     LrResult,
@@ -82,7 +81,8 @@ def find_lr(
     parts, settings = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
     made = make_settings(FindLrSettings, settings)
     where = target_of(target, kwargs, app_dir)
-    from lrscout.engine.randomness import preserved_random_state
+    from lrscout.engine.randomness import preserved_random_state  # here and not above: they bring torch
+    from lrscout.runs.lr.search import search_lr
 
     with preserved_random_state():  # building from a dotted path seeds
         workload = workload_from(target, where, parts, made.seed)

@@ -28,25 +28,6 @@ def parts_of(settings: Mapping[str, Any], **parts: Any) -> tuple[dict[str, Any],
     return given, {**settings, **named}
 
 
-def open_workload(target: Target, seed: int) -> Workload:
-    """Load a dotted path with all random states seeded.
-
-    Raises:
-        TargetError: it cannot be loaded, or does not give a workload.
-    """
-    from lrscout.engine.randomness import seed_everything
-    from lrscout.engine.target import load_target
-    from lrscout.engine.workload import make_workload
-
-    seed_everything(seed)
-    return make_workload(load_target(target))
-
-
-def describe_target(target: Target) -> dict[str, Any]:
-    """A target as its record shows it."""
-    return {"path": target.path, "kwargs": dict(target.kwargs), "app_dir": target.app_dir}
-
-
 def workload_from(target: Any, where: Target, parts: Mapping[str, Any], seed: int) -> Workload:
     """What was handed over in Python as a workload: a dotted path, live objects, or a model with its other parts.
 
@@ -54,6 +35,7 @@ def workload_from(target: Any, where: Target, parts: Mapping[str, Any], seed: in
         TargetError: it does not give a workload.
     """
     from lrscout.engine.workload import Workload, make_workload
+    from lrscout.runs.targets import open_workload
 
     if where.path is not None:
         if parts:
@@ -75,16 +57,16 @@ def workload_from(target: Any, where: Target, parts: Mapping[str, Any], seed: in
     return make_workload(target)
 
 
-def sizable_target(
+def buildable_target(
     target: Any,
     kwargs: Mapping[str, Any] | None,
     app_dir: str | os.PathLike[str] | None,
     parts: Mapping[str, Any],
 ) -> tuple[Any, Target]:
-    """What was handed over in Python for workloads of several batch sizes, and its target.
+    """What was handed over in Python for workloads that are built more than once, and its target.
 
-    A function that can be imported by its name becomes a dotted path, which processes of their own can build; then,
-    and for a path, the first is None.
+    The first is a function that builds a workload, a Workload made of live objects, or None for a dotted path. The
+    target of a function that can be imported by its name has its path, by which other processes can build it.
 
     Raises:
         TargetError: it does not give a workload.
@@ -92,17 +74,22 @@ def sizable_target(
     where = target_of(target, kwargs, app_dir)
     if where.path is not None and not parts:
         return None, where
-    if (inspect.isfunction(target) or inspect.isclass(target)) and not parts:
-        path = _importable(target)
-        return (target if path is None else None), Target(path, where.kwargs, where.app_dir)
+    if _builds(target) and not parts:
+        return target, Target(importable_path(target), where.kwargs, where.app_dir)
     return workload_from(target, where, parts, seed=0), where
 
 
-def _importable(found: Any) -> str | None:
-    """The dotted path of a function or class at the top of a module or a script; None of any other."""
-    name: str = found.__qualname__
-    module = sys.modules.get(found.__module__)
+def _builds(target: Any) -> bool:
+    """Whether a target is called to build a workload; a model is callable too, but with a batch."""
+    is_live = hasattr(target, "named_parameters") or hasattr(target, "train_loader")
+    return inspect.isclass(target) or (callable(target) and not is_live)
+
+
+def importable_path(found: Any) -> str | None:
+    """The dotted path of a function or class at the top level of a module or a script; None of any other object."""
+    name = getattr(found, "__qualname__", None)
+    module = sys.modules.get(getattr(found, "__module__", None) or "")
     file = getattr(module, "__file__", None)
-    if file is None or getattr(module, name, None) is not found:
+    if name is None or file is None or getattr(module, name, None) is not found:
         return None
     return f"{file if found.__module__ == '__main__' else found.__module__}:{name}"

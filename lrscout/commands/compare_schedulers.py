@@ -9,23 +9,22 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
-from lrscout.api.targets import describe_target
-from lrscout.api.watch import Step, Watch
 from lrscout.commands.options import Invocation, flag_parameter, takes_settings
+from lrscout.commands.run import EXIT_CODES, Run, running
 from lrscout.errors import RecordError, UsageError
 from lrscout.records import append_text, cached_records, check_writable, load, to_json, write_text
 from lrscout.report.ci import GitHub, GitLab, PlainLog, Service, github_outputs, junit_xml
+from lrscout.report.compare_schedulers import answer, run_line
+from lrscout.report.exports import to_markdown
+from lrscout.results import ComparedRun, CompareResult, RunRecord
+from lrscout.runs.comparison.observer import ComparisonObserver, OnStep
+from lrscout.runs.comparison.search import compare
 from lrscout.schedules import parse_schedules, schedule_among
+from lrscout.search.conditions import Check, check_best, check_conditions, parse_condition
 from lrscout.settings import CompareSchedulersSettings
-
-if TYPE_CHECKING:
-    from lrscout.commands.run import Run
-    from lrscout.results import ComparedRun, CompareResult, RunRecord
-    from lrscout.search.conditions import Check
 
 COMMAND = "compare-schedulers"
 FAILED_CHECK = 5  # the exit code where --fail-if or --expect-best is not met
@@ -62,9 +61,6 @@ def _own_flags(command: str) -> list[inspect.Parameter]:
 @takes_settings("compare_schedulers", CompareSchedulersSettings, _own_flags)
 def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> None:
     """Compare learning-rate schedules by short runs of the target, and say whether the difference is real."""
-    from lrscout.api.comparison import search_schedules  # here and not above: --help does without
-    from lrscout.commands.run import EXIT_CODES, running
-
     for name in ("github", "gitlab"):
         if invocation.more[name] not in ("auto", "off"):
             raise UsageError(f"--{name} {invocation.more[name]} is neither auto nor off.")
@@ -74,7 +70,7 @@ def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> Non
         service = _service(invocation, run.output.command)
         service.begin()
         try:
-            record = search_schedules(invocation.target, invocation.settings, _Told(run, service), before)
+            record = compare(invocation.target, invocation.settings, _Observer(run, service), before)
         except Exception as error:
             service.failed(f"{type(error).__name__}: {error}")
             raise
@@ -112,8 +108,6 @@ class _Demands:
     """What --fail-if and --expect-best ask for; a mistake in them is found before anything runs."""
 
     def __init__(self, invocation: Invocation[CompareSchedulersSettings]) -> None:
-        from lrscout.search.conditions import parse_condition
-
         more, settings = invocation.more, invocation.settings
         specs = parse_schedules(settings.schedules)
         self._conditions = [parse_condition(text, specs) for text in (more["fail_if"] or "").split(";") if text.strip()]
@@ -138,8 +132,6 @@ class _Demands:
 
     def checks(self, result: CompareResult) -> list[Check]:
         """How each demand went; none is judged before there are scores."""
-        from lrscout.search.conditions import check_best, check_conditions
-
         found = check_conditions(self._conditions, result) if result.ranking else []
         if self._expected and result.ranking:
             found.append(check_best(self._expected, result, self._min_effect))
@@ -168,9 +160,6 @@ def _service(invocation: Invocation[CompareSchedulersSettings], command: Callabl
 
 def _tell_github(record: RunRecord) -> list[str]:
     """Add to the step's summary and its outputs; returns what went wrong."""
-    from lrscout.report.compare_schedulers import answer
-    from lrscout.report.exports import to_markdown
-
     ranking = record.result.ranking if record.result is not None else ()
     outputs = [("winner", answer(record) or ""), ("verdict", ranking[0].verdict if ranking else "")]
     texts = {"GITHUB_STEP_SUMMARY": to_markdown(record), "GITHUB_OUTPUT": github_outputs(outputs)}
@@ -184,7 +173,7 @@ def _tell_github(record: RunRecord) -> list[str]:
     return problems
 
 
-class _Told(Watch):
+class _Observer(ComparisonObserver):
     """Tells the user: a line for every run in a log, one moving line on a terminal."""
 
     def __init__(self, run: Run, service: Service) -> None:
@@ -195,7 +184,7 @@ class _Told(Watch):
         self._run.output.note(text)
 
     @contextmanager
-    def stretch(self, steps: int, label: str) -> Iterator[Step]:
+    def stretch(self, steps: int, label: str) -> Iterator[OnStep]:
         self._service.fold("The runs of lrscout compare-schedulers")
         if self._lines:
             yield lambda step, lr, loss: None
@@ -204,8 +193,6 @@ class _Told(Watch):
             yield progress.update
 
     def finished(self, run: ComparedRun, done: int, total: int, seconds_left: float | None) -> None:
-        from lrscout.report.compare_schedulers import run_line
-
         if self._lines:
             self._run.output.note(run_line(run, done, total, seconds_left))
 
@@ -249,7 +236,7 @@ def _other(record: RunRecord, invocation: Invocation[CompareSchedulersSettings])
         for name, value in now.items()
         if name not in FREE and record.settings.get(name) != value
     ]
-    target = describe_target(invocation.target)
+    target = invocation.target.as_dict()
     return [
         *(f"its {name} was {record.target.get(name)}" for name in target if record.target.get(name) != target[name]),
         *found,

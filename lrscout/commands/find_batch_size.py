@@ -4,42 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from lrscout.commands.options import Invocation, takes_settings
+from lrscout.commands.run import Run, running
+from lrscout.formatting import format_bytes, format_seconds
+from lrscout.report.find_batch_size import format_rate
+from lrscout.report.output import Progress
+from lrscout.results import RunRecord, Trial
+from lrscout.runs.batch_size.observer import BatchSizeObserver
+from lrscout.runs.batch_size.search import search_batch_size
 from lrscout.settings import FindBatchSizeSettings
-
-if TYPE_CHECKING:
-    from lrscout.commands.run import Run
-    from lrscout.report.output import Progress
-    from lrscout.results import RunRecord, Trial
 
 
 @takes_settings("find_batch_size", FindBatchSizeSettings)
 def find_batch_size(invocation: Invocation[FindBatchSizeSettings]) -> None:
     """Find the largest batch size that fits and the fastest, in a few trials within a memory budget."""
-    from lrscout.api.batch_size_search import search_batch_size  # here and not above: --help does without
-    from lrscout.commands.run import running
-
     with running("find-batch-size", invocation) as run:
         with run.output.progress(None, "find-batch-size", _facts) as progress:
-            record = search_batch_size(invocation.settings, invocation.target, _Watch(run, progress))
+            record = search_batch_size(invocation.settings, invocation.target, _Observer(run, progress))
         run.finish(record)
 
 
-class _Watch:
+class _Observer(BatchSizeObserver):
     """Follows the search on the progress line, and keeps the record as it goes."""
 
     def __init__(self, run: Run, progress: Progress) -> None:
         self._run, self._progress = run, progress
-        self._size: int | None = None
+        self._size: int | None = None  # under trial; None: the target is being built
         self._started = monotonic()
         self._done = 0
 
-    def waiting(self, batch_size: int | None) -> None:
-        if batch_size != self._size:
-            self._size, self._started = batch_size, monotonic()
-        self._progress.update(self._done, batch_size, None, monotonic() - self._started)
+    def loading(self) -> None:
+        self._started = monotonic()
+        self.waiting()
+
+    def trying(self, batch_size: int) -> None:
+        self._size, self._started = batch_size, monotonic()
+        self.waiting()
+
+    def waiting(self) -> None:
+        self._progress.update(self._done, self._size, None, monotonic() - self._started)
 
     def tried(self, trial: Trial, so_far: Callable[[], RunRecord]) -> None:
         self._done += 1
@@ -48,9 +52,6 @@ class _Watch:
 
 
 def _facts(batch_size: int | None, trial: Trial | None, seconds: float) -> tuple[str, ...]:
-    from lrscout.formatting import format_bytes, format_seconds
-    from lrscout.report.find_batch_size import format_rate
-
     took = format_seconds(round(seconds, 1))
     if batch_size is None:
         return "loading the target", took

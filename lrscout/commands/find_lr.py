@@ -4,40 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING
 
 from lrscout.commands.options import Invocation, takes_settings
-from lrscout.search.refinement import LEAST_STEPS, OFFSETS
-from lrscout.settings import FindLrSettings, read_budget
-
-if TYPE_CHECKING:
-    from lrscout.results import RunRecord, SweepPoint, TrainingPoint
+from lrscout.commands.run import Run, running
+from lrscout.report.output import Progress
+from lrscout.results import RunRecord, SweepPoint, TrainingPoint
+from lrscout.runs.lr.observer import LrObserver
+from lrscout.settings import FindLrSettings
 
 
 @takes_settings("find_lr", FindLrSettings)
 def find_lr(invocation: Invocation[FindLrSettings]) -> None:
     """Suggest a learning rate: raise it over a short training run until the loss diverges."""
-    from lrscout.api.lr_search import search_lr  # here and not above: --help does without
-    from lrscout.api.targets import open_workload
-    from lrscout.commands.run import running
+    from lrscout.runs.lr.search import search_lr  # here and not above: they bring torch
+    from lrscout.runs.targets import open_workload
 
     settings = invocation.settings
     with running("find-lr", invocation) as run:
         workload = open_workload(invocation.target, settings.seed)
-        steps = count(1)
-        refining, _ = read_budget(settings.refine) if settings.refine is not None else (0, None)
-        refining = LEAST_STEPS * len(OFFSETS) if refining is None else refining
-        total = settings.steps * settings.seeds + refining
-        with run.output.progress(total, "find-lr") as progress:
-
-            def watch(point: SweepPoint | TrainingPoint, so_far: Callable[[], RunRecord]) -> None:
-                progress.update(next(steps), point.lr, point.loss)
-                run.keep(so_far)
-
-            def announce(more: int) -> None:
-                nonlocal total
-                total += more
-                progress.expect(total)
-
-            record = search_lr(workload, settings, invocation.target, watch, announce)
+        with run.output.progress(settings.steps, "find-lr") as progress:
+            record = search_lr(workload, settings, invocation.target, _Observer(run, progress))
         run.finish(record)
+
+
+class _Observer(LrObserver):
+    """Shows every step on the progress line, and keeps the record as it goes."""
+
+    def __init__(self, run: Run, progress: Progress) -> None:
+        self._run, self._progress, self._steps = run, progress, count(1)
+
+    def planned(self, steps: int) -> None:
+        self._progress.expect(steps)
+
+    def stepped(self, point: SweepPoint | TrainingPoint, so_far: Callable[[], RunRecord]) -> None:
+        self._progress.update(next(self._steps), point.lr, point.loss)
+        self._run.keep(so_far)

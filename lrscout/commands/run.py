@@ -12,7 +12,6 @@ from typing import Any
 
 import typer
 
-from lrscout.api.targets import describe_target
 from lrscout.commands.options import Invocation
 from lrscout.errors import LrscoutError, RecordError, WorkloadError
 from lrscout.records import new_record_path, remember, save, to_json, write_text
@@ -71,7 +70,7 @@ class Run:
             record = RunRecord(
                 command=self._command,
                 status=status,
-                target=describe_target(invocation.target),
+                target=invocation.target.as_dict(),
                 settings=asdict(invocation.settings),
                 environment={},
                 result=None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import torch
@@ -89,3 +89,37 @@ def to_device(batch: Any, device: torch.device) -> Any:
         values = {f.name: to_device(getattr(batch, f.name), device) for f in dataclasses.fields(batch) if f.init}
         return dataclasses.replace(batch, **values)
     return batch
+
+
+def tensors_in(batch: Any) -> Iterator[Tensor]:
+    """Every tensor in a batch, however deep."""
+    seen: set[int] = set()  # objects may refer to each other
+    waiting = [batch]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Tensor):
+            yield part
+            continue
+        parts = parts_of(part)
+        if parts is None and hasattr(part, "__dict__") and not isinstance(part, type) and id(part) not in seen:
+            seen.add(id(part))
+            parts = list(vars(part).values())  # a batch of graphs, say
+        waiting += reversed(parts or ())
+
+
+def parts_of(value: Any) -> Sequence[Any] | None:
+    """What a batch or a sample is made of, one level down; None for a tensor, a text, and whatever has no parts."""
+    if isinstance(value, (Tensor, str, bytes)):
+        return None
+    if isinstance(value, Mapping):
+        return list(value.values())
+    if isinstance(value, Sequence):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, field.name) for field in dataclasses.fields(value)]
+    return None
+
+
+def samples_in(batch: Any) -> int | None:
+    """The number of samples in a batch, by the length of its first tensor; None if it has none."""
+    return next((tensor.shape[0] for tensor in tensors_in(batch) if tensor.dim()), None)

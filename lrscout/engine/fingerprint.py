@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lrscout.engine.batches import tensors_in
 from lrscout.engine.session import Session
 
 BATCHES = 2  # the first ones tell one order of the data from another
@@ -21,32 +21,26 @@ class Fingerprint:
     def __init__(self, session: Session) -> None:
         self._hash = hashlib.sha256()
         self._left = BATCHES
-        for name, tensor in session.workload.model.state_dict().items():
+        for name, value in session.workload.model.state_dict().items():
             self._hash.update(name.encode())
-            self._take(tensor)
+            for tensor in tensors_in(value):  # a module may add whatever it likes (get_extra_state)
+                self._take(tensor)
         session.on_batch = self._take_batch
         self._session = session
 
     def _take_batch(self, batch: Any) -> None:
-        self._take(batch)
+        for tensor in tensors_in(batch):
+            self._take(tensor)
         self._left -= 1
         if not self._left:
             self._session.on_batch = None
 
-    def _take(self, value: Any) -> None:
-        if isinstance(value, Tensor):
-            self._hash.update(f"{value.dtype}{tuple(value.shape)}".encode())
-            if value.layout is torch.strided and value.numel():
-                entries = value.detach().reshape(-1)
-                entries = entries[:: max(1, entries.numel() // MOST_ENTRIES)].contiguous().cpu()
-                self._hash.update(bytes(entries.view(torch.uint8).tolist()))
-        elif isinstance(value, Mapping):
-            for key, item in value.items():
-                self._hash.update(str(key).encode())
-                self._take(item)
-        elif isinstance(value, Sequence) and not isinstance(value, str):
-            for item in value:
-                self._take(item)
+    def _take(self, tensor: Tensor) -> None:
+        self._hash.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        if tensor.layout is torch.strided and tensor.numel():
+            entries = tensor.detach().reshape(-1)
+            entries = entries[:: max(1, entries.numel() // MOST_ENTRIES)].contiguous().cpu()
+            self._hash.update(bytes(entries.view(torch.uint8).tolist()))
 
     def hexdigest(self) -> str:
         """What was seen so far."""

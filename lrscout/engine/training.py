@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lrscout.engine.batches import to_device
+from lrscout.engine.batches import samples_in, to_device
 from lrscout.engine.randomness import random_state, seed_everything, sources_of
 from lrscout.engine.session import Session, scalar
 from lrscout.engine.state import eval_mode
@@ -73,14 +73,3 @@ class Trainee:
                 f"The metric is {type(value).__name__!r} and no number.",
                 hint="--metric-fn is called with (model, batch) and returns a number or a tensor of one entry.",
             ) from None
-
-
-def samples_in(batch: Any) -> int | None:
-    """The samples of a batch: the length of its first tensor; None where there is none."""
-    if isinstance(batch, Tensor):
-        return batch.shape[0] if batch.dim() else None
-    if isinstance(batch, Mapping):
-        batch = list(batch.values())
-    if isinstance(batch, Sequence) and not isinstance(batch, str):
-        return next((found for found in map(samples_in, batch) if found is not None), None)
-    return None

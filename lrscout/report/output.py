@@ -79,7 +79,7 @@ class Output:
 
     def user_error(self, error: BaseException) -> None:
         """Show an exception of the user's code with the user's traceback."""
-        from lrscout.report.user_errors import user_traceback
+        from lrscout.tracebacks import user_traceback
 
         self._say(user_traceback(error))
 

@@ -19,6 +19,10 @@ class Target:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     app_dir: str | None = None  # first on sys.path; None: the current folder
 
+    def as_dict(self) -> dict[str, Any]:
+        """The target as its record shows it."""
+        return {"path": self.path, "kwargs": dict(self.kwargs), "app_dir": self.app_dir}
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:

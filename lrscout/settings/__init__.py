@@ -19,7 +19,7 @@ from lrscout.settings.fields import (
     positive_name,
 )
 from lrscout.settings.find_batch_size import FindBatchSizeSettings
-from lrscout.settings.find_lr import FindLrSettings, read_budget
+from lrscout.settings.find_lr import FindLrSettings
 from lrscout.settings.session import DEFAULT_OPTIMIZER, SessionSettings
 
 __all__ = [
@@ -38,7 +38,6 @@ __all__ = [
     "make_settings",
     "option",
     "positive_name",
-    "read_budget",
 ]
 
 COMMANDS: dict[str, type[Settings]] = {

@@ -17,22 +17,30 @@ SPACINGS = ("exponential", "linear")
 DEFAULT_RANGE = (1e-7, 10.0)
 
 
-def read_budget(text: str) -> tuple[int | None, float | None]:
-    """What --refine may take: (steps, None) or (None, seconds).
+@dataclass(frozen=True, slots=True)
+class RefineBudget:
+    """What the trainings of --refine may take together: steps, or seconds."""
+
+    steps: int | None = None
+    seconds: float = 0.0
+
+
+def read_refine(text: str) -> RefineBudget:
+    """The value of --refine.
 
     Raises:
-        UsageError: it is neither, or too few steps.
+        UsageError: it is neither steps nor a time, or too few steps.
     """
-    if text.isdecimal():
-        steps = int(text)
-        if steps < LEAST_STEPS * len(OFFSETS):
-            raise UsageError(
-                f"--refine {text} gives each of its {len(OFFSETS)} trainings fewer than {LEAST_STEPS} steps.",
-                hint=f"Shorter ones made the suggestion worse where it was measured: give at least "
-                f"{LEAST_STEPS * len(OFFSETS)}, or leave --refine out.",
-            )
-        return steps, None
-    return None, seconds(text, "--refine", "For example 650 (steps), 90s or 5m.")
+    if not text.isdecimal():
+        return RefineBudget(seconds=seconds(text, "--refine", "For example 650 (steps), 90s or 5m."))
+    steps = int(text)
+    if steps < LEAST_STEPS * len(OFFSETS):
+        raise UsageError(
+            f"--refine {text} gives each of its {len(OFFSETS)} trainings fewer than {LEAST_STEPS} steps.",
+            hint=f"Shorter trainings made suggestions worse in our measurements: give at least "
+            f"{LEAST_STEPS * len(OFFSETS)}, or leave --refine out.",
+        )
+    return RefineBudget(steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +107,12 @@ class FindLrSettings(SessionSettings):
                 f"--max-steps {self.max_steps} is below --steps {self.steps}, which the sweeps alone take.",
                 hint="Lower --steps too, or raise --max-steps; where both are the same, no short training is made.",
             )
-        if self.refine is not None:
-            read_budget(self.refine)
+        _ = self.refine_budget
+
+    @property
+    def refine_budget(self) -> RefineBudget | None:
+        """What --refine allows; None without it."""
+        return None if self.refine is None else read_refine(self.refine)
 
     @property
     def most_steps(self) -> int:

@@ -94,17 +94,20 @@ def bare_loop(work: dict[str, Any]) -> None:
 
 def sweep(work: dict[str, Any]) -> None:
     """The same steps by lrscout, at rates too small to diverge, with the command's progress and record keeping."""
-    from lrscout.api.lr_search import search_lr
     from lrscout.engine.workload import make_workload
     from lrscout.report.output import Output
     from lrscout.results import Target
+    from lrscout.runs.lr.observer import LrObserver
+    from lrscout.runs.lr.search import search_lr
     from lrscout.settings import FindLrSettings
+
+    class Observer(LrObserver):
+        def stepped(self, point: Any, so_far: Any) -> None:
+            progress.update(point.step + 1, point.lr, point.loss)
 
     settings = FindLrSettings(steps=STEPS, min_lr=1e-8, max_lr=1e-6, device=str(device_of(work)))
     with open(os.devnull, "w") as nowhere, Output(None, nowhere).progress(STEPS, "find-lr") as progress:
-        search_lr(
-            make_workload(work), settings, Target(None), lambda p, so_far: progress.update(p.step + 1, p.lr, p.loss)
-        )
+        search_lr(make_workload(work), settings, Target(None), Observer())
 
 
 def device_of(work: dict[str, Any]) -> Any:

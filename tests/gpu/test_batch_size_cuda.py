@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the helpers of the othe
 import sizable
 
 import lrscout
-from lrscout.engine.isolation import IsolatedTrials, TrialServer
-from lrscout.engine.requests import Request
 from lrscout.results import Target
+from lrscout.runs.batch_size.trials import open_trials
 from lrscout.settings import FindBatchSizeSettings
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -40,13 +40,10 @@ def test_a_search_in_children_keeps_to_its_budget() -> None:
 
 def test_one_child_runs_all_trials_also_after_an_out_of_memory() -> None:
     settings = FindBatchSizeSettings(device="cuda")
-    trials = IsolatedTrials(TrialServer(), TARGET, settings, lambda: None)
-    try:
+    with closing(open_trials(settings, TARGET, None, lambda: None)) as trials:
         trials.inspect()
-        outcomes = [trials.run(Request(size, 300 * MIB, None)).outcome for size in (16, 4096, 16)]
+        outcomes = [trials.run(size, 300 * MIB, None).trial.outcome for size in (16, 4096, 16)]
         assert outcomes == ["fits", "out_of_memory", "fits"]
-    finally:
-        trials.close()
 
 
 def test_live_objects_stay_where_they_are() -> None:

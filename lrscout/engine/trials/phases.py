@@ -1,0 +1,62 @@
+"""The peaks of a training step by phase: forward and backward, and the optimizer's step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lrscout.engine.session import Session
+from lrscout.engine.trials.memory import Memory
+from lrscout.results import Outcome, Trial
+
+
+class Phases:
+    """The highest peak of each phase so far."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.forward: int | None = None
+        self.optimizer: int | None = None
+        self._memory = memory
+        memory.reset_peak()
+
+    def forward_ended(self, *_: Any) -> None:
+        self.forward = _higher(self.forward, self._memory.peak())
+        self._memory.reset_peak()
+
+    def step_ended(self) -> None:
+        self.optimizer = _higher(self.optimizer, self._memory.peak())
+        self._memory.reset_peak()
+
+    @property
+    def peak(self) -> int | None:
+        return _higher(self.forward, self.optimizer)
+
+    def trial(self, batch_size: int, outcome: Outcome, steps: int, **more: Any) -> Trial:
+        """The trial that these peaks belong to; who asked for it knows how long it took."""
+        measured: dict[str, Any] = {"samples_per_second": None, "seconds": 0.0, **more}
+        return Trial(
+            batch_size,
+            outcome,
+            self.peak,
+            steps=steps,
+            forward_bytes=self.forward,
+            optimizer_bytes=self.optimizer,
+            **measured,
+        )
+
+
+@contextmanager
+def told_apart(session: Session, memory: Memory) -> Iterator[Phases]:
+    """Measure the steps taken inside; a hook of the optimizer tells where its phase begins."""
+    phases = Phases(memory)
+    hooks = [optimizer.register_step_pre_hook(phases.forward_ended) for optimizer in session.optimizers]
+    try:
+        yield phases
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _higher(a: int | None, b: int | None) -> int | None:
+    return max((value for value in (a, b) if value is not None), default=None)

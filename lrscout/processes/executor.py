@@ -1,0 +1,64 @@
+"""Whoever performs requests: this process or others; a search does not know which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Generic, Protocol
+
+from lrscout.processes.deaths import Died
+from lrscout.processes.messages import A, H, Request
+
+OnReport = Callable[[int, Any], None]
+"""Receives the number of a request and what it reports."""
+
+
+class Executor(Protocol[H]):
+    """Performs requests, on one host or several at the same time."""
+
+    workers: int  # the requests that run at the same time
+
+    def ask(self, request: Request[H, A]) -> A:
+        """The answer to a single request.
+
+        Raises:
+            WorkerDiedError: its process died, as often as it was tried.
+            Exception: what the request raised.
+        """
+
+    def run(self, requests: Sequence[Request[H, A]], on_report: OnReport = ...) -> Iterator[tuple[int, A | Died]]:
+        """The number and the answer of each request, as they come; `Died` where its process died.
+
+        Raises:
+            Exception: what a request raised; those under way are abandoned.
+        """
+
+    def renew(self) -> bool:
+        """Perform what follows in new processes; False where there is only this one."""
+
+    def close(self) -> None:
+        """End what was started."""
+
+
+class InProcess(Generic[H]):
+    """Performs requests in this process, one after the other."""
+
+    workers = 1
+
+    def __init__(self, host: H) -> None:
+        self._host = host
+
+    def ask(self, request: Request[H, A]) -> A:
+        return request.perform(self._host, lambda content: None)
+
+    def run(
+        self, requests: Sequence[Request[H, A]], on_report: OnReport = lambda number, content: None
+    ) -> Iterator[tuple[int, A | Died]]:
+        for number, request in enumerate(requests):
+            yield number, request.perform(self._host, partial(on_report, number))
+
+    def renew(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,33 @@
+"""The result of find-batch-size --dry-run."""
+
+from __future__ import annotations
+
+from lrscout.engine.trials.requests import ShapeEstimate
+from lrscout.results import BatchSizeResult, MemoryEstimate, MemoryModel
+
+
+def estimated(shapes: ShapeEstimate, budget: tuple[int | None, float]) -> BatchSizeResult:
+    """The result of an estimate: no size is recommended, since none ran."""
+    assert budget[0] is not None
+    room = int(budget[0] * (1 - budget[1])) - shapes.base_bytes
+    would_fit = max(0, room // max(1, shapes.bytes_per_sample))
+    return BatchSizeResult(
+        batch_size=None,
+        reason="nothing was run: allocators, kernels and reduced precision move it",
+        largest_fitting=None,
+        fastest=None,
+        mode="dry-run",
+        stop_reason="estimate",
+        trials=(),
+        memory_model=MemoryModel(shapes.base_bytes, shapes.bytes_per_sample, 0.0),
+        budget_bytes=budget[0],
+        margin=budget[1],
+        seconds=0.0,
+        estimate=MemoryEstimate(
+            shapes.parameter_bytes,
+            shapes.gradient_bytes,
+            shapes.optimizer_bytes,
+            shapes.bytes_per_sample,
+            would_fit or None,
+        ),
+    )

@@ -1,0 +1,23 @@
+"""Who follows a search for a batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lrscout.results import RunRecord, Trial
+
+
+class BatchSizeObserver:
+    """Hears how a search for a batch size goes; this one ignores it."""
+
+    def loading(self) -> None:
+        """The target is being built."""
+
+    def trying(self, batch_size: int) -> None:
+        """A trial begins."""
+
+    def waiting(self) -> None:
+        """Several times a second, while another process works."""
+
+    def tried(self, trial: Trial, so_far: Callable[[], RunRecord]) -> None:
+        """A trial ended; `so_far` makes the record of all until now."""

@@ -1,0 +1,132 @@
+"""The trials of a search, in this process or in others; what ends another process is the outcome of its trial."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from lrscout.engine.trials.requests import Attempt, Estimate, Inspect, ShapeEstimate, TargetFacts, TrySize, make_bench
+from lrscout.errors import UsageError, WorkloadError
+from lrscout.processes.deaths import Died, WorkerDiedError
+from lrscout.processes.executor import Executor, InProcess
+from lrscout.processes.messages import A, Limits, Request
+from lrscout.processes.pool import WorkerPool
+from lrscout.processes.start import make_starter
+from lrscout.results import Outcome, Target, Trial
+from lrscout.settings import FindBatchSizeSettings
+
+if TYPE_CHECKING:
+    from lrscout.engine.trials.bench import Bench
+
+# for the libraries that are loaded before a trial sets its own (lrscout.engine.trials.memory): with glibc's moving
+# threshold, the peak does not follow the batch size
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+
+
+def open_trials(settings: FindBatchSizeSettings, target: Target, found: Any, on_wait: Callable[[], None]) -> Trials:
+    """Get ready for the trials of a target: a path is tried in other processes unless the settings forbid it.
+
+    `found` is the object that the path names, or what was handed over in Python.
+
+    Raises:
+        UsageError: live objects cannot go to another process, or this is one already.
+    """
+    if target.path is not None and settings.isolate != "never" and hasattr(os, "fork"):
+        starter = make_starter(MALLOC, expendable=True)
+        return Trials(WorkerPool(starter, make_bench, (target, settings), on_wait=on_wait), settings)
+    if settings.isolate == "always":
+        raise UsageError(
+            "--isolate always runs trials in other processes, which cannot use live objects.",
+            hint="Pass a dotted path, or a function at the top level of a module.",
+        )
+    from lrscout.engine.target import find_target
+    from lrscout.engine.trials.bench import Bench
+    from lrscout.engine.trials.source import Source
+
+    source = Source(find_target(target) if found is None else found, target, settings.batch_arg, settings.seed)
+    return Trials(InProcess(Bench(source, settings, own_process=False)), settings)
+
+
+class Trials:
+    """Asks a bench: on the CPU in a process per trial, elsewhere in one until something breaks it."""
+
+    def __init__(self, executor: Executor[Bench], settings: FindBatchSizeSettings) -> None:
+        self._executor, self._settings = executor, settings
+        self._one_each = True  # a process per trial
+        self._used = False  # whether the process has performed a request
+
+    def inspect(self) -> TargetFacts:
+        """Look at the target; on an accelerator, the same process then runs the trials.
+
+        Raises:
+            LrscoutError: what the target or its data made impossible.
+            UserCodeError: the target's code raised in another process.
+        """
+        facts = self._ask(Inspect(Limits(self._settings.timeout)))
+        self._one_each = facts.on_cpu or self._settings.isolate == "always"
+        if self._one_each:
+            self._renew()
+        return facts
+
+    def estimate(self, longest: int | None) -> ShapeEstimate:
+        """What a step would take; nothing is run.
+
+        Raises:
+            LrscoutError: shapes alone cannot tell.
+        """
+        return self._ask(Estimate(longest, Limits(self._settings.timeout)))
+
+    def run(self, batch_size: int, limit_bytes: int | None, longest: int | None, evaluates: bool = False) -> Attempt:
+        """Run a trial."""
+        request = TrySize(batch_size, longest, evaluates, Limits(self._settings.timeout, limit_bytes))
+        reused, self._used = self._used, True
+        started = monotonic()
+        try:
+            attempt = self._executor.ask(request)
+        except WorkerDiedError as error:
+            attempt = _attempt_of(error.died, batch_size)
+        attempt = replace(attempt, trial=replace(attempt.trial, seconds=monotonic() - started))
+        broken = attempt.trial.outcome in ("failed", "killed", "timeout")
+        renewed = self._renew() if broken or self._one_each else False
+        if attempt.trial.outcome == "failed" and reused and renewed:
+            # a device context that an earlier trial broke makes the next one fail
+            self._one_each = True
+            return self.run(batch_size, limit_bytes, longest, evaluates)
+        return attempt
+
+    def close(self) -> None:
+        """End all processes."""
+        self._executor.close()
+
+    def _renew(self) -> bool:
+        self._used = False
+        return self._executor.renew()
+
+    def _ask(self, request: Request[Bench, A]) -> A:
+        self._used = True
+        try:
+            return self._executor.ask(request)
+        except WorkerDiedError as error:
+            if error.died.timed_out_after is not None:
+                message = f"Building the target took longer than {self._settings.timeout:g} s."
+                raise WorkloadError(message, hint="Raise --timeout, or make build() faster.") from None
+            raise WorkloadError(f"The process that built the target {error.died}.", hint=error.hint) from None
+
+
+def _attempt_of(died: Died, batch_size: int) -> Attempt:
+    """A trial whose process died."""
+    outcome = _outcome_of(died)
+    reason = f"The trial's process {died}."
+    error = WorkloadError(reason, hint="What it printed last is shown above.") if outcome == "failed" else None
+    return Attempt(Trial(batch_size, outcome, None, None, 0.0, 0, reason=reason), error)
+
+
+def _outcome_of(died: Died) -> Outcome:
+    if died.timed_out_after is not None:
+        return "timeout"
+    if not died.was_near_limit:
+        return "failed"
+    return "killed" if died.was_killed else "out_of_memory"

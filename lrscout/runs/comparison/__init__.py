@@ -1,0 +1,1 @@
+"""A whole run of compare-schedulers: the rates, the runs, the record."""

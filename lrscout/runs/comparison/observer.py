@@ -1,0 +1,28 @@
+"""Who follows a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+from lrscout.results import ComparedRun, RunRecord
+
+OnStep = Callable[[int, float, float], None]
+"""Receives the steps taken so far by a stretch of runs, with a rate and a loss."""
+
+
+class ComparisonObserver:
+    """Hears how a comparison goes; this one ignores it."""
+
+    def say(self, text: str) -> None:
+        """Something worth knowing."""
+
+    def stretch(self, steps: int, label: str) -> AbstractContextManager[OnStep]:
+        """Some runs begin, which take so many steps together."""
+        return nullcontext(lambda step, lr, loss: None)
+
+    def finished(self, run: ComparedRun, done: int, total: int, seconds_left: float | None) -> None:
+        """A run ended."""
+
+    def keep(self, so_far: Callable[[], RunRecord]) -> None:
+        """There is more to save than before; `so_far` makes the record of it."""

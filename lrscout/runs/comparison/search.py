@@ -1,0 +1,275 @@
+"""A comparison of schedules under way: behind both the command and the Python API."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from lrscout.processes.deaths import Died, WorkerDiedError
+from lrscout.processes.executor import Executor, InProcess
+from lrscout.processes.pool import WorkerPool
+from lrscout.processes.start import make_starter
+from lrscout.results import (
+    ComparedRun,
+    CompareResult,
+    Metric,
+    RankedSchedule,
+    RateRange,
+    RunRecord,
+    Status,
+    Target,
+    TrainingPoint,
+)
+from lrscout.runs.comparison.metric import metric_of
+from lrscout.runs.comparison.observer import ComparisonObserver
+from lrscout.runs.comparison.requests import (
+    FinishedRun,
+    Inspect,
+    Inspection,
+    LiveTarget,
+    MakeRun,
+    MeasureCost,
+    Sweep,
+    make_workbench,
+)
+from lrscout.runs.comparison.warnings import warnings_about
+from lrscout.schedules import parse_schedules, schedule_among
+from lrscout.search.budget import fitted, runs_of
+from lrscout.search.comparison import PlannedRun, began_alike, failed, rank, scoring_runs
+from lrscout.search.tuning import tuned_rates, tuning_seeds
+from lrscout.settings import CompareSchedulersSettings
+
+if TYPE_CHECKING:
+    from lrscout.runs.comparison.workbench import Workbench
+
+ATTEMPTS = 2  # at a run whose process dies
+
+
+def compare(
+    target: Target,
+    settings: CompareSchedulersSettings,
+    observer: ComparisonObserver | None = None,
+    before: CompareResult | None = None,
+    live: LiveTarget | None = None,
+) -> RunRecord:
+    """Compare the schedules; `before` holds runs that need not be made again.
+
+    Ctrl-C between the first run's start and the last one's end gives the status `interrupted`.
+    """
+    with closing(_open_executor(target, settings, live)) as executor:
+        # as many times as there are workers, so that all of them load the target at the same time
+        *_, (_, inspection) = executor.run([Inspect()] * executor.workers)
+        if isinstance(inspection, Died):
+            raise WorkerDiedError(inspection)
+        if settings.jobs == "auto":
+            executor.workers = inspection.devices or inspection.cores
+        comparison = _Comparison(executor, inspection, target, settings, observer or ComparisonObserver(), before)
+        try:
+            comparison.go()
+        except KeyboardInterrupt:
+            return comparison.record("interrupted")
+    return comparison.record(comparison.status)
+
+
+def _open_executor(target: Target, settings: CompareSchedulersSettings, live: LiveTarget | None) -> Executor[Workbench]:
+    """This process, or as many others as --jobs says; with `auto`, one until the target was inspected."""
+    if settings.jobs == "1" or live is not None:
+        from lrscout.runs.comparison.workbench import Workbench  # here and not above: it brings torch
+
+        return InProcess(Workbench(0, target, settings, live))
+    workers = 1 if settings.jobs == "auto" else int(settings.jobs)
+    return WorkerPool(make_starter(), make_workbench, (target, settings), workers=workers, attempts=ATTEMPTS)
+
+
+class _Comparison:
+    """A comparison under way: the runs that it has, and the record that they make."""
+
+    def __init__(
+        self,
+        executor: Executor[Workbench],
+        inspection: Inspection,
+        target: Target,
+        settings: CompareSchedulersSettings,
+        observer: ComparisonObserver,
+        before: CompareResult | None,
+    ) -> None:
+        self._executor, self._inspection, self._observer, self._before = executor, inspection, observer, before
+        self._target, self._settings = target, settings
+        self._specs = parse_schedules(settings.schedules)
+        self._metric: Metric = metric_of(settings, inspection.held_out)
+        self._known = {_key(run): run for run in before.runs if run.status != "failed"} if before is not None else {}
+        self._runs: dict[PlannedRun, ComparedRun] = {}
+        self._warnings = dict.fromkeys(inspection.warnings)
+        self._peaks: list[float] = []
+        self._ranges: dict[str, RateRange | None] = {}
+        self._center: float | None = before.center_lr if before is not None else settings.lr
+        self._steps, self._seeds = settings.steps, settings.seeds
+        self._made, self._started = 0, time.monotonic()
+
+    def go(self) -> None:
+        """Find the rates, then score them."""
+        settings = self._settings
+        tuned = settings.lr_mode == "tune"
+        if self._center is None and settings.lr_mode != "fixed":
+            self._observer.say("No --lr: find-lr's sweep looks for one.")
+            self._center = self._executor.ask(Sweep())
+        self._fit_budget(tuned)
+        self._tell_cost(tuned)
+        count, lr = len(self._specs), self._center if self._center is not None else self._inspection.own_lr
+        if tuned:
+            sign = -1.0 if self._metric.mode == "max" else 1.0
+            rates = tuned_rates(
+                count,
+                lr,
+                tuning_seeds(settings.seed),
+                lambda final: sign * final,
+                lambda wave: self._run(wave, "tuning", self._after(wave)),
+            )
+            self._peaks = [rate.lr for rate in rates]
+            self._ranges = {spec.label: rate.range for spec, rate in zip(self._specs, rates)}
+        else:
+            self._peaks = [lr] * count
+        seeds = range(settings.seed + 1, settings.seed + 1 + self._seeds)  # those that tune enter no score
+        self._run(scoring_runs(self._peaks, seeds), "scoring")
+        self._warnings |= dict.fromkeys(
+            warnings_about(self._runs, self._specs, self._settings, self._seeds, self._peaks)
+        )
+
+    def _fit_budget(self, tuned: bool) -> None:
+        settings, before, seconds = self._settings, self._before, self._settings.budget_seconds
+        if seconds is not None and before is not None:
+            self._steps, self._seeds = before.steps, before.seeds
+        elif seconds is not None:
+            left = seconds - (time.monotonic() - self._started)
+            asked = (
+                len(self._specs),
+                tuned,
+                self._executor.workers,
+                settings.evaluations,
+                settings.steps,
+                settings.seeds,
+            )
+            self._steps, self._seeds = fitted(left, self._executor.ask(MeasureCost()), *asked)
+        if (self._steps, self._seeds) != (settings.steps, settings.seeds):
+            fits = f"--budget {settings.budget}: {self._seeds} seeds of {self._steps} steps"
+            self._warnings[f"{fits} instead of {settings.seeds} of {settings.steps}."] = None
+
+    def _tell_cost(self, tuned: bool) -> None:
+        count, jobs = len(self._specs), self._executor.workers
+        runs = runs_of(count, self._seeds, tuned)
+        told = f"{runs} runs x {self._steps} = {runs * self._steps} steps: {count} schedules x {self._seeds} seeds"
+        if tuned:
+            told += f", about {runs - count * self._seeds} to tune"  # as many as the noise and the grids' edges ask for
+        self._observer.say(f"{told}, {jobs} at a time" if jobs > 1 else told)
+        kept = len(self._known)
+        if kept:
+            self._observer.say(f"{kept} runs are there already.")
+        elif jobs == 1 and not self._inspection.devices and self._inspection.cores > 1 and self._target.path:
+            self._observer.say(f"--jobs auto would make {self._inspection.cores} runs at a time.")
+
+    def _after(self, wave: Sequence[PlannedRun]) -> int:
+        """About how many runs come after some that tune."""
+        count = len(self._specs)
+        known = len(self._runs.keys() | set(wave))
+        return max(count * self._seeds, runs_of(count, self._seeds, True) - known)
+
+    def _run(self, plans: Sequence[PlannedRun], label: str, later: int = 0) -> Mapping[PlannedRun, ComparedRun]:
+        """Make those of the runs that are missing; `later` are the runs that come after these."""
+        for plan in plans:
+            run = self._known.get((self._specs[plan.schedule].label, plan.seed, plan.peak_lr, plan.role))
+            if run is not None:
+                self._runs[plan] = run
+        missing = [plan for plan in plans if plan not in self._runs]
+        self._keep()
+        if missing:
+            taken: dict[int, int] = {}
+            with self._observer.stretch(len(missing) * self._steps, label) as step:
+
+                def report(number: int, point: TrainingPoint) -> None:
+                    taken[number] = point.step + 1
+                    step(sum(taken.values()), point.lr, point.loss)
+
+                requests = [MakeRun(plan, self._steps, self._executor.workers) for plan in missing]
+                for number, answer in self._executor.run(requests, report):
+                    plan, taken[number] = missing[number], self._steps
+                    self._add(plan, self._finished(plan, answer), sum(t not in self._runs for t in missing) - 1 + later)
+        return {plan: self._runs[plan] for plan in plans}
+
+    def _finished(self, plan: PlannedRun, answer: FinishedRun | Died) -> FinishedRun:
+        if not isinstance(answer, Died):
+            return answer
+        return FinishedRun(failed(plan, self._specs[plan.schedule], f"its process {answer}"))
+
+    def _add(self, plan: PlannedRun, made: FinishedRun, left: int) -> None:
+        self._runs[plan] = made.run
+        self._warnings |= dict.fromkeys(made.warnings)
+        self._made += 1
+        seconds = (time.monotonic() - self._started) / self._made * left
+        done = len(self._runs)
+        self._observer.finished(made.run, done, done + left, seconds if left else None)
+        self._keep()
+
+    def _keep(self) -> None:
+        self._observer.keep(lambda: self.record("interrupted"))
+
+    @property
+    def status(self) -> Status:
+        """inconclusive where no run came to its end."""
+        scores = [run for run in self._runs.values() if run.role == "score"]
+        return "ok" if any(run.final is not None for run in scores) else "inconclusive"
+
+    def record(self, status: Status) -> RunRecord:
+        """The record of what there is."""
+        settings = self._settings
+        used = list(self._runs.values())
+        ranking: tuple[RankedSchedule, ...] = ()
+        baseline = None
+        if any(run.role == "score" for run in used):
+            asked = None if settings.baseline is None else schedule_among(settings.baseline, self._specs).label
+            ranking, baseline = rank(
+                self._specs,
+                self._peaks,
+                used,
+                self._metric.mode,
+                baseline=asked,
+                min_effect=settings.min_effect,
+                ranges=self._ranges,
+            )
+        if status == "interrupted":  # what an earlier one made and this one has not come to yet is still worth keeping
+            labels, keys = {spec.label for spec in self._specs}, {_key(run) for run in used}
+            used += [run for key, run in self._known.items() if run.label in labels and key not in keys]
+        runs = tuple(sorted(used, key=self._place))
+        result = CompareResult(
+            ranking=ranking,
+            runs=runs,
+            metric=self._metric,
+            baseline=baseline,
+            paired=began_alike(runs),
+            steps_total=sum(run.points[-1].step + 1 for run in runs if run.points),
+            steps=self._steps,
+            seeds=self._seeds,
+            center_lr=self._center,
+            seconds=math.fsum(run.seconds for run in runs),
+        )
+        return RunRecord(
+            command="compare-schedulers",
+            status=status,
+            target=self._target.as_dict(),
+            settings=dataclasses.asdict(settings),
+            environment=self._inspection.environment,
+            result=result,
+            warnings=tuple(self._warnings),
+        )
+
+    def _place(self, run: ComparedRun) -> tuple[bool, int, int, float]:
+        """Where a run stands in the record: the same however they were made."""
+        labels = [spec.label for spec in self._specs]
+        return run.role == "score", run.seed, labels.index(run.label), run.peak_lr
+
+
+def _key(run: ComparedRun) -> tuple[str, int, float, str]:
+    return run.label, run.seed, run.peak_lr, run.role

@@ -1,0 +1,60 @@
+"""What the numbers of a comparison must be read with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from lrscout.results import ComparedRun
+from lrscout.schedules import ScheduleSpec
+from lrscout.search.comparison import PlannedRun, began_alike
+from lrscout.settings import CompareSchedulersSettings
+
+
+def warnings_about(
+    runs: Mapping[PlannedRun, ComparedRun],
+    specs: Sequence[ScheduleSpec],
+    settings: CompareSchedulersSettings,
+    seeds: int,
+    peaks: Sequence[float],
+) -> list[str]:
+    """A sentence or two for each; `seeds` of every schedule were scored, at the rates of `peaks`."""
+    tuned = settings.lr_mode == "tune"
+    found = []
+    if not tuned:
+        found.append("All schedules ran at one rate; each may have a better rate of its own (--lr-mode tune).")
+    if seeds < 3:
+        found.append(f"Descriptive only: {seeds} seeds cannot tell a difference from chance. Raise --seeds.")
+    if not began_alike(runs.values()):
+        found.append(
+            "Runs of the same seed began with different weights or batches, so they are not paired and small"
+            " differences stay hidden. Let build() draw random numbers from Python, NumPy or torch only."
+        )
+    aucs = {run.auc for run in runs.values()}
+    if tuned and len(aucs) == 1 and None not in aucs:
+        found.append(
+            "The loss is the same under every schedule and at every rate: it may not depend on what the optimizer"
+            " trains."
+        )
+    elif tuned:
+        found += _about_rates(runs, specs, settings.seed, peaks)
+    found += [
+        f"A run of {run.label} failed (seed {run.seed}): {run.error}."
+        for run in runs.values()
+        if run.status == "failed"
+    ]
+    return found
+
+
+def _about_rates(
+    runs: Mapping[PlannedRun, ComparedRun], specs: Sequence[ScheduleSpec], seed: int, peaks: Sequence[float]
+) -> Iterator[str]:
+    for spec, lr in zip(specs, peaks):
+        tried = {  # with the first seed, with which every rate was tried
+            plan.peak_lr: run
+            for plan, run in runs.items()
+            if plan.role == "tune" and plan.seed == seed and run.label == spec.label
+        }
+        if len({run.auc for run in tried.values()}) == 1 and tried[lr].auc is not None:
+            yield f"{spec.label} sets rates of its own: it trains alike at every peak rate."
+        elif lr in (min(tried), max(tried)):
+            yield f"The best rate of {spec.label} is the lowest or the highest that was tried; try another --lr."

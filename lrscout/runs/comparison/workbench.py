@@ -1,0 +1,161 @@
+"""The runs of a comparison as they are made in one process."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from lrscout.engine.devices import cpu_cores, cpu_threads, device_count, device_of, is_cpu
+from lrscout.engine.environment import describe_environment
+from lrscout.engine.fingerprint import Fingerprint
+from lrscout.engine.schedulers import make_scheduler
+from lrscout.engine.session import Session
+from lrscout.engine.target import find_target
+from lrscout.engine.training import Trainee
+from lrscout.errors import NoAnswerError, UsageError
+from lrscout.results import Target, TrainingPoint
+from lrscout.runs.comparison.metric import metric_of
+from lrscout.runs.comparison.requests import FinishedRun, Inspection, LiveTarget
+from lrscout.runs.lr.search import search_lr
+from lrscout.runs.targets import open_workload
+from lrscout.schedules import parse_schedules
+from lrscout.search.budget import Cost
+from lrscout.search.comparison import PlannedRun, scored
+from lrscout.search.training import evaluation_steps, run_training
+from lrscout.settings import CompareSchedulersSettings, FindLrSettings, SessionSettings, fields_of
+
+REPORT_SECONDS = 0.1  # between two reports of a run under way
+EVAL_SHARE = 20  # evaluations of a schedule that depends on them, over the whole run
+TIMED_STEPS, WARMUP_STEPS = 20, 5  # of measuring what a run costs
+
+OnPoint = Callable[[TrainingPoint], None]
+
+
+class Workbench:
+    """Makes runs, one after the other, in the process it is made in."""
+
+    def __init__(
+        self, place: int, target: Target, settings: CompareSchedulersSettings, live: LiveTarget | None = None
+    ) -> None:
+        self._target, self._live = target, live or LiveTarget(lambda seed: open_workload(target, seed))
+        self._specs = parse_schedules(settings.schedules)
+        self._settings = dataclasses.replace(settings, device=device_of(settings.device, place))
+
+    def inspect(self) -> Inspection:
+        """Build the workload once, and find out what cannot be used before the first run."""
+        with self._session(self._settings.seed) as session:
+            for spec in self._specs:
+                make_scheduler(spec, session.optimizers, 1.0, self._settings.steps, self._target.app_dir)
+            held_out = session.workload.val_loader is not None
+            if self._settings.metric_fn is not None and not held_out:
+                raise UsageError(
+                    "--metric-fn needs held-out data, and the target has no val_loader.",
+                    hint="Give the target a val_loader.",
+                )
+            self._metric_fn()
+            environment = describe_environment(session)
+            return Inspection(environment, held_out, session.own_lr, device_count(), cpu_cores(), session.warnings)
+
+    def sweep(self) -> float:
+        """The rate that find-lr suggests.
+
+        Raises:
+            NoAnswerError: it suggests none.
+        """
+        names = [field.name for field in fields_of(SessionSettings)]
+        shared = {name: getattr(self._settings, name) for name in names}
+        settings = FindLrSettings(horizon=self._settings.steps, **shared)
+        with self._threads():
+            record = search_lr(self._live.build(settings.seed), settings, self._target)
+        if record.status == "interrupted":
+            raise KeyboardInterrupt
+        assert record.result is not None
+        suggestion = record.result.suggestion
+        if suggestion.lr is None:
+            raise NoAnswerError(
+                f"find-lr's sweep suggests no rate to begin with: {suggestion.reason}",
+                hint="Give one by --lr; lrscout find-lr alone has the flags of the sweep.",
+            )
+        return float(suggestion.lr)
+
+    def measure_cost(self) -> Cost:
+        """What a run costs, from a few steps."""
+        started = time.perf_counter()
+        with self._session(self._settings.seed) as session:
+            trainee = Trainee(session, self._metric_fn())
+            for _ in range(WARMUP_STEPS):
+                trainee.step()
+            trainee.losses(wait=True)
+            opened = time.perf_counter()
+            for _ in range(TIMED_STEPS):
+                trainee.step()
+            trainee.losses(wait=True)
+            stepped = time.perf_counter()
+            trainee.evaluate()
+            evaluated = time.perf_counter()
+        return Cost(opened - started, (stepped - opened) / TIMED_STEPS, evaluated - stepped)
+
+    def run(self, plan: PlannedRun, steps: int, jobs: int, on_point: OnPoint) -> FinishedRun:
+        """Make one run, while `jobs` of them go on at the same time."""
+        spec, settings = self._specs[plan.schedule], self._settings
+        with self._session(plan.seed, jobs) as session:
+            began = Fingerprint(session)
+            schedule = make_scheduler(spec, session.optimizers, plan.peak_lr, steps, self._target.app_dir)
+            evaluated = set(evaluation_steps(steps, settings.evaluations))
+            if schedule.needs_metric:
+                every = settings.eval_every or max(1, steps // EVAL_SHARE)
+                evaluated |= set(range(every - 1, steps, every))
+            elif session.workload.val_loader is None:
+                evaluated = set()
+            result = run_training(
+                Trainee(session, self._metric_fn()),
+                schedule,
+                steps,
+                evaluated,
+                larger_is_better=settings.mode == "max",
+                on_point=_at_times(on_point),
+            )
+            metric = metric_of(settings, session.workload.val_loader is not None)
+            return FinishedRun(scored(plan, spec, result, metric, began.hexdigest()), session.warnings)
+
+    @contextmanager
+    def _session(self, seed: int, jobs: int = 1) -> Iterator[Session]:
+        """The workload, built anew, in an open session."""
+        with self._threads(jobs):
+            session = Session(self._live.build(seed), dataclasses.replace(self._settings, seed=seed))
+            with session.open():
+                yield session
+
+    def _metric_fn(self) -> Callable[..., Any] | None:
+        if self._settings.metric_fn is None or self._live.metric_fn is not None:
+            return self._live.metric_fn
+        found = find_target(Target(self._settings.metric_fn, {}, self._target.app_dir))
+        if not callable(found):
+            raise UsageError(
+                f"--metric-fn {self._settings.metric_fn} must be a function, not {type(found).__name__!r}."
+            )
+        return found  # type: ignore[no-any-return]
+
+    def _threads(self, jobs: int = 1) -> AbstractContextManager[None]:
+        if self._settings.threads is not None:
+            return cpu_threads(self._settings.threads)
+        if is_cpu(self._settings.device):
+            return cpu_threads(1)
+        return cpu_threads(None if jobs == 1 else max(1, cpu_cores() // jobs))
+
+
+def _at_times(report: OnPoint) -> OnPoint:
+    """The same, but only a few times a second."""
+    following = 0.0
+
+    def sometimes(point: TrainingPoint) -> None:
+        nonlocal following
+        now = time.monotonic()
+        if now >= following:
+            following = now + REPORT_SECONDS
+            report(point)
+
+    return sometimes

@@ -1,0 +1,17 @@
+"""Who follows a search for a learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lrscout.results import RunRecord, SweepPoint, TrainingPoint
+
+
+class LrObserver:
+    """Hears how a search for a learning rate goes; this one ignores it."""
+
+    def planned(self, steps: int) -> None:
+        """The search takes about so many steps in all; again whenever more turn out to be needed."""
+
+    def stepped(self, point: SweepPoint | TrainingPoint, so_far: Callable[[], RunRecord]) -> None:
+        """A step was taken; `so_far` makes the record of all until now."""
