@@ -11,35 +11,42 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import lrscout
-from lrscout.commands.compare_schedulers import compare_schedulers
-from lrscout.commands.find_batch_size import find_batch_size
-from lrscout.commands.find_lr import find_lr
-from lrscout.commands.schedules import preview, schedules
-from lrscout.commands.show import show
+from lrscout.commands import COMMANDS, Command
 from lrscout.errors import LrscoutError
 from lrscout.report.stdout import lead_stdout_away
 
-EPILOG = """Every option is also read from LRSCOUT_<OPTION>, and from LRSCOUT_<COMMAND>_<OPTION> for one command alone.
-Flags win over the environment, the environment over a recipe."""
-
 # rich_markup_mode=None: help stays plain text, which costs no import of rich and keeps brackets as they are
-app = typer.Typer(
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("find-lr", epilog=EPILOG)(find_lr)
-app.command("find-batch-size", epilog=EPILOG)(find_batch_size)
-app.command("compare-schedulers", epilog=EPILOG)(compare_schedulers)
-app.command("schedules")(schedules)
-app.command("preview")(preview)
-app.command("show")(show)
+SETTINGS: dict[str, Any] = {
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
+
+class LazyGroup(TyperGroup):
+    """Lists all commands by their names and help, and imports the one that is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, listed if name is None else _loaded(name, COMMANDS[name]), rest
+
+
+def _loaded(name: str, command: Command) -> Any:
+    """The command with its options."""
+    alone = typer.Typer(**SETTINGS, add_completion=False)
+    alone.command(name, epilog=command.epilog)(command.load())
+    return typer.main.get_command(alone)
+
+
+app = typer.Typer(**SETTINGS, cls=LazyGroup, no_args_is_help=True)
+for _name, _command in COMMANDS.items():
+    app.command(_name, help=_command.summary)(lambda: None)
 
 
 def _print_version(wanted: bool) -> None:

@@ -25,7 +25,7 @@ from lrscout.search.refinement import (
     rate_beyond,
     refined_rate,
 )
-from lrscout.settings import FindLrSettings, make_settings, read_budget
+from lrscout.settings import FindLrSettings, make_settings
 
 CENTER = 1e-2
 RATES = probe_rates(CENTER, 1.0)
@@ -122,10 +122,11 @@ def test_longer_probes_speak_for_their_own_length():
 
 
 @pytest.mark.parametrize(
-    ("text", "budget"), [("600", (600, None)), ("90s", (None, 90.0)), ("2m", (None, 120.0)), ("1.5h", (None, 5400.0))]
+    ("text", "steps", "seconds"), [("600", 600, 0.0), ("90s", None, 90.0), ("2m", None, 120.0), ("1.5h", None, 5400.0)]
 )
-def test_a_budget_is_steps_or_a_time(text, budget):
-    assert read_budget(text) == budget
+def test_a_budget_is_steps_or_a_time(text, steps, seconds):
+    budget = FindLrSettings(refine=text).refine_budget
+    assert (budget.steps, budget.seconds) == (steps, seconds)
 
 
 def test_steps_may_be_a_number_in_a_recipe_and_in_python():

@@ -15,7 +15,7 @@ from lrscout.settings import FindLrSettings
 
 @takes_settings("find_lr", FindLrSettings)
 def find_lr(invocation: Invocation[FindLrSettings]) -> None:
-    """Suggest a learning rate: raise it over a short training run until the loss diverges."""
+    """Suggest a learning rate: raise it over a short training run until the loss diverges, and read the curve."""
     from lrscout.runs.lr.search import search_lr  # here and not above: they bring torch
     from lrscout.runs.targets import open_workload
 

@@ -16,8 +16,10 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import typer
 
+from lrscout.commands import COMMANDS
 from lrscout.errors import RecordError, UsageError, perhaps
 from lrscout.recipes import Recipe, load_recipe, parse_pairs
+from lrscout.records import check_writable
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import Mode, Output
 from lrscout.results import Target
@@ -119,8 +121,6 @@ def _settings_from(command: str, settings: type[S], recipe: Recipe | None, given
 
 
 def _check_outputs(paths: list[Path | None]) -> None:
-    from lrscout.records import check_writable
-
     named = [path for path in paths if path is not None]
     for path in named:
         check_writable(path)
@@ -134,7 +134,7 @@ def _was_given(ctx: typer.Context, name: str) -> bool:
     return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
 
 
-_VARIABLES: set[str] = set()  # of all commands that are registered
+_VARIABLES: set[str] = set()  # of all commands that are loaded
 
 
 def _variables(name: str, command: str) -> list[str]:
@@ -146,11 +146,19 @@ def _variables(name: str, command: str) -> list[str]:
 
 def unknown_variables(environ: Iterable[str]) -> list[str]:
     """A warning for every variable that looks like ours and sets nothing."""
-    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in _VARIABLES)
+    unknown = _unknown(environ)
+    if unknown:  # another command may know it
+        for command in COMMANDS.values():
+            command.load()
+        unknown = _unknown(unknown)
     return [
         " ".join(filter(None, [f"The environment variable {name} sets nothing.", perhaps(name, sorted(_VARIABLES))]))
         for name in unknown
     ]
+
+
+def _unknown(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if name.startswith(PREFIX) and name not in _VARIABLES)
 
 
 def _parameter(name: str, kind: Any, default: Any, info: Any) -> inspect.Parameter:

@@ -18,6 +18,7 @@ from lrscout.records import new_record_path, remember, save, to_json, write_text
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import Output
 from lrscout.report.stdout import results_stream
+from lrscout.report.views import view_of
 from lrscout.results import RunRecord, Status
 
 EXIT_CODES: dict[Status, int] = {"ok": 0, "failed": 1, "inconclusive": 4, "interrupted": 130}
@@ -144,8 +145,6 @@ def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
 
 def show(record: RunRecord, output: Output) -> None:
     """Put a record where the user reads it, in the output's mode."""
-    from lrscout.report.views import view_of
-
     view = view_of(record)
     if output.mode == "json":
         output.result(to_json(record))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from lrscout.report.axes import Points
-    from lrscout.schedules import ScheduleSpec
+from lrscout.report.axes import Points
+from lrscout.report.output import Output
+from lrscout.report.schedules import list_schedules, plot_schedules, schedules_json
+from lrscout.report.stdout import results_stream
+from lrscout.schedules import DEFAULT_SCHEDULES, ScheduleSpec, parse_schedules
 
 MOST_POINTS = 5_000  # of a curve: more cannot be seen
 
@@ -21,9 +23,6 @@ def schedules(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False, width: Width = None
 ) -> None:
     """List the learning-rate schedules and their parameters."""
-    from lrscout.report.output import Output  # here and not above: --help does without
-    from lrscout.report.schedules import list_schedules, schedules_json
-
     output = Output(sys.stdout, sys.stderr, width=width)
     output.result(schedules_json() if json else list_schedules(output.results_style))
 
@@ -43,11 +42,6 @@ def preview(
     width: Width = None,
 ) -> None:
     """Plot learning-rate schedules over the steps of a run."""
-    from lrscout.report.output import Output
-    from lrscout.report.schedules import plot_schedules
-    from lrscout.report.stdout import results_stream
-    from lrscout.schedules import DEFAULT_SCHEDULES, parse_schedules
-
     specs = parse_schedules(schedule or DEFAULT_SCHEDULES)
     with results_stream() as results:
         output = Output(results, sys.stderr, width=width)

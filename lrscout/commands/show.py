@@ -8,6 +8,10 @@ from typing import Annotated
 
 import typer
 
+from lrscout.commands.run import show as show_record
+from lrscout.records import last_record, load
+from lrscout.report.output import Output
+
 
 def show(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A record; the last one by default.")] = None,
@@ -15,10 +19,6 @@ def show(
     width: Annotated[int | None, typer.Option(min=24, max=1000, help="Columns of tables and plots.")] = None,
 ) -> None:
     """Draw a record of an earlier run again."""
-    from lrscout.commands.run import show as show_record  # here and not above: --help does without
-    from lrscout.records import last_record, load
-    from lrscout.report.output import Output
-
     output = Output(sys.stdout, sys.stderr, mode="json" if json else "human", width=width)
     path = file if file is not None else last_record()
     record = load(path)

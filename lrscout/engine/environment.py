@@ -24,6 +24,7 @@ def describe_environment(session: Session) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "optimizer": session.optimizer_name,
         "trainable_parameters": parameters,
+        "groups": session.groups,
     }
 
 
