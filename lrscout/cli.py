@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import lrscout
 from lrscout.commands import COMMANDS, Command
@@ -37,10 +37,24 @@ class LazyGroup(TyperGroup):
         return name, listed if name is None else _loaded(name, COMMANDS[name]), rest
 
 
+class NamingCommand(TyperCommand):
+    """Reports a bad value under the name of the environment variable that it comes from."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        from lrscout.commands.options import variable_behind  # loaded with the command
+
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            if error.param is not None:
+                error.param_hint = variable_behind(ctx, error.param) or error.param_hint
+            raise
+
+
 def _loaded(name: str, command: Command) -> Any:
     """The command with its options."""
     alone = typer.Typer(**SETTINGS, add_completion=False)
-    alone.command(name, epilog=command.epilog)(command.load())
+    alone.command(name, cls=NamingCommand, epilog=command.epilog)(command.load())
     return typer.main.get_command(alone)
 
 

@@ -19,7 +19,7 @@ BELOW = {  # a room, and what of lrscout it may import
     "formatting.py": (),
     "search/": ("results", "errors", "formatting", "schedules", "search"),
     "schedules/": ("errors", "schedules"),
-    "settings/": ("errors", "search", "schedules", "settings"),
+    "settings/": ("results", "errors", "search", "schedules", "settings"),
     "processes/": ("errors", "tracebacks", "processes"),
     "engine/": ("results", "errors", "schedules", "settings", "processes", "engine", ""),  # "": the version
     "tracebacks.py": ("errors", ""),

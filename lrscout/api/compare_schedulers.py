@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from lrscout.api.answers import Answer
+from lrscout.api.keywords import CompareSchedulersKeywords
 from lrscout.api.targets import buildable_target, importable_path, parts_of
 from lrscout.errors import UsageError
 from lrscout.results import ComparedRun, CompareResult, RankedSchedule, Target
@@ -55,7 +56,7 @@ def compare_schedulers(
     metric_fn: str | Callable[..., Any] | None = None,
     kwargs: Mapping[str, Any] | None = None,
     app_dir: str | os.PathLike[str] | None = None,
-    **settings: Any,
+    **settings: Unpack[CompareSchedulersKeywords],
 ) -> CompareSchedulersResult:
     """Compare learning-rate schedules by short runs; whatever was handed in comes back as it was.
 
@@ -70,14 +71,12 @@ def compare_schedulers(
         WorkloadError: the workload cannot be stepped.
         KeyboardInterrupt: Ctrl-C, after everything was put back.
     """
-    parts, settings = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
+    parts, given = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
     if schedules is not None:
-        settings["schedules"] = schedules
+        given["schedules"] = schedules
     if metric_fn is not None:
-        settings["metric_fn"] = (
-            metric_fn if isinstance(metric_fn, str) else importable_path(metric_fn) or _name(metric_fn)
-        )
-    made = make_settings(CompareSchedulersSettings, settings)
+        given["metric_fn"] = metric_fn if isinstance(metric_fn, str) else importable_path(metric_fn) or _name(metric_fn)
+    made = make_settings(CompareSchedulersSettings, given)
     found, where = buildable_target(target, kwargs, app_dir, parts)
     live = _live_target(target, metric_fn, found, where, made.jobs)
     from lrscout.engine.randomness import preserved_random_state

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from lrscout.api.answers import Answer
+from lrscout.api.keywords import FindBatchSizeKeywords
 from lrscout.api.targets import buildable_target, parts_of
 from lrscout.results import BatchSizeResult, BatchStopReason, Throughput, Trial
 from lrscout.runs.batch_size.search import search_batch_size
@@ -64,7 +65,7 @@ def find_batch_size(
     *,
     kwargs: Mapping[str, Any] | None = None,
     app_dir: str | os.PathLike[str] | None = None,
-    **settings: Any,
+    **settings: Unpack[FindBatchSizeKeywords],
 ) -> FindBatchSizeResult:
     """Find the largest batch size that fits and the fastest; whatever was handed in comes back as it was.
 
@@ -78,8 +79,8 @@ def find_batch_size(
         UserCodeError: the target's code raised in another process; the cause carries its traceback.
         KeyboardInterrupt: Ctrl-C, after everything was put back.
     """
-    parts, settings = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
-    made = make_settings(FindBatchSizeSettings, settings)
+    parts, given = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
+    made = make_settings(FindBatchSizeSettings, given)
     found, where = buildable_target(target, kwargs, app_dir, parts)
     record = search_batch_size(made, where, found=found)
     if record.status == "interrupted":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from lrscout.api.answers import Answer
+from lrscout.api.keywords import FindLrKeywords
 from lrscout.api.targets import parts_of, target_of, workload_from
 from lrscout.results import (
     LrResult,
@@ -63,7 +64,7 @@ def find_lr(
     *,
     kwargs: Mapping[str, Any] | None = None,
     app_dir: str | os.PathLike[str] | None = None,
-    **settings: Any,
+    **settings: Unpack[FindLrKeywords],
 ) -> FindLrResult:
     """Suggest a learning rate by a short sweep; whatever was handed in comes back as it was.
 
@@ -78,8 +79,8 @@ def find_lr(
         WorkloadError: the workload cannot be stepped.
         KeyboardInterrupt: Ctrl-C, after everything was put back.
     """
-    parts, settings = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
-    made = make_settings(FindLrSettings, settings)
+    parts, given = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
+    made = make_settings(FindLrSettings, given)
     where = target_of(target, kwargs, app_dir)
     from lrscout.engine.randomness import preserved_random_state  # here and not above: they bring torch
     from lrscout.runs.lr.search import search_lr

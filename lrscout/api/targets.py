@@ -21,7 +21,7 @@ def target_of(target: Any, kwargs: Mapping[str, Any] | None, app_dir: str | os.P
     return Target(path, dict(kwargs or {}), None if app_dir is None else os.fspath(app_dir))
 
 
-def parts_of(settings: Mapping[str, Any], **parts: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def parts_of(settings: Mapping[str, object], **parts: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """The parts that were given beside a target, and the settings: the name of an optimizer is one of these."""
     given = {name: part for name, part in parts.items() if part is not None}
     named = {"optimizer": given.pop("optimizer")} if isinstance(given.get("optimizer"), str) else {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -57,7 +58,10 @@ def takes_settings(
             for warning in unknown_variables(os.environ):
                 Output(None, sys.stderr).warn(warning)
             given = {name: value for name, value in values.items() if _was_given(ctx, name)}
-            invocation = read_invocation(command, settings, values, given)
+            try:
+                invocation = read_invocation(command, settings, values, given)
+            except UsageError as error:
+                raise _naming_variables(error, ctx) from error.__cause__
             run(replace(invocation, more={own.name: values[own.name] for own in more(command)}))
 
         parameters = [
@@ -73,6 +77,24 @@ def takes_settings(
         return command_line
 
     return decorate
+
+
+def _naming_variables(error: UsageError, ctx: typer.Context) -> UsageError:
+    """The error with the variable's name for that of a flag whose value comes from the environment."""
+    message = error.message
+    for parameter in ctx.command.params:
+        variable = variable_behind(ctx, parameter)
+        if variable is not None:
+            message = re.sub(rf"{re.escape(max(parameter.opts, key=len))}(?![\w-])", variable, message)
+    return type(error)(message, hint=error.hint)
+
+
+def variable_behind(ctx: typer.Context, parameter: Any) -> str | None:
+    """The environment variable that a parameter has its value from, or None."""
+    source = ctx.get_parameter_source(parameter.name)
+    if source is None or source.name != "ENVIRONMENT":
+        return None
+    return next((name for name in parameter.envvar or () if os.environ.get(name)), None)
 
 
 def _mode(json: bool, quiet: bool) -> Mode:

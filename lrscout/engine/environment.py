@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 import lrscout
-from lrscout.engine.session import Session
+from lrscout.engine.session import Session, own_rates
 
 
 def describe_environment(session: Session) -> dict[str, Any]:
@@ -24,8 +24,21 @@ def describe_environment(session: Session) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "optimizer": session.optimizer_name,
         "trainable_parameters": parameters,
-        "groups": session.groups,
+        "groups": _groups(session),
     }
+
+
+def _groups(session: Session) -> list[dict[str, Any]]:
+    """The name, if it has one, the parameters and the own rate of every parameter group, in the optimizers' order."""
+    groups = [group for optimizer in session.optimizers for group in optimizer.param_groups]
+    return [
+        {
+            "name": str(group["name"]) if group.get("name") is not None else None,
+            "parameters": sum(parameter.numel() for parameter in group["params"]),
+            "lr": rate,
+        }
+        for group, rate in zip(groups, own_rates(groups))
+    ]
 
 
 def _device_name(device: torch.device) -> str:

@@ -107,14 +107,6 @@ class Session:
         """The largest of the rates that the optimizers came with."""
         return max(own_rates(self._groups))
 
-    @property
-    def groups(self) -> list[dict[str, Any]]:
-        """Every parameter group's name (None if the user gave none), parameters and own rate, in the optimizers' order."""
-        return [
-            {"name": group.get("name"), "parameters": sum(p.numel() for p in group["params"]), "lr": rate}
-            for group, rate in zip(self._groups, own_rates(self._groups))
-        ]
-
     def group_lrs(self, lr: float) -> tuple[float, ...]:
         """Every parameter group's rate, in the optimizers' order, where the largest is `lr`."""
         return tuple(lr * ratio for ratio in self._ratios)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lrscout.errors import UsageError
 from lrscout.schedules import DEFAULT_SCHEDULES, parse_schedule, parse_schedules, schedule_among
 from lrscout.settings.fields import option
 from lrscout.settings.quantities import seconds
 from lrscout.settings.session import SessionSettings
-
-LR_MODES = ("tune", "shared", "fixed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +27,10 @@ class CompareSchedulersSettings(SessionSettings):
     )
     steps: int = option(300, "Optimizer steps of every run.", at_least=10)
     seeds: int = option(5, "Scored runs of every schedule, each with a seed of its own.", at_least=1)
-    lr_mode: str = option(
+    lr_mode: Literal["tune", "shared", "fixed"] = option(
         "tune",
         "tune: for each schedule the rate nearest to --lr that is as good as the best of x1/3, x1 and x3; shared: --lr"
         " for all; fixed: the rate that the optimizer has.",
-        choices=LR_MODES,
     )
     lr: float | None = option(None, "The peak rate to begin with; without, find-lr's sweep suggests one.", above=0)
     baseline: str | None = option(
@@ -49,8 +46,8 @@ class CompareSchedulersSettings(SessionSettings):
     metric_fn: str | None = option(
         None, "Compare by pkg.mod:fn(model, batch) on held-out batches instead of the loss.", metavar="PATH"
     )
-    mode: str = option("min", "Whether less or more of --metric-fn is better.", choices=("min", "max"))
-    budget: str | None = option(
+    metric_mode: Literal["min", "max"] = option("min", "Whether less or more of --metric-fn is better.")
+    time_budget: str | None = option(
         None, "Fit seeds and steps to this time, as in 90s, 10m or 1h.", metavar="TIME", number_too=True
     )
     jobs: str = option("1", "Runs at the same time, each in a process of its own.", metavar="N|auto", number_too=True)
@@ -73,15 +70,15 @@ class CompareSchedulersSettings(SessionSettings):
             raise UsageError(
                 "--lr-mode fixed takes the optimizer's own rate, so --lr cannot be given.", hint="Use --lr-mode shared."
             )
-        if self.mode == "max" and self.metric_fn is None:
-            raise UsageError("--mode max needs a --metric-fn: of a loss, less is better.")
+        if self.metric_mode == "max" and self.metric_fn is None:
+            raise UsageError("--metric-mode max needs a --metric-fn: of a loss, less is better.")
         if self.jobs != "auto" and not re.fullmatch("[1-9][0-9]{0,3}", self.jobs):
             raise UsageError(f"--jobs {self.jobs} is neither a number from 1 nor auto.")
-        _ = self.budget_seconds
+        _ = self.time_budget_seconds
 
     @property
-    def budget_seconds(self) -> float | None:
-        """The budget in seconds."""
-        if self.budget is None:
+    def time_budget_seconds(self) -> float | None:
+        """The time budget in seconds."""
+        if self.time_budget is None:
             return None
-        return seconds(self.budget, "--budget", "For example 90s, 10m or 1h.")
+        return seconds(self.time_budget, "--time-budget", "For example 90s, 10m or 1h.")

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from lrscout.errors import UsageError, did_you_mean, perhaps
 
@@ -20,7 +20,7 @@ class Option:
     at_least: float | None = None
     above: float | None = None
     below: float | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()  # of a registry's keys; those of a Literal are read from the type
     metavar: str | None = None
     flags: tuple[str, ...] = ()  # on the command line, where the name does not say it
     item: Callable[[Any], Any] | None = None  # of a list: raises UsageError for what cannot stand in it
@@ -73,16 +73,23 @@ def _field(field: dataclasses.Field[Any], hint: Any) -> Field:
     kinds = get_args(hint) if get_origin(hint) is UnionType else (hint,)
     kind = next(k for k in kinds if k is not NoneType)
     default = {} if field.default is dataclasses.MISSING else field.default
+    declared: Option = field.metadata["option"]
+    if get_origin(kind) is Literal:
+        kind, declared = str, dataclasses.replace(declared, choices=get_args(kind))
     kind = {Mapping: dict, Sequence: tuple}.get(get_origin(kind), kind)
-    return Field(field.name, kind, NoneType in kinds, default, field.metadata["option"])
+    return Field(field.name, kind, NoneType in kinds, default, declared)
 
 
 def positive_name(key: str, settings: type[Settings]) -> tuple[str, bool]:
-    """A key as a setting's name, and whether it negates it: `no_early_stop` is `early_stop` set to false."""
-    booleans = {f.name for f in fields_of(settings) if f.type is bool}
-    if key.startswith("no_") and key[3:] in booleans:
+    """A key as a setting's name, and whether it negates it: `no_early_stop` is `early_stop` set to false.
+
+    A setting whose flag is called differently is known by that name too: `for` is `use`.
+    """
+    known = fields_of(settings)
+    names = {f.flag.strip("-").replace("-", "_"): f.name for f in known}
+    if key.startswith("no_") and any(f.type is bool and f.name == key[3:] for f in known):
         return key[3:], True
-    return key, False
+    return names.get(key, key), False
 
 
 def make_settings(settings: type[AnySettings], given: Mapping[str, Any]) -> AnySettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from lrscout.errors import UsageError
 from lrscout.search.batch_size import MODES
@@ -38,13 +39,11 @@ class FindBatchSizeSettings(SessionSettings):
     )
     trial_steps: int = option(3, "Training steps of a trial before it is timed.", at_least=1)
     timeout: float = option(300.0, "Seconds that one trial may take.", above=0)
-    isolate: str = option(
-        "auto",
-        "A process for every trial (always), this one for all (never), or what suits the device.",
-        choices=("auto", "always", "never"),
+    isolate: Literal["auto", "always", "never"] = option(
+        "auto", "A process per trial (always), this process for all (never), or what suits the device (auto)."
     )
-    worst_case: str = option(
-        "auto", "Fill the batches with the longest samples of the data set where they differ.", choices=("auto", "off")
+    worst_case: Literal["auto", "off"] = option(
+        "auto", "If samples differ in length, fill the batches with the longest of them."
     )
     eval: bool = option(False, "Search the batch size of evaluation too, without gradients.")
     effective_batch_size: int | None = option(
@@ -52,8 +51,8 @@ class FindBatchSizeSettings(SessionSettings):
     )
     prefer: str | None = option(
         None,
-        "Round sizes down, as multiple-of-8; by default the power of two below is offered too.",
-        metavar="RULE",
+        "Round sizes down, as in multiple-of-8; by default the power of two below is offered too.",
+        metavar="multiple-of-N",
     )
     cache: bool = option(False, "Take the answer of an earlier run on the same source, device and torch.")
     dry_run: bool = option(False, "Estimate from shapes alone, for the memory of --budget; nothing is run.")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from lrscout.errors import UsageError
+from lrscout.results import Use
 from lrscout.search import bracket, probing
 from lrscout.search.refinement import LEAST_STEPS, OFFSETS
 from lrscout.search.rules import DEFAULT_RULE, RULES
-from lrscout.search.scout import HORIZON, USES
+from lrscout.search.scout import HORIZON
 from lrscout.settings.fields import option
 from lrscout.settings.quantities import seconds
 from lrscout.settings.session import SessionSettings
 
-SPACINGS = ("exponential", "linear")
 DEFAULT_RANGE = (1e-7, 10.0)
 
 
@@ -47,10 +48,9 @@ def read_refine(text: str) -> RefineBudget:
 class FindLrSettings(SessionSettings):
     """The settings of find-lr."""
 
-    use: str = option(
+    use: Use = option(
         "decay",
         "What the rate is for: the peak of a decaying schedule (cosine, linear, one-cycle, wsd), or a constant rate.",
-        choices=tuple(USES),
         flags=("--for",),
     )
     horizon: int | None = option(
@@ -77,7 +77,7 @@ class FindLrSettings(SessionSettings):
     )
     min_lr: float | None = option(None, "Sweep once, from this rate (1e-7 with --max-lr alone).", above=0)
     max_lr: float | None = option(None, "Sweep once, up to this rate (10 with --min-lr alone).", above=0)
-    spacing: str = option("exponential", "How the rate rises from step to step.", choices=SPACINGS)
+    spacing: Literal["exponential", "linear"] = option("exponential", "How the rate rises from step to step.")
     smoothing: float = option(0.9, "Weight of the past in the smoothed loss, 0 to below 1.", at_least=0, below=1)
     stop_factor: float = option(
         4.0,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lrscout.settings.fields import Settings, option
 
-PRECISIONS = ("fp32", "bf16", "fp16")
+Precision = Literal["fp32", "bf16", "fp16"]
 DEFAULT_OPTIMIZER = "adamw"
 
 
@@ -18,9 +18,7 @@ class SessionSettings(Settings):
 
     seed: int = option(0, "Seeds Python, NumPy and torch, before build and before the first step.", at_least=0)
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps, xpu.")
-    precision: str = option(
-        "fp32", "Autocast to this precision; fp16 comes with a gradient scaler.", choices=PRECISIONS
-    )
+    precision: Precision = option("fp32", "Autocast to this precision; fp16 comes with a gradient scaler.")
     optimizer: str | None = option(
         None,
         "A torch.optim class by its lower-case name (adamw, sgd, muon), where the target has no optimizer"

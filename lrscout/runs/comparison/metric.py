@@ -9,4 +9,4 @@ from lrscout.settings import CompareSchedulersSettings
 def metric_of(settings: CompareSchedulersSettings, held_out: bool) -> Metric:
     """What the runs are compared by."""
     name = settings.metric_fn or ("held-out loss" if held_out else "training loss")
-    return Metric(name, "max" if settings.mode == "max" else "min", held_out)
+    return Metric(name, settings.metric_mode, held_out)

@@ -140,7 +140,7 @@ class _Comparison:
         )
 
     def _fit_budget(self, tuned: bool) -> None:
-        settings, before, seconds = self._settings, self._before, self._settings.budget_seconds
+        settings, before, seconds = self._settings, self._before, self._settings.time_budget_seconds
         if seconds is not None and before is not None:
             self._steps, self._seeds = before.steps, before.seeds
         elif seconds is not None:
@@ -155,7 +155,7 @@ class _Comparison:
             )
             self._steps, self._seeds = fitted(left, self._executor.ask(MeasureCost()), *asked)
         if (self._steps, self._seeds) != (settings.steps, settings.seeds):
-            fits = f"--budget {settings.budget}: {self._seeds} seeds of {self._steps} steps"
+            fits = f"--time-budget {settings.time_budget}: {self._seeds} seeds of {self._steps} steps"
             self._warnings[f"{fits} instead of {settings.seeds} of {settings.steps}."] = None
 
     def _tell_cost(self, tuned: bool) -> None:

@@ -115,7 +115,7 @@ class Workbench:
                 schedule,
                 steps,
                 evaluated,
-                larger_is_better=settings.mode == "max",
+                larger_is_better=settings.metric_mode == "max",
                 on_point=_at_times(on_point),
             )
             metric = metric_of(settings, session.workload.val_loader is not None)

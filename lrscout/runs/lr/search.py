@@ -20,7 +20,6 @@ from lrscout.results import (
     SweepResult,
     Target,
     TrainingPoint,
-    Use,
 )
 from lrscout.runs.lr.observer import LrObserver
 from lrscout.runs.lr.training_length import length_of_training
@@ -88,7 +87,7 @@ class LrSearch:
             self._tell(point, lambda: dataclasses.replace(found, status="interrupted"))
 
         settings, result = self._settings, cast(LrResult, found.result)
-        use, lr = cast(Use, settings.use), cast(float, result.suggestion.lr)
+        use, lr = settings.use, cast(float, result.suggestion.lr)
         power = power_of(result.by_length, use)
         try:
             refinement = refine(
@@ -210,7 +209,7 @@ class LrSearch:
 
     def _record(self, sweeps: Sequence[SweepResult]) -> RunRecord:
         settings = self._settings
-        use = cast(Use, settings.use)
+        use = settings.use
         headline = suggest(sweeps, settings.rule, use, self._horizon, self._epochs)
         if headline.lr is not None:
             headline = dataclasses.replace(headline, groups=self._session.group_lrs(headline.lr))

@@ -1,0 +1,85 @@
+"""The settings as keyword arguments of the Python API, so that editors complete and check them.
+
+A test holds them against lrscout.settings, which has their defaults, bounds and meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict
+
+from lrscout.results import Use
+from lrscout.settings.session import Precision
+
+
+class SessionKeywords(TypedDict, total=False):
+    """How a training step is made."""
+
+    seed: int
+    device: str
+    precision: Precision
+    optimizer_arg: Mapping[str, Any]
+    accumulate: int
+    clip_norm: float | None
+    clip_value: float | None
+    compile: bool
+    deterministic: bool
+    cudnn_benchmark: bool | None
+
+
+class FindLrKeywords(SessionKeywords, total=False):
+    """The settings of `find_lr`."""
+
+    use: Use
+    horizon: int | None
+    epochs: float | None
+    refine: str | int | None
+    seeds: int
+    steps: int
+    max_steps: int | None
+    min_lr: float | None
+    max_lr: float | None
+    spacing: Literal["exponential", "linear"]
+    smoothing: float
+    stop_factor: float
+    early_stop: bool
+    rule: str
+    val_batches: int
+
+
+class FindBatchSizeKeywords(SessionKeywords, total=False):
+    """The settings of `find_batch_size`."""
+
+    mode: str | None
+    batch_arg: str
+    min: int
+    max: int | None
+    budget: str | None
+    margin: str
+    resolution: str | None
+    trial_steps: int
+    timeout: float
+    isolate: Literal["auto", "always", "never"]
+    worst_case: Literal["auto", "off"]
+    eval: bool
+    effective_batch_size: int | None
+    prefer: str | None
+    cache: bool
+    dry_run: bool
+
+
+class CompareSchedulersKeywords(SessionKeywords, total=False):
+    """The settings of `compare_schedulers`."""
+
+    steps: int
+    seeds: int
+    lr_mode: Literal["tune", "shared", "fixed"]
+    lr: float | None
+    baseline: str | None
+    min_effect: float
+    evaluations: int
+    eval_every: int | None
+    metric_mode: Literal["min", "max"]
+    time_budget: str | float | None
+    jobs: str | int
+    threads: int | None
