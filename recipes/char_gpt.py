@@ -1,10 +1,10 @@
-"""A small GPT that learns the text of Python's own manual, character by character.
+"""A small GPT that learns the text of Python's own manual, one character at a time.
 
     lrscout find-lr recipes/char_gpt.py:build
     lrscout find-lr --recipe recipes/char_gpt.yaml
 
 The model computes its own loss, so there is no `loss_fn`: a batch `(inputs, targets)` is passed as
-`model(inputs, targets)`. The text comes with every CPython; nothing else than torch is needed.
+`model(inputs, targets)`. The text ships with every CPython, so only torch is needed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-VAL_SHARE = 0.1  # the end of the text, held out
+VAL_SHARE = 0.1  # share of the text, at its end, that is held out
 
 
 def build(batch_size: int = 32, context: int = 64, width: int = 64, depth: int = 2, heads: int = 4) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def build(batch_size: int = 32, context: int = 64, width: int = 64, depth: int =
     cut = int(len(codes) * (1 - VAL_SHARE))
     model = GPT(vocabulary, context, width, depth, heads)
     matrices = [p for p in model.parameters() if p.ndim >= 2]
-    vectors = [p for p in model.parameters() if p.ndim < 2]  # biases and norms: decay only hurts them
+    vectors = [p for p in model.parameters() if p.ndim < 2]  # biases and norms: weight decay only hurts them
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
     return {
         "model": model,
@@ -35,7 +35,7 @@ def build(batch_size: int = 32, context: int = 64, width: int = 64, depth: int =
 
 
 def load_text() -> tuple[Tensor, int]:
-    """The manual as one code a character (N,), and the number of different characters."""
+    """Return the manual as one code per character (N,), and the number of distinct characters."""
     from pydoc_data.topics import topics
 
     text = "\n".join(topics[name] for name in sorted(topics))
@@ -44,8 +44,8 @@ def load_text() -> tuple[Tensor, int]:
 
 
 def windows(codes: Tensor, context: int) -> TensorDataset:
-    """Pieces of the text and, for each of their characters, the one that follows."""
-    pieces = codes.unfold(0, context + 1, context)  # (N,) -> (pieces, context + 1), sharing one character
+    """Return pieces of the text and, for each of their characters, the next one."""
+    pieces = codes.unfold(0, context + 1, context)  # (N,) -> (pieces, context + 1); neighbors share one character
     return TensorDataset(pieces[:, :-1], pieces[:, 1:])
 
 
@@ -74,7 +74,7 @@ class GPT(nn.Module):
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)), nn.LayerNorm(width))
         self.head = nn.Linear(width, vocabulary, bias=False)
         for name, parameter in self.named_parameters():
-            if parameter.ndim == 2:  # small weights: the first guess is almost uniform, loss ln(vocabulary)
+            if parameter.ndim == 2:  # small weights: predictions start almost uniform, with loss ln(vocabulary)
                 nn.init.normal_(parameter, std=0.02)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)

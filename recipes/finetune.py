@@ -1,11 +1,11 @@
-"""Fine-tuning: a body trained on the digits 0 to 4 gets a new head for 5 to 9.
+"""Fine-tuning: a body pretrained on the digits 0 to 4 gets a new head for 5 to 9.
 
     lrscout find-lr recipes/finetune.py:build
     lrscout find-lr recipes/finetune.py:build --kwarg mode=frozen
     lrscout find-lr --recipe recipes/finetune.yaml
 
-The parameter groups keep their ratio while a sweep raises them, so one sweep finds the rate of the head and,
-a tenth of it, that of the body. Needs scikit-learn: `pip install "lrscout[recipes]"`.
+The parameter groups keep their ratio during a sweep, so one sweep finds the learning rate of the head and that of
+the body, a tenth of it. Requires scikit-learn: `pip install "lrscout[recipes]"`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 HEAD_LR = 1e-3
-BODY_SHARE = 0.1  # the body's rate as a share of the head's: it needs small corrections only
-VAL_SHARE = 0.2  # of the images, held out
+BODY_SHARE = 0.1  # the body's rate as a share of the head's: the body only needs small corrections
+VAL_SHARE = 0.2  # share of the images that is held out
 
 
 def build(mode: str = "discriminative", batch_size: int = 32, width: int = 128) -> dict[str, Any]:
-    """A pretrained body and a new head, to be trained in one of MODES.
+    """Build a pretrained body and a new head, to be trained in one of MODES.
 
     Raises:
         ValueError: `mode` is not one of MODES.
@@ -31,11 +31,11 @@ def build(mode: str = "discriminative", batch_size: int = 32, width: int = 128) 
         raise ValueError(f"There is no mode {mode!r}; choose one of {', '.join(MODES)}.")
     images, digits = load_digits()
     early = digits < 5
-    body = pretrain_body(images[early], digits[early], width)  # yours: load a checkpoint here
+    body = pretrain_body(images[early], digits[early], width)  # in your own code, load a checkpoint here
     head = nn.Linear(width, 5)  # (B, width) -> (B, 5)
 
-    images, digits = images[~early], digits[~early] - 5  # classes 0 to 4 stand for the digits 5 to 9
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))  # one split for every seed
+    images, digits = images[~early], digits[~early] - 5  # classes 0 to 4 are the digits 5 to 9
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))  # the same split for every seed
     val, train = order.split([int(VAL_SHARE * len(order)), len(order) - int(VAL_SHARE * len(order))])
     return {
         "model": nn.Sequential(body, head),
@@ -56,7 +56,7 @@ def discriminative_groups(body: nn.Module, head: nn.Module) -> list[dict[str, An
 
 
 def frozen_groups(body: nn.Module, head: nn.Module) -> list[dict[str, Any]]:
-    body.requires_grad_(False)  # no gradients: faster, and weight decay cannot reach it either
+    body.requires_grad_(False)  # no gradients: faster, and no weight decay either
     return [{"params": head.parameters()}]
 
 
@@ -68,7 +68,7 @@ MODES = {"discriminative": discriminative_groups, "frozen": frozen_groups, "full
 
 
 def load_digits() -> tuple[Tensor, Tensor]:
-    """The images as rows of pixels from -1 to 1 (N, 64), and their digits (N,)."""
+    """Return the images as rows of pixels from -1 to 1 (N, 64), and their digits (N,)."""
     from sklearn.datasets import load_digits as load
 
     data = load()
@@ -76,7 +76,7 @@ def load_digits() -> tuple[Tensor, Tensor]:
 
 
 def pretrain_body(images: Tensor, digits: Tensor, width: int, epochs: int = 10) -> nn.Module:
-    """Train a classifier of the digits 0 to 4 for about a second, and throw its head away."""
+    """Train a classifier on the digits 0 to 4 for about a second, and discard its head."""
     body = nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
     model = nn.Sequential(body, nn.Linear(width, 5))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
