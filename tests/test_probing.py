@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 
@@ -15,10 +16,11 @@ from torch.utils.data import DataLoader, TensorDataset
 from lrscout import find_lr
 from lrscout.results import Probing, SweepPoint, SweepResult, TrainingPoint, TrainingResult
 from lrscout.search.bracket import LEFT, first_probe, why_probe
+from lrscout.search.curve import Curve
 from lrscout.search.probing import EARLIEST, STEPS, USES, horizon_power, probe, suggest_probed, usable, vertex
 from lrscout.search.range_test import learning_rates
-from lrscout.search.rules import suggest_valley
-from lrscout.search.scout import HORIZON_POWER, suggest_scout
+from lrscout.search.rules import RULES
+from lrscout.search.scout import HORIZON_POWER
 from lrscout.search.suggestion import by_length, power_of, suggest
 
 INITIAL = 4.0
@@ -223,7 +225,7 @@ def swept(left, noise=0.0, diverges=0.1):
         depth = (1 - left) * min(1.0, max(0.0, math.log10(lr / 1e-4) / 2))
         loss = (50.0 if lr > diverges else 1 - depth) + numbers.gauss(0, noise)
         points.append(SweepPoint(i, lr, loss, loss))
-    return SweepResult(tuple(points), "diverged", 1.0)
+    return Curve(SweepResult(tuple(points), "diverged", 1.0))
 
 
 def test_a_sweep_that_learned_nearly_all_needs_no_training():
@@ -244,19 +246,18 @@ def test_a_sweep_that_never_diverged_asks_for_trainings():
 
 
 def test_an_interrupted_sweep_asks_for_nothing():
-    sweep = swept(0.8)
-    assert why_probe(SweepResult(sweep.points, "interrupted", 1.0)) is None
+    interrupted = SweepResult(swept(0.8).sweep.points, "interrupted", 1.0)
+    assert why_probe(Curve(interrupted)) is None
 
 
 def test_the_first_training_stands_between_the_rules_that_disagree():
-    sweep = swept(0.7, noise=0.005)
-    rates = sorted([suggest_valley(sweep.points).lr, suggest_scout(sweep.points).lr])
-    assert rates[0] <= first_probe(sweep) <= rates[1]
+    curve = swept(0.7, noise=0.005)
+    rates = sorted(RULES[rule](curve, "decay").lr for rule in ("valley", "scout"))
+    assert rates[0] <= first_probe(curve) <= rates[1]
 
 
 def with_probes(found):
-    sweep = swept(0.7, noise=0.005)
-    return SweepResult(sweep.points, sweep.stop_reason, sweep.seconds, None, found)
+    return Curve(dataclasses.replace(swept(0.7, noise=0.005).sweep, probing=found))
 
 
 def test_the_trainings_have_the_last_word():
@@ -278,7 +279,7 @@ def test_a_longer_training_moves_the_peak_that_trainings_found_less_than_one_rea
 def test_trainings_that_learned_nothing_leave_the_sweeps_answer_with_low_confidence():
     nothing = Probing("why", 1e-3, None, INITIAL, ())
     made = suggest([with_probes(nothing)], "scout", "decay", 400)
-    assert made.lr == suggest_scout(swept(0.7, noise=0.005).points).lr
+    assert made.lr == RULES["scout"](swept(0.7, noise=0.005), "decay").lr
     assert made.confidence == "low"
 
 
@@ -290,16 +291,14 @@ def test_a_lowest_loss_at_the_edge_of_what_was_tried_is_doubted():
 
 
 def test_a_sweep_that_left_most_and_was_not_probed_is_not_answered_with_high_confidence():
-    sweep = swept(0.7, noise=0.005)
-    made = suggest([sweep], "scout", "decay", 400)
+    made = suggest([swept(0.7, noise=0.005)], "scout", "decay", 400)
     assert made.confidence == "medium"
     assert "cannot see" in made.doubts[0]
 
 
 def test_the_other_rules_do_not_listen_to_them():
-    assert (
-        suggest([with_probes(probed(BEST))], "valley", "decay", 400).lr == suggest_valley(swept(0.7, 0.005).points).lr
-    )
+    made = suggest([with_probes(probed(BEST))], "valley", "decay", 400)
+    assert made.lr == RULES["valley"](swept(0.7, 0.005), "decay").lr
 
 
 # With a real model

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 
-from lrscout.results import SweepResult
-from lrscout.search.curve import Curve, curve_of
+from lrscout.search.curve import Curve
 from lrscout.search.range_test import learning_rates
 from lrscout.search.rules import suggest_valley
 from lrscout.search.scout import scout_rate
@@ -30,22 +29,20 @@ def coarse_rates(steps: int) -> tuple[float, ...]:
     return learning_rates(*COARSE_RANGE, 1 + max(2, round(COARSE_DECADES * COARSE_PER_DECADE * steps / STEPS)))
 
 
-def fine_rates(coarse: SweepResult, steps: int) -> tuple[float, ...]:
+def fine_rates(coarse: Curve, steps: int) -> tuple[float, ...]:
     """The rates of the fine sweep: from below the divergence upwards for as many steps as are left.
 
     Empty where the coarse sweep found no divergence: it is then all there is to judge.
     """
-    curve = curve_of(coarse.points)
-    if curve.too_few or curve.rate_of_divergence is None or coarse.stop_reason == "interrupted":
+    if coarse.too_few or coarse.rate_of_divergence is None or coarse.sweep.stop_reason == "interrupted":
         return ()
-    first, per_decade = curve.rate_of_divergence / 10**FINE_DECADES, FINE_PER_DECADE * steps / STEPS
-    return tuple(first * 10 ** (i / per_decade) for i in range(steps - coarse.steps))
+    first, per_decade = coarse.rate_of_divergence / 10**FINE_DECADES, FINE_PER_DECADE * steps / STEPS
+    return tuple(first * 10 ** (i / per_decade) for i in range(steps - coarse.sweep.steps))
 
 
-def why_probe(sweep: SweepResult) -> str | None:
+def why_probe(curve: Curve) -> str | None:
     """Why the sweep cannot know the rate; None where it does, or where it measured too little to ask."""
-    curve = curve_of(sweep.points)
-    if curve.too_few or sweep.stop_reason == "interrupted":
+    if curve.too_few or curve.sweep.stop_reason == "interrupted":
         return None
     return next(iter([*doubts_of_reading(curve), *doubts_of_reach(curve)]), None)
 
@@ -71,8 +68,7 @@ def doubts_of_reach(curve: Curve) -> list[str]:
     return []
 
 
-def first_probe(sweep: SweepResult) -> float:
+def first_probe(curve: Curve) -> float:
     """Where to begin: between the rule that is too low where a sweep cannot know, and the one that is too high."""
-    curve = curve_of(sweep.points)
-    high, low = scout_rate(curve, "decay"), suggest_valley(sweep.points).lr
+    high, low = scout_rate(curve, "decay"), suggest_valley(curve, "decay").lr
     return high if low is None else math.sqrt(low * high)

@@ -11,10 +11,9 @@ trainings have the word (lrscout.search.probing).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from lrscout.results import Suggestion, SweepPoint, Use
-from lrscout.search.curve import Curve, curve_of
+from lrscout.results import Suggestion, Use
+from lrscout.search.curve import Curve
 
 USES: dict[Use, float] = {"decay": -1.2, "constant": -1.6}
 """Decades from the middle between lowest loss and divergence, at 30 steps a decade, to the rate for each use.
@@ -44,11 +43,8 @@ def horizon_factor(steps: int, power: float = HORIZON_POWER) -> float:
     return float((HORIZON / steps) ** power)
 
 
-def suggest_scout(points: Sequence[SweepPoint], use: Use = "decay") -> Suggestion:
+def suggest_scout(curve: Curve, use: Use) -> Suggestion:
     """Between lowest loss and divergence; by short trainings where these cannot tell."""
-    curve = curve_of(tuple(points))
-    if curve.too_few:
-        return curve.no_answer("scout")
     if curve.rate_of_divergence is None and (curve.fall <= 0 or curve.lowest_at_start):
         return Suggestion(None, "scout", "the loss neither falls nor diverges")
     return Suggestion(scout_rate(curve, use), "scout", _reason(curve), use=use)
