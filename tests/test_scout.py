@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrscout.results import SweepPoint, SweepResult
-from lrscout.search.bracket import LEAST_STEPS, STEPS, coarse_rates, fine_rates
+from lrscout.search.bracket import MIN_STEPS_FOR_TWO_SWEEPS, SWEEP_STEPS, coarse_rates, fine_rates
 from lrscout.search.confidence import judge
 from lrscout.search.curve import Curve
 from lrscout.search.range_test import learning_rates
@@ -208,13 +208,13 @@ def coarse_sweep(steps):
     return curve_of(points[: cut + 3])
 
 
-@given(st.integers(LEAST_STEPS, 3000))
+@given(st.integers(MIN_STEPS_FOR_TWO_SWEEPS, 3000))
 def test_both_sweeps_together_take_the_steps_allowed(steps):
     coarse = coarse_sweep(steps)
     assert coarse.sweep.steps + len(fine_rates(coarse, steps)) == steps
 
 
-@given(st.integers(LEAST_STEPS, 3000))
+@given(st.integers(MIN_STEPS_FOR_TWO_SWEEPS, 3000))
 def test_the_fine_sweep_begins_three_decades_below_the_divergence_and_passes_it(steps):
     coarse = coarse_sweep(steps)
     rates = fine_rates(coarse, steps)
@@ -223,11 +223,11 @@ def test_the_fine_sweep_begins_three_decades_below_the_divergence_and_passes_it(
 
 
 def test_the_coarse_sweep_takes_four_steps_a_decade():
-    rates = coarse_rates(STEPS)
+    rates = coarse_rates(SWEEP_STEPS)
     assert (rates[0], rates[-1]) == (1e-7, 1e3)
     assert rates[4] / rates[0] == pytest.approx(10)
 
 
 def test_there_is_no_fine_sweep_where_the_coarse_one_saw_no_divergence():
-    assert fine_rates(Curve(result(swept(lambda lr: 1.0, coarse_rates(STEPS)), "completed")), STEPS) == ()
-    assert fine_rates(Curve(result(coarse_sweep(STEPS).sweep.points, "interrupted")), STEPS) == ()
+    assert fine_rates(Curve(result(swept(lambda lr: 1.0, coarse_rates(SWEEP_STEPS)), "completed")), SWEEP_STEPS) == ()
+    assert fine_rates(Curve(result(coarse_sweep(SWEEP_STEPS).sweep.points, "interrupted")), SWEEP_STEPS) == ()

@@ -26,7 +26,7 @@ from lrscout.search import probing
 from lrscout.search.bracket import coarse_rates, fine_rates, why_probe
 from lrscout.search.curve import Curve
 from lrscout.search.range_test import learning_rates, run_range_test
-from lrscout.search.refinement import CEILING_SHARE, LEAST_STEPS, OFFSETS
+from lrscout.search.refinement import CEILING_SHARE, MIN_STEPS_PER_PROBE, OFFSETS
 from lrscout.search.rules import CALIBRATED
 from lrscout.search.scout import ceiling, horizon_factor
 from lrscout.search.suggestion import by_length, moved_by, power_of, rates_of_rules, suggest, uses_of
@@ -148,12 +148,12 @@ class LrSearch:
             swept = sum(sweep.seconds for sweep in self._sweeps) / max(1, sum(sweep.steps for sweep in self._sweeps))
             steps = int(cast(float, seconds) / swept)
         each = steps // len(OFFSETS)
-        if each < LEAST_STEPS:
+        if each < MIN_STEPS_PER_PROBE:
             self._warnings.append(
-                f"--refine {self._settings.refine} is time for {each} steps a training, and fewer than {LEAST_STEPS} "
-                f"made suggestions worse where it was measured: {LEAST_STEPS} are taken."
+                f"--refine {self._settings.refine} leaves time for {each} steps per training, but fewer than "
+                f"{MIN_STEPS_PER_PROBE} made suggestions worse in our measurements: using {MIN_STEPS_PER_PROBE}."
             )
-        return max(each, LEAST_STEPS)
+        return max(each, MIN_STEPS_PER_PROBE)
 
     def _session_of(self, seed: int) -> Session:
         """A session from another seed: a dotted path is built anew, live objects only see other random numbers."""
@@ -178,7 +178,7 @@ class LrSearch:
         self._sweeps.append(sweep)
         why = why_probe(Curve(sweep)) if settings.rule in CALIBRATED else None
         most = settings.most_steps - (self._steps - taken)
-        if why is not None and most >= probing.LEAST_STEPS:
+        if why is not None and most >= probing.MIN_PROBING_STEPS:
             self._probe(session, curve.initial, why, most)
 
     def _probe(self, session: Session, initial: float, why: str, most: int) -> None:

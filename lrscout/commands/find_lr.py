@@ -7,7 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from lrscout.commands.options import Invocation, takes_settings
-from lrscout.search.refinement import LEAST_STEPS, OFFSETS
+from lrscout.search.refinement import MIN_STEPS_PER_PROBE, OFFSETS
 from lrscout.settings import FindLrSettings, read_budget
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def find_lr(invocation: Invocation[FindLrSettings]) -> None:
         workload = open_workload(invocation.target, settings.seed)
         steps = count(1)
         refining, _ = read_budget(settings.refine) if settings.refine is not None else (0, None)
-        refining = LEAST_STEPS * len(OFFSETS) if refining is None else refining
+        refining = MIN_STEPS_PER_PROBE * len(OFFSETS) if refining is None else refining
         total = settings.steps * settings.seeds + refining
         with run.output.progress(total, "find-lr") as progress:
 
