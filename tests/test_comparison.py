@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lrscout.results import ComparedRun, Metric, TrainingPoint, TrainingResult
 from lrscout.schedules import parse_schedules
-from lrscout.search.budget import Cost, fitted, runs_of
+from lrscout.search.budget import Cost, Plan, fit_to_budget
 from lrscout.search.comparison import PlannedRun, began_alike, rank, scored, scoring_runs, thinned
 
 HELD_OUT = Metric("held-out loss", "min", True)
@@ -188,11 +188,9 @@ def test_identical_schedules_are_rarely_told_apart():
 
 def test_a_budget_gives_up_seeds_before_steps_and_keeps_three():
     cost = Cost(start=0.0, step=0.01, evaluation=0.0)
-    asked = dict(cost=cost, schedules=4, tuned=False, jobs=1, evaluations=5, steps=100, seeds=5)  # noqa: C408
-    assert fitted(100, **asked) == (100, 5)
-    assert fitted(18, **asked) == (100, 4)
-    assert fitted(7, **asked) == (52, 3)
-    assert fitted(0.1, **asked) == (20, 3)
+    plan = Plan(schedules=4, seeds=5, steps=100, evaluations=5, tuned=False, jobs=1)
+    fitted = [fit_to_budget(plan, cost, seconds) for seconds in (100, 18, 7, 0.1)]
+    assert [(each.steps, each.seeds) for each in fitted] == [(100, 5), (100, 4), (52, 3), (20, 3)]
 
 
 @given(
@@ -200,8 +198,8 @@ def test_a_budget_gives_up_seeds_before_steps_and_keeps_three():
 )
 def test_what_is_fitted_into_a_budget_takes_no_longer(seconds, schedules, tuned, jobs, steps, seeds):
     cost = Cost(0.1, 0.01, 0.05)
-    fits, count = fitted(seconds, cost, schedules, tuned, jobs, 5, steps, seeds)
-    assert fits <= steps
-    assert min(3, seeds) <= count <= seeds
-    taken = -(-runs_of(schedules, count, tuned) // jobs) * cost.of_run(fits, 5)
-    assert taken <= seconds or (fits <= 20 and count <= 3)
+    plan = Plan(schedules=schedules, seeds=seeds, steps=steps, evaluations=5, tuned=tuned, jobs=jobs)
+    fitted = fit_to_budget(plan, cost, seconds)
+    assert fitted.steps <= steps
+    assert min(3, seeds) <= fitted.seeds <= seeds
+    assert fitted.seconds(cost) <= seconds or (fitted.steps <= 20 and fitted.seeds <= 3)

@@ -51,14 +51,14 @@ def test_a_schedule_that_diverged_is_worse_than_one_that_did_not():
     finals = {"cosine": [0.1, None, 0.1], "constant": BAD}
     (check,) = checked("cosine worse than constant", finals=finals)
     assert not check.passed
-    assert "1 of its runs diverged" in check.told
+    assert "1 of its runs diverged" in check.detail
 
 
 def test_what_cannot_be_told_fails():
     finals = {"cosine": GOOD, "constant": [0.6]}
     (check,) = checked("cosine worse than constant", finals=finals)
     assert not check.passed
-    assert "too few runs in common" in check.told
+    assert "too few runs in common" in check.detail
 
 
 def test_the_best_and_what_ties_with_it_are_as_expected():
@@ -78,7 +78,7 @@ def test_the_best_does_not_depend_on_a_named_baseline():
 def test_nothing_is_best_where_no_run_came_to_its_end():
     check = check_best(["cosine"], record_of({"cosine": [None], "constant": [None]}).result, 0.0)
     assert not check.passed
-    assert check.told == "best is none: no run came to its end"
+    assert check.detail == "best is none: no run came to its end"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 
@@ -14,11 +15,21 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lrscout import find_lr
 from lrscout.results import Probing, SweepPoint, SweepResult, TrainingPoint, TrainingResult
-from lrscout.search.bracket import LEFT, first_probe, why_probe
-from lrscout.search.probing import EARLIEST, STEPS, USES, horizon_power, probe, suggest_probed, usable, vertex
+from lrscout.search.bracket import MAX_LOSS_LEFT, first_probe, why_probe
+from lrscout.search.curve import Curve
+from lrscout.search.probing import (
+    EARLIEST,
+    PROBE_STEPS,
+    USE_OFFSETS,
+    horizon_power,
+    probe,
+    suggest_probed,
+    usable,
+    vertex,
+)
 from lrscout.search.range_test import learning_rates
-from lrscout.search.rules import suggest_valley
-from lrscout.search.scout import HORIZON_POWER, suggest_scout
+from lrscout.search.rules import RULES
+from lrscout.search.scout import HORIZON_POWER
 from lrscout.search.suggestion import by_length, power_of, suggest
 
 INITIAL = 4.0
@@ -35,7 +46,7 @@ def trainer(reach=bowl, noise=0.0, failing=math.inf, begins=lambda lr: 0):
     """Trainings whose loss falls towards `reach(lr)` from the step `begins(lr)` on; the noise is that of the batches,
     alike for every rate."""
     batches = random.Random(0)
-    offsets = [batches.gauss(0, noise) for _ in range(2 * STEPS)]
+    offsets = [batches.gauss(0, noise) for _ in range(2 * PROBE_STEPS)]
     made = []
 
     def train(lr, steps, gives_up):
@@ -91,9 +102,9 @@ def test_clearly_worse_trainings_are_given_up_and_the_best_runs_to_its_end():
     probe(train, "why", BEST, INITIAL, AMPLE)
     given = [steps for _, status, steps in train.made if status == "given_up"]
     assert given
-    assert min(given) >= EARLIEST * STEPS
-    assert all(steps < STEPS for steps in given)
-    assert (BEST, "ok", STEPS) in [(pytest.approx(lr), status, steps) for lr, status, steps in train.made]
+    assert min(given) >= EARLIEST * PROBE_STEPS
+    assert all(steps < PROBE_STEPS for steps in given)
+    assert (BEST, "ok", PROBE_STEPS) in [(pytest.approx(lr), status, steps) for lr, status, steps in train.made]
 
 
 @given(st.integers(0, 1000), st.floats(-2, 2))
@@ -102,7 +113,7 @@ def test_the_steps_allowed_are_never_exceeded(most, distance):
     train = trainer()
     found = probe(train, "why", BEST * 10**distance, INITIAL, most)
     assert sum(steps for *_, steps in train.made) <= most
-    assert bool(found.probes) == (most >= STEPS)
+    assert bool(found.probes) == (most >= PROBE_STEPS)
 
 
 def test_too_few_steps_for_three_trainings_make_none():
@@ -127,14 +138,14 @@ def test_the_rates_by_length_of_training_follow_the_trainings():
 
 
 def test_where_sixty_steps_teach_nothing_the_trainings_are_twice_as_long():
-    found = probed(BEST, begins=lambda lr: STEPS, noise=0.05)
+    found = probed(BEST, begins=lambda lr: PROBE_STEPS, noise=0.05)
     assert found.best == pytest.approx(BEST, rel=0.2)
-    assert max(p.steps for p in found.probes) == 2 * STEPS
+    assert max(p.steps for p in found.probes) == 2 * PROBE_STEPS
 
 
 def test_a_rate_that_leaves_the_plateau_first_is_not_taken_for_the_best():
     # ten times the best rate learns at once, and less; the best one and its neighbours begin after sixty steps
-    found = probed(BEST * 10, begins=lambda lr: 0 if lr > BEST * 5 else STEPS, noise=0.05)
+    found = probed(BEST * 10, begins=lambda lr: 0 if lr > BEST * 5 else PROBE_STEPS, noise=0.05)
     assert found.best == pytest.approx(BEST, rel=0.5)
 
 
@@ -208,7 +219,7 @@ def test_usable_rates_do_not_go_beyond_what_was_tried():
 def test_a_constant_rate_stands_below_the_peak_of_a_decaying_schedule():
     found = probed(BEST)
     decay, constant = (suggest_probed(found, use) for use in ("decay", "constant"))
-    assert decay.lr == pytest.approx(found.best * 10 ** USES["decay"])
+    assert decay.lr == pytest.approx(found.best * 10 ** USE_OFFSETS["decay"])
     assert constant.lr < decay.lr
     assert decay.low <= decay.lr <= decay.high
 
@@ -223,7 +234,7 @@ def swept(left, noise=0.0, diverges=0.1):
         depth = (1 - left) * min(1.0, max(0.0, math.log10(lr / 1e-4) / 2))
         loss = (50.0 if lr > diverges else 1 - depth) + numbers.gauss(0, noise)
         points.append(SweepPoint(i, lr, loss, loss))
-    return SweepResult(tuple(points), "diverged", 1.0)
+    return Curve(SweepResult(tuple(points), "diverged", 1.0))
 
 
 def test_a_sweep_that_learned_nearly_all_needs_no_training():
@@ -231,8 +242,8 @@ def test_a_sweep_that_learned_nearly_all_needs_no_training():
 
 
 def test_a_sweep_that_left_most_of_the_loss_asks_for_trainings():
-    assert why_probe(swept(LEFT - 0.1, noise=0.005)) is None
-    assert "% of the loss" in why_probe(swept(LEFT + 0.1, noise=0.005))
+    assert why_probe(swept(MAX_LOSS_LEFT - 0.1, noise=0.005)) is None
+    assert "% of the loss" in why_probe(swept(MAX_LOSS_LEFT + 0.1, noise=0.005))
 
 
 def test_a_sweep_with_as_much_noise_as_fall_asks_for_trainings():
@@ -244,19 +255,18 @@ def test_a_sweep_that_never_diverged_asks_for_trainings():
 
 
 def test_an_interrupted_sweep_asks_for_nothing():
-    sweep = swept(0.8)
-    assert why_probe(SweepResult(sweep.points, "interrupted", 1.0)) is None
+    interrupted = SweepResult(swept(0.8).sweep.points, "interrupted", 1.0)
+    assert why_probe(Curve(interrupted)) is None
 
 
 def test_the_first_training_stands_between_the_rules_that_disagree():
-    sweep = swept(0.7, noise=0.005)
-    rates = sorted([suggest_valley(sweep.points).lr, suggest_scout(sweep.points).lr])
-    assert rates[0] <= first_probe(sweep) <= rates[1]
+    curve = swept(0.7, noise=0.005)
+    rates = sorted(RULES[rule](curve, "decay").lr for rule in ("valley", "scout"))
+    assert rates[0] <= first_probe(curve) <= rates[1]
 
 
 def with_probes(found):
-    sweep = swept(0.7, noise=0.005)
-    return SweepResult(sweep.points, sweep.stop_reason, sweep.seconds, None, found)
+    return Curve(dataclasses.replace(swept(0.7, noise=0.005).sweep, probing=found))
 
 
 def test_the_trainings_have_the_last_word():
@@ -278,28 +288,26 @@ def test_a_longer_training_moves_the_peak_that_trainings_found_less_than_one_rea
 def test_trainings_that_learned_nothing_leave_the_sweeps_answer_with_low_confidence():
     nothing = Probing("why", 1e-3, None, INITIAL, ())
     made = suggest([with_probes(nothing)], "scout", "decay", 400)
-    assert made.lr == suggest_scout(swept(0.7, noise=0.005).points).lr
+    assert made.lr == RULES["scout"](swept(0.7, noise=0.005), "decay").lr
     assert made.confidence == "low"
 
 
 def test_a_lowest_loss_at_the_edge_of_what_was_tried_is_doubted():
-    found = probed(BEST * 10, most=2 * STEPS)
+    found = probed(BEST * 10, most=2 * PROBE_STEPS)
     made = suggest([with_probes(found)], "scout", "decay", 400)
     assert made.confidence == "medium"
     assert "edge" in made.doubts[0]
 
 
 def test_a_sweep_that_left_most_and_was_not_probed_is_not_answered_with_high_confidence():
-    sweep = swept(0.7, noise=0.005)
-    made = suggest([sweep], "scout", "decay", 400)
+    made = suggest([swept(0.7, noise=0.005)], "scout", "decay", 400)
     assert made.confidence == "medium"
     assert "cannot see" in made.doubts[0]
 
 
 def test_the_other_rules_do_not_listen_to_them():
-    assert (
-        suggest([with_probes(probed(BEST))], "valley", "decay", 400).lr == suggest_valley(swept(0.7, 0.005).points).lr
-    )
+    made = suggest([with_probes(probed(BEST))], "valley", "decay", 400)
+    assert made.lr == RULES["valley"](swept(0.7, 0.005), "decay").lr
 
 
 # With a real model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lrscout.report.find_batch_size import facts, trial_rows
-from lrscout.results import RunRecord, Trial
+from lrscout.results import MemoryBudget, RunRecord, Trial
 from lrscout.search.batch_size import Search, SearchEnd
 from lrscout.search.recommendation import conclude, warnings_about
 
@@ -15,7 +15,7 @@ def answer(rates, step=None, mode="fit", stop_reason="out_of_memory", **more):
     peaks = more.get("peaks", {})
     trials = [Trial(size, "fits", peaks.get(size, size * MIB), rate, 0.1, 6) for size, rate in rates.items()]
     trials.append(Trial(2 * max(rates), "out_of_memory", None, None, 0.1, 0))
-    return conclude(SearchEnd(tuple(trials), stop_reason, 1.0), Search(), mode, (1000 * MIB, 0.05), step)
+    return conclude(SearchEnd(tuple(trials), stop_reason, 1.0), Search(), mode, MemoryBudget(1000 * MIB, 0.05), step)
 
 
 def roles(result):

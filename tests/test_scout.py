@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrscout.results import SweepPoint, SweepResult
-from lrscout.search.bracket import LEAST_STEPS, STEPS, coarse_rates, fine_rates
+from lrscout.search.bracket import MIN_STEPS_FOR_TWO_SWEEPS, SWEEP_STEPS, coarse_rates, fine_rates
 from lrscout.search.confidence import judge
 from lrscout.search.curve import Curve
 from lrscout.search.range_test import learning_rates
@@ -41,13 +41,21 @@ def result(points, stop_reason="diverged", below=None):
     return SweepResult(points, stop_reason, 1.0, below)
 
 
+def curve_of(points):
+    return Curve(result(points))
+
+
+def rate_of(points, use="decay"):
+    return suggest_scout(curve_of(points), use).lr
+
+
 def log_rate(points, use="decay"):
-    return math.log10(suggest_scout(points, use).lr)
+    return math.log10(rate_of(points, use))
 
 
 def test_the_rate_stands_below_the_middle_of_lowest_loss_and_divergence():
     points = swept(valley)
-    curve = Curve(points)
+    curve = curve_of(points)
     assert curve.rate_of_divergence == pytest.approx(DIVERGES, rel=0.1)
     assert LOWEST / 2 < curve.rate_of_lowest < LOWEST * 2
     middle = (math.log10(curve.rate_of_lowest) + math.log10(curve.rate_of_divergence)) / 2
@@ -56,7 +64,7 @@ def test_the_rate_stands_below_the_middle_of_lowest_loss_and_divergence():
 
 def test_a_constant_rate_is_two_fifths_of_the_peak_of_a_decaying_schedule():
     points = swept(valley)
-    assert suggest_scout(points, "constant").lr == pytest.approx(suggest_scout(points, "decay").lr * 10**-0.4)
+    assert rate_of(points, "constant") == pytest.approx(rate_of(points, "decay") * 10**-0.4)
 
 
 def test_the_more_was_learned_the_lower_the_rate():
@@ -76,18 +84,18 @@ def test_the_correction_for_a_slow_sweep_stays_within_what_was_measured():
 
 
 def test_a_longer_training_gets_a_lower_rate_and_the_measured_length_changes_nothing():
-    sweep = result(swept(valley))
-    rates = [suggest([sweep], "scout", "decay", horizon).lr for horizon in (100, 400, 10_000)]
+    curve = curve_of(swept(valley))
+    rates = [suggest([curve], "scout", "decay", horizon).lr for horizon in (100, 400, 10_000)]
     assert rates[0] > rates[1] > rates[2]
-    assert rates[1] == suggest_scout(sweep.points).lr
+    assert rates[1] == suggest_scout(curve, "decay").lr
     assert horizon_factor(400) == 1
 
 
 def test_the_other_rules_know_neither_use_nor_horizon():
-    sweep = result(swept(valley, noise=0.005))
-    assert len(set(uses_of([sweep], "valley", 400).values())) == 1
-    assert suggest([sweep], "valley", "decay", 400).lr == suggest([sweep], "valley", "decay", 10_000).lr
-    assert suggest([sweep], "valley", "decay", 400).confidence is None
+    curve = curve_of(swept(valley, noise=0.005))
+    assert len(set(uses_of([curve], "valley", 400).values())) == 1
+    assert suggest([curve], "valley", "decay", 400).lr == suggest([curve], "valley", "decay", 10_000).lr
+    assert suggest([curve], "valley", "decay", 400).confidence is None
 
 
 @given(st.floats(0.01, 100), st.floats(1e-3, 1e3))
@@ -109,7 +117,7 @@ def test_noise_moves_the_rate_by_less_than_a_factor_of_two(noise):
 
 
 def judged(points, rates=(1e-3,), horizon=400, **more):
-    return judge([result(points)], rates, horizon, **more)
+    return judge([curve_of(points)], rates, horizon, **more)
 
 
 def deep(lr):
@@ -141,7 +149,7 @@ def test_a_doubt_makes_it_medium_and_says_why(points, more, doubt):
 
 
 def test_a_fall_that_the_noise_hides_is_answered_below_a_known_divergence_with_low_confidence():
-    hidden = result(swept(lambda lr: 1.0 if lr < DIVERGES else 50.0, noise=0.6), below=DIVERGES)
+    hidden = Curve(result(swept(lambda lr: 1.0 if lr < DIVERGES else 50.0, noise=0.6), below=DIVERGES))
     made = suggest([hidden], "scout", "decay", 400)
     assert made.confidence == "low"
     assert START < made.lr < DIVERGES / 2
@@ -149,12 +157,12 @@ def test_a_fall_that_the_noise_hides_is_answered_below_a_known_divergence_with_l
 
 
 def test_without_a_known_divergence_the_same_sweep_does_not_answer():
-    hidden = result(swept(lambda lr: 1.0, noise=0.6), stop_reason="completed")
+    hidden = Curve(result(swept(lambda lr: 1.0, noise=0.6), stop_reason="completed"))
     assert suggest([hidden], "scout", "decay", 400).lr is None
 
 
 def test_a_loss_that_only_rises_is_not_answered_below_its_divergence():
-    rises = result(swept(lambda lr: 1 + 40 * lr, noise=0.001), below=DIVERGES)
+    rises = Curve(result(swept(lambda lr: 1 + 40 * lr, noise=0.001), below=DIVERGES))
     made = suggest([rises], "scout", "decay", 400)
     assert made.lr is None
     assert "never fell" in made.reason
@@ -164,25 +172,25 @@ def test_a_loss_that_only_rises_is_not_answered_below_its_divergence():
 
 
 def seeds(count, answer):
-    return [result(swept(valley, noise=0.01, seed=i)) if i < answer else flat(i) for i in range(count)]
+    return [curve_of(swept(valley, noise=0.01, seed=i)) if i < answer else flat(i) for i in range(count)]
 
 
 def flat(seed):
-    return result(swept(lambda lr: 1.0, noise=0.01, seed=seed), stop_reason="completed")
+    return Curve(result(swept(lambda lr: 1.0, noise=0.01, seed=seed), stop_reason="completed"))
 
 
 def test_several_seeds_suggest_their_median():
-    sweeps = seeds(3, 3)
-    rates = sorted(suggest([sweep], "scout", "decay", 400).lr for sweep in sweeps)
-    made = suggest(sweeps, "scout", "decay", 400)
+    curves = seeds(3, 3)
+    rates = sorted(suggest([curve], "scout", "decay", 400).lr for curve in curves)
+    made = suggest(curves, "scout", "decay", 400)
     assert made.lr == pytest.approx(rates[1])
     assert "median of 3 seeds" in made.reason
 
 
 def test_an_even_number_of_seeds_suggests_the_middle_of_the_two_in_the_middle():
-    sweeps = seeds(4, 4)
-    rates = sorted(suggest([sweep], "scout", "decay", 400).lr for sweep in sweeps)
-    assert suggest(sweeps, "scout", "decay", 400).lr == pytest.approx(math.sqrt(rates[1] * rates[2]))
+    curves = seeds(4, 4)
+    rates = sorted(suggest([curve], "scout", "decay", 400).lr for curve in curves)
+    assert suggest(curves, "scout", "decay", 400).lr == pytest.approx(math.sqrt(rates[1] * rates[2]))
 
 
 def test_most_of_the_seeds_must_answer():
@@ -197,30 +205,29 @@ def test_most_of_the_seeds_must_answer():
 def coarse_sweep(steps):
     points = swept(lambda lr: valley(max(lr, START)), coarse_rates(steps))
     cut = next(i for i, p in enumerate(points) if p.loss > 10)
-    return result(points[: cut + 3])
+    return curve_of(points[: cut + 3])
 
 
-@given(st.integers(LEAST_STEPS, 3000))
+@given(st.integers(MIN_STEPS_FOR_TWO_SWEEPS, 3000))
 def test_both_sweeps_together_take_the_steps_allowed(steps):
     coarse = coarse_sweep(steps)
-    assert coarse.steps + len(fine_rates(coarse, steps)) == steps
+    assert coarse.sweep.steps + len(fine_rates(coarse, steps)) == steps
 
 
-@given(st.integers(LEAST_STEPS, 3000))
+@given(st.integers(MIN_STEPS_FOR_TWO_SWEEPS, 3000))
 def test_the_fine_sweep_begins_three_decades_below_the_divergence_and_passes_it(steps):
     coarse = coarse_sweep(steps)
     rates = fine_rates(coarse, steps)
-    seen = Curve(coarse.points).rate_of_divergence
-    assert rates[0] == pytest.approx(seen / 1000)
-    assert rates[-1] > 2 * seen
+    assert rates[0] == pytest.approx(coarse.rate_of_divergence / 1000)
+    assert rates[-1] > 2 * coarse.rate_of_divergence
 
 
 def test_the_coarse_sweep_takes_four_steps_a_decade():
-    rates = coarse_rates(STEPS)
+    rates = coarse_rates(SWEEP_STEPS)
     assert (rates[0], rates[-1]) == (1e-7, 1e3)
     assert rates[4] / rates[0] == pytest.approx(10)
 
 
 def test_there_is_no_fine_sweep_where_the_coarse_one_saw_no_divergence():
-    assert fine_rates(result(swept(lambda lr: 1.0, coarse_rates(STEPS)), "completed"), STEPS) == ()
-    assert fine_rates(result(coarse_sweep(STEPS).points, "interrupted"), STEPS) == ()
+    assert fine_rates(Curve(result(swept(lambda lr: 1.0, coarse_rates(SWEEP_STEPS)), "completed")), SWEEP_STEPS) == ()
+    assert fine_rates(Curve(result(coarse_sweep(SWEEP_STEPS).sweep.points, "interrupted")), SWEEP_STEPS) == ()

@@ -90,7 +90,7 @@ def _tell(demands: _Demands, record: RunRecord, run: Run, service: Service) -> b
     result = record.result
     assert result is not None
     checks = demands.checks(result)
-    unmet = [f"Not met: {check.name} ({check.told})." for check in checks if not check.passed]
+    unmet = [f"Not met: {check.name} ({check.detail})." for check in checks if not check.passed]
     for text in unmet:
         run.output.warn(text)
     if isinstance(service, GitHub):
@@ -141,7 +141,7 @@ class _Demands:
         """The checks, and whether every schedule's runs came to their end."""
         if self._junit is None:
             return
-        cases = [(check.name, check.passed, check.told) for check in checks]
+        cases = [(check.name, check.passed, check.detail) for check in checks]
         for row in result.ranking:
             ended = row.final.n if row.final is not None else 0
             told = f"{ended} runs came to their end, {row.diverged} diverged"

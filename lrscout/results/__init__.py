@@ -5,6 +5,7 @@ from __future__ import annotations
 from lrscout.results.batch_size import (
     BatchSizeResult,
     BatchStopReason,
+    MemoryBudget,
     MemoryEstimate,
     MemoryModel,
     Outcome,
@@ -59,6 +60,7 @@ __all__ = [
     "Difference",
     "FinalMetric",
     "LrResult",
+    "MemoryBudget",
     "MemoryEstimate",
     "MemoryModel",
     "Metric",

@@ -29,6 +29,19 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryBudget:
+    """How much memory a training step may take."""
+
+    bytes: int | None  # None: no limit is known
+    margin: float  # share of it that is kept free
+
+    @property
+    def limit_bytes(self) -> int | None:
+        """The budget less its margin."""
+        return None if self.bytes is None else int(self.bytes * (1 - self.margin))
+
+
+@dataclass(frozen=True, slots=True)
 class Throughput:
     """How fast a batch size trains."""
 
@@ -100,8 +113,8 @@ class BatchSizeResult:
 
     @property
     def limit_bytes(self) -> int | None:
-        """What a step may take: the budget without its margin."""
-        return None if self.budget_bytes is None else int(self.budget_bytes * (1 - self.margin))
+        """How much memory a training step may take: the budget less its margin."""
+        return MemoryBudget(self.budget_bytes, self.margin).limit_bytes
 
     def trial_of(self, batch_size: int | None) -> Trial | None:
         """The trial of this size; None where it was not tried."""

@@ -1,51 +1,48 @@
 """Where a search spends its steps: a coarse sweep finds the divergence, a fine one reads the curve below it, and where
 that cannot know the rate, short trainings do.
 
-The sweeps scale with the steps allowed; the figures here are for STEPS of them.
+The sweeps scale with the steps allowed; the figures here are for SWEEP_STEPS of them.
 """
 
 from __future__ import annotations
 
 import math
 
-from lrscout.results import SweepResult
-from lrscout.search.curve import Curve, curve_of
+from lrscout.search.curve import Curve
 from lrscout.search.range_test import learning_rates
 from lrscout.search.rules import suggest_valley
 from lrscout.search.scout import scout_rate
 
-STEPS = 150  # of both sweeps; what fewer cost stands in docs/suggestion.md
-LEAST_STEPS = 60  # with fewer, one sweep of the whole range
+SWEEP_STEPS = 150  # of both sweeps; what fewer cost stands in docs/suggestion.md
+MIN_STEPS_FOR_TWO_SWEEPS = 60  # with fewer, one sweep of the whole range
 COARSE_RANGE = (1e-7, 1e3)
 COARSE_DECADES = 10
 COARSE_PER_DECADE = 4  # steps
 FINE_PER_DECADE = 30  # steps; scout corrects for another density
 FINE_DECADES = 3.0  # below the divergence; with 2.5 a coarse sweep's mistake is not made good (worst regret 0.46)
-LEFT = 0.4  # of the initial loss: where a sweep leaves more, how fast the rest can be learned is not to be seen in it
+MAX_LOSS_LEFT = 0.4  # of the initial loss: a sweep that leaves more cannot show how fast the rest can be learned
 NOISY = 0.25  # of the fall: the batches' noise from which a few lucky ones place the lowest loss
 
 
 def coarse_rates(steps: int) -> tuple[float, ...]:
     """The rates of the coarse sweep, where `steps` may be taken in all."""
-    return learning_rates(*COARSE_RANGE, 1 + max(2, round(COARSE_DECADES * COARSE_PER_DECADE * steps / STEPS)))
+    return learning_rates(*COARSE_RANGE, 1 + max(2, round(COARSE_DECADES * COARSE_PER_DECADE * steps / SWEEP_STEPS)))
 
 
-def fine_rates(coarse: SweepResult, steps: int) -> tuple[float, ...]:
+def fine_rates(coarse: Curve, steps: int) -> tuple[float, ...]:
     """The rates of the fine sweep: from below the divergence upwards for as many steps as are left.
 
     Empty where the coarse sweep found no divergence: it is then all there is to judge.
     """
-    curve = curve_of(coarse.points)
-    if curve.too_few or curve.rate_of_divergence is None or coarse.stop_reason == "interrupted":
+    if coarse.too_few or coarse.rate_of_divergence is None or coarse.sweep.stop_reason == "interrupted":
         return ()
-    first, per_decade = curve.rate_of_divergence / 10**FINE_DECADES, FINE_PER_DECADE * steps / STEPS
-    return tuple(first * 10 ** (i / per_decade) for i in range(steps - coarse.steps))
+    first, per_decade = coarse.rate_of_divergence / 10**FINE_DECADES, FINE_PER_DECADE * steps / SWEEP_STEPS
+    return tuple(first * 10 ** (i / per_decade) for i in range(steps - coarse.sweep.steps))
 
 
-def why_probe(sweep: SweepResult) -> str | None:
+def why_probe(curve: Curve) -> str | None:
     """Why the sweep cannot know the rate; None where it does, or where it measured too little to ask."""
-    curve = curve_of(sweep.points)
-    if curve.too_few or sweep.stop_reason == "interrupted":
+    if curve.too_few or curve.sweep.stop_reason == "interrupted":
         return None
     return next(iter([*doubts_of_reading(curve), *doubts_of_reach(curve)]), None)
 
@@ -66,13 +63,12 @@ def doubts_of_reach(curve: Curve) -> list[str]:
     """Why a sweep is too short to see how fast this network can learn."""
     if curve.loss_left is None:
         return ["losses that are not positive do not tell how much is left to learn"]
-    if curve.loss_left > LEFT:
+    if curve.loss_left > MAX_LOSS_LEFT:
         return [f"a sweep leaves {curve.loss_left:.0%} of the loss, and cannot see how fast that can be learned"]
     return []
 
 
-def first_probe(sweep: SweepResult) -> float:
+def first_probe(curve: Curve) -> float:
     """Where to begin: between the rule that is too low where a sweep cannot know, and the one that is too high."""
-    curve = curve_of(sweep.points)
-    high, low = scout_rate(curve, "decay"), suggest_valley(sweep.points).lr
+    high, low = scout_rate(curve, "decay"), suggest_valley(curve, "decay").lr
     return high if low is None else math.sqrt(low * high)

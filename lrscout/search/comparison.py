@@ -24,7 +24,7 @@ from lrscout.schedules import ScheduleSpec
 from lrscout.search.paired import SIGNIFICANT, Estimate, difference_of, holm, mean_of
 from lrscout.search.training import final_steps
 
-LEAST_SEEDS = 3  # below it intervals are too wide to tell anything
+MIN_SEEDS = 3  # below it intervals are too wide to tell anything
 KEPT_POINTS = 50  # of a run in its record
 LARGEST_FINAL = 1e100  # beyond it sums of squares overflow; such a run has diverged
 
@@ -139,7 +139,7 @@ def rank(
         return tuple(e.ranked(None, None, e.outcome or "descriptive") for e in entrants), None
     paired = began_alike(runs)
     found = {e.spec.label: difference_of(e.finals, reference.finals, paired) for e in entrants if e is not reference}
-    tested = [label for label, estimate in found.items() if estimate is not None and estimate.n >= LEAST_SEEDS]
+    tested = [label for label, estimate in found.items() if estimate is not None and estimate.n >= MIN_SEEDS]
     adjusted = dict(zip(tested, holm([found[label].p or 0.0 for label in tested])))  # type: ignore[union-attr]
     verdicts = {
         label: _verdict(sign * found[label].mean, adjusted[label], min_effect)  # type: ignore[union-attr]
@@ -167,7 +167,7 @@ def _of_first(entrants: Sequence[_Entrant], verdicts: Mapping[str, Verdict]) -> 
     """The verdict on the schedule that ranks first: best where it beats all others that there is enough to say of."""
     others = [verdicts.get(e.spec.label, "descriptive") for e in entrants[1:] if e.outcome is None]
     judged = [verdict for verdict in others if verdict != "descriptive"]
-    if len(entrants[0].finals) < LEAST_SEEDS or (others and not judged):
+    if len(entrants[0].finals) < MIN_SEEDS or (others and not judged):
         return "descriptive"
     return "best" if all(verdict == "worse" for verdict in judged) else "tie"
 
@@ -203,6 +203,6 @@ class _Entrant:
 
 
 def _limits(found: Estimate) -> tuple[float | None, float | None]:
-    if found.half_width is None or found.n < LEAST_SEEDS:
+    if found.half_width is None or found.n < MIN_SEEDS:
         return None, None
     return found.mean - found.half_width, found.mean + found.half_width

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from lrscout.errors import UsageError
 from lrscout.results import CompareResult
 from lrscout.schedules import ScheduleSpec, schedule_among
-from lrscout.search.comparison import LEAST_SEEDS
+from lrscout.search.comparison import MIN_SEEDS
 from lrscout.search.paired import SIGNIFICANT, Estimate, difference_of, holm
 
 FORM = "Write 'cosine worse than constant', with worse, better, not worse or not better."
@@ -34,7 +34,7 @@ class Check:
 
     name: str
     passed: bool
-    told: str
+    detail: str
 
 
 def parse_condition(text: str, specs: Sequence[ScheduleSpec]) -> Condition:
@@ -68,16 +68,16 @@ def _check(condition: Condition, found: Estimate | None, p: float, diverged: Map
     name = str(replace(condition, negated=not condition.negated))  # what has to hold
     left, right = diverged[condition.left], diverged[condition.right]
     if (left > 0) != (right > 0):
-        worse, told = left > 0, f"{left} of its runs diverged, and {right} of {condition.right}"
-    elif found is None or found.n < LEAST_SEEDS:
+        worse, detail = left > 0, f"{left} of its runs diverged, and {right} of {condition.right}"
+    elif found is None or found.n < MIN_SEEDS:
         return Check(name, False, f"{condition.left} and {condition.right} have too few runs in common to tell")
     else:
-        told = f"{condition.left} lies {abs(found.mean):.4g} {'behind' if found.mean > 0 else 'ahead'}, p = {p:.2g}"
+        detail = f"{condition.left} lies {abs(found.mean):.4g} {'behind' if found.mean > 0 else 'ahead'}, p = {p:.2g}"
         if p >= SIGNIFICANT:
-            return Check(name, not condition.negated, told)
+            return Check(name, not condition.negated, detail)
         worse = found.mean > 0
     holds = worse == (condition.relation == "worse")
-    return Check(name, holds == condition.negated, told)
+    return Check(name, holds == condition.negated, detail)
 
 
 def check_best(expected: Sequence[str], result: CompareResult, min_effect: float) -> Check:

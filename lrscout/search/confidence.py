@@ -9,9 +9,9 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from lrscout.results import Confidence, Probing, SweepResult
+from lrscout.results import Confidence, Probing
 from lrscout.search.bracket import doubts_of_reach, doubts_of_reading
-from lrscout.search.curve import Curve, curve_of
+from lrscout.search.curve import Curve
 from lrscout.search.probing import BAND
 from lrscout.search.scout import HORIZON
 
@@ -24,21 +24,20 @@ MANY_EPOCHS = 100  # passes over the data
 
 
 def judge(
-    sweeps: Sequence[SweepResult], rates: Sequence[float], horizon: int, epochs: float | None = None
+    curves: Sequence[Curve], rates: Sequence[float], horizon: int, epochs: float | None = None
 ) -> tuple[Confidence, tuple[str, ...]]:
     """The confidence in a suggestion, and why it is not high.
 
-    `sweeps` are those of all seeds, `rates` what each that answers suggests; `epochs` is the horizon in passes over the
+    `curves` are those of all seeds, `rates` what each that answers suggests; `epochs` is the horizon in passes over the
     data, None where nobody knows or asked.
     """
-    unsure = Counter(doubt for sweep in sweeps if (doubt := _grave_doubt(sweep)) is not None)
+    unsure = Counter(doubt for curve in curves if (doubt := _grave_doubt(curve)) is not None)
     if unsure:
-        told = (f"in {count} of {len(sweeps)} seeds {doubt}" for doubt, count in unsure.items())
-        return "low", tuple(unsure if len(sweeps) == 1 else told)
-    first = sweeps[0]
-    curve = curve_of(first.points)
-    doubts = [] if curve.too_few else doubts_of_reading(curve)
-    doubts += _doubts_of_sweep(curve) if first.probing is None else _doubts_of_probes(first.probing)
+        told = (f"in {count} of {len(curves)} seeds {doubt}" for doubt, count in unsure.items())
+        return "low", tuple(unsure if len(curves) == 1 else told)
+    first, probing = curves[0], curves[0].sweep.probing
+    doubts = [] if first.too_few else doubts_of_reading(first)
+    doubts += _doubts_of_sweep(first) if probing is None else _doubts_of_probes(probing)
     if max(rates) > DISAGREEING * min(rates):
         doubts.append(f"the seeds disagree by a factor of {max(rates) / min(rates):.2g}")
     if not HORIZON / FAR <= horizon <= HORIZON * FAR:
@@ -50,11 +49,11 @@ def judge(
     return ("medium" if doubts else "high"), tuple(doubts)
 
 
-def _grave_doubt(sweep: SweepResult) -> str | None:
-    if sweep.probing is not None and sweep.probing.best is None:
+def _grave_doubt(curve: Curve) -> str | None:
+    probing = curve.sweep.probing
+    if probing is not None and probing.best is None:
         return "no short training lowered the loss by more than the batches' noise"
-    curve = curve_of(sweep.points)
-    if sweep.probing is None and (curve.too_few or not curve.falls):
+    if probing is None and (curve.too_few or not curve.falls):
         return "the fall is hidden in the noise: only the divergence places this rate"
     return None
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from statistics import fmean, median
 
-from lrscout.results import Suggestion, SweepPoint
+from lrscout.results import SweepPoint, SweepResult
 from lrscout.search.statistics import binned, local_regression, noise_level, robust_noise_level
 
 MIN_POINTS = 5  # finite losses below which nothing is suggested
@@ -36,22 +36,21 @@ DIVERGED_SHARE = 0.25  # of the fall: the loss has diverged where it stays that 
 DIVERGED_NOISE = 2.0  # deviations of the noise, where those are more
 
 
-@lru_cache(maxsize=4)  # all rules and the verdict read the same curve
-def curve_of(points: tuple[SweepPoint, ...]) -> Curve:
-    """What these points tell."""
-    return Curve(points)
-
-
 class Curve:
-    """The finite part of a sweep with rising rates, and what the rules and the verdict read off it."""
+    """The finite part of a sweep with rising rates, and what the rules and the verdict read off it.
 
-    def __init__(self, points: Sequence[SweepPoint]) -> None:
+    Measuring it takes milliseconds, so make one per sweep and hand it on. If there are `too_few` points, nothing else
+    is measured.
+    """
+
+    def __init__(self, sweep: SweepResult) -> None:
+        self.sweep = sweep
         self.rates: list[float] = []
         self.logs: list[float] = []
         self.losses: list[float] = []
         self.smoothed: list[float] = []
         self._broke = False  # whether the last loss is not finite
-        for point in points:
+        for point in sweep.points:
             self._broke = not (abs(point.loss) <= LARGEST_LOSS and abs(point.smoothed_loss) <= LARGEST_LOSS)
             if not self._broke:
                 self._add(point)
@@ -154,6 +153,3 @@ class Curve:
         ]
         spans = [(a, b) if a < b else (max(0, i - 1), min(i + 1, len(self.logs) - 1)) for i, (a, b) in enumerate(spans)]
         return [(self.smoothed[b] - self.smoothed[a]) / (self.logs[b] - self.logs[a]) for a, b in spans]
-
-    def no_answer(self, rule: str) -> Suggestion:
-        return Suggestion(None, rule, f"needs {MIN_POINTS} finite losses, and got {len(self.rates)}")

@@ -17,14 +17,14 @@ from lrscout.search.training import GivesUp
 
 SPACING = 0.25  # decades between two places
 WALK = 2  # places from one probe to the next, until the lowest is found
-STEPS = 60  # of each; docs/suggestion.md has the other lengths
-ENOUGH = 3  # trainings, below which there is nothing to compare
-LEAST_STEPS = ENOUGH * STEPS
-MOST_STEPS = 850  # hardly ever taken
+PROBE_STEPS = 60  # of each; docs/suggestion.md has the other lengths
+MIN_PROBES = 3  # trainings, below which there is nothing to compare
+MIN_PROBING_STEPS = MIN_PROBES * PROBE_STEPS
+MAX_PROBING_STEPS = 850  # hardly ever taken
 FARTHEST = 24  # places below the start, where every training fails
 SMALL = 0.05  # of the initial loss: where no more is learned, trainings are twice as long
 LATE = 0.7  # of the best one's improvement: half a decade below it, what is further behind has not begun to learn
-LONGEST = 2 * STEPS  # of each, however little was learned
+MAX_PROBE_STEPS = 2 * PROBE_STEPS  # of each, however little was learned
 WINDOW = 20  # last losses, whose mean is what a probe has reached
 EARLIEST = 0.5  # of its steps, before which no probe is given up
 WORSE = 0.15  # of the best probe's improvement: a probe that is so far behind is given up
@@ -34,8 +34,8 @@ BAND = 0.05  # of that improvement: rates that lose no more are usable
 
 FAILED = ("diverged", "non_finite")  # how a training ends that has reached no loss
 
-USES: dict[Use, float] = {"decay": 0.0, "constant": -0.2}
-"""Decades from the rate of lowest loss after STEPS constant steps to the one for each use, in trainings of HORIZON."""
+USE_OFFSETS: dict[Use, float] = {"decay": 0.0, "constant": -0.2}
+"""Decades from the rate of lowest loss after PROBE_STEPS steps at a constant rate to the best rate for each use."""
 
 # At 2,000 steps the peak that suits a decaying schedule best is what it was at 400 (mean regret of nine architectures
 # 0.015, and 0.030 with scout's third power), and a constant rate is hardly lower. docs/suggestion.md
@@ -48,19 +48,20 @@ Train = Callable[[float, int, GivesUp], TrainingResult]
 def probe(
     train: Train, why: str, start: float, initial: float, most: int, keep: Callable[[Probing], None] | None = None
 ) -> Probing:
-    """Train STEPS steps at `start`, and walk on by half decades until the best rate has a worse one on either side.
+    """Train PROBE_STEPS steps at `start`, then walk on by half decades until both neighbours of the best are worse.
 
     `initial` is the loss before training. Where the first trainings tell chance, all is begun anew with trainings twice
-    as long. No training begins that might take the sum of steps beyond `most`, of which LEAST_STEPS are needed; where
-    losses arrive late, a training that is given up has taken some more. `keep` gets what is known after each of them.
+    as long. No training begins that might take the sum of steps beyond `most`, which is
+    at least MIN_PROBING_STEPS; where losses arrive late, a training that is given up has taken some more. `keep`
+    gets what is known after each of them.
     """
-    walk, left = _Walk(start, initial, STEPS), most
+    walk, left = _Walk(start, initial, PROBE_STEPS), most
     while (place := walk.next_place()) is not None and walk.steps <= left:
-        if walk.is_too_short and ENOUGH * 2 * walk.steps <= left and 2 * walk.steps <= LONGEST:
+        if walk.is_too_short and MIN_PROBES * 2 * walk.steps <= left and 2 * walk.steps <= MAX_PROBE_STEPS:
             walk, place = _Walk(start, initial, 2 * walk.steps), 0
         walk.done[place] = train(walk.rate(place), walk.steps, walk.gives_up)
         left -= len(walk.done[place].points)
-        if keep is not None and len(walk.done) >= ENOUGH:
+        if keep is not None and len(walk.done) >= MIN_PROBES:
             keep(walk.found(why))
     return walk.found(why)
 
@@ -69,7 +70,7 @@ def suggest_probed(found: Probing, use: Use) -> Suggestion | None:
     """The rate that short trainings speak for; None where none of them learned anything."""
     if found.best is None or found.low is None or found.high is None:
         return None
-    factor = 10 ** USES[use]
+    factor = 10 ** USE_OFFSETS[use]
     reached = [(probe.loss, probe.lr) for probe in found.probes if probe.status == "ok" and probe.loss is not None]
     loss, lr = min(reached)
     reason = (
@@ -111,7 +112,7 @@ class _Walk:
         a little later; then the next rate below the best has learned next to nothing.
         """
         best = self.best
-        if best is None or len(self.done) < ENOUGH:
+        if best is None or len(self.done) < MIN_PROBES:
             return False
         little = self._improvement(best) < SMALL * abs(self._initial)
         return little or not self.learned or self._behind(best).get(best - WALK, 0.0) > LATE

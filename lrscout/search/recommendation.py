@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lrscout.formatting import format_bytes
-from lrscout.results import BatchSizeResult, Throughput, Trial
+from lrscout.results import BatchSizeResult, MemoryBudget, Throughput, Trial
 from lrscout.search.batch_size import Search, SearchEnd, fastest, power_of_two_below
 from lrscout.search.memory_model import fitted_model
 
@@ -13,9 +13,9 @@ LOADER_BOUND = 0.5  # share of a step's time that waits for the loader, from whi
 
 
 def conclude(
-    end: SearchEnd, search: Search, mode: str, budget: tuple[int | None, float], step: int | None = None
+    end: SearchEnd, search: Search, mode: str, budget: MemoryBudget, step: int | None = None
 ) -> BatchSizeResult:
-    """The result of a search; `budget` comes with its margin, sizes are multiples of `step` where one is given."""
+    """The result of a search; if `step` is given, the sizes are multiples of it if possible."""
     trials = end.trials
     sizes = [t.batch_size for t in trials if t.outcome == "fits" and t.growth_bytes is None]
     preferred = [size for size in sizes if step is None or size % step == 0] or sizes  # none may be a multiple
@@ -34,8 +34,8 @@ def conclude(
         stop_reason=end.stop_reason,
         trials=trials,
         memory_model=fitted_model(trials),
-        budget_bytes=budget[0],
-        margin=budget[1],
+        budget_bytes=budget.bytes,
+        margin=budget.margin,
         seconds=end.seconds,
         friendly=below if step is None and below in sizes else None,
     )

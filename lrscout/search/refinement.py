@@ -15,7 +15,7 @@ from lrscout.results import Probe, Use
 from lrscout.search.scout import HORIZON
 
 OFFSETS = (-0.5, 0.0, 0.5)  # decades from the suggestion
-LEAST_STEPS = 200  # for each probe; with 100 and fewer the suggestion got worse
+MIN_STEPS_PER_PROBE = 200  # for each probe; with 100 and fewer the suggestion got worse
 EDGE_MOVES = 2  # trainings beyond the three, where the best of them is the lowest or the highest rate
 CEILING_SHARE = 0.5  # of the rate of divergence: no probe goes above it
 

@@ -5,29 +5,25 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable, Sequence
 
-from lrscout.results import Suggestion, SweepPoint, Use
-from lrscout.search.curve import curve_of
+from lrscout.results import Suggestion, Use
+from lrscout.search.curve import Curve
 from lrscout.search.scout import suggest_scout
 
-DEFAULT_USE: Use = "decay"
 MINIMUM_DIVISOR = 10.0  # the classic rule of thumb (Smith 2017; fastai)
 SLIDE_WINDOW = 0.15  # of the points: the distance at which slopes are compared (fastai's 15 of 100)
 # Mean regret constant | cosine: 0.39 | 0.45 at 0.05, 0.16 | 0.16 at 0.3, 0.18 | 0.11 at 0.5.
 SLIDE_TOLERANCE = 0.3  # of the whole fall, per decade: slopes that differ less are alike
 
-Rule = Callable[[Sequence[SweepPoint], Use], Suggestion]
-"""Of the points and the use; only scout tells the uses apart."""
+Rule = Callable[[Curve, Use], Suggestion]
+"""Takes a curve with enough points; only scout's answer depends on the use."""
 
 
-def suggest_steepest(points: Sequence[SweepPoint], use: Use = DEFAULT_USE) -> Suggestion:
+def suggest_steepest(curve: Curve, use: Use) -> Suggestion:
     """The rate where the smoothed loss falls fastest per decade.
 
     Only rates up to the lowest smoothed loss count; ties go to the smaller rate.
     Source: Smith (2017), https://arxiv.org/abs/1506.01186.
     """
-    curve = curve_of(tuple(points))
-    if curve.too_few:
-        return curve.no_answer("steepest")
     slopes = curve.slopes[: max(1, curve.lowest_smoothed) + 1]
     at = slopes.index(min(slopes))
     if slopes[at] >= 0:
@@ -35,15 +31,12 @@ def suggest_steepest(points: Sequence[SweepPoint], use: Use = DEFAULT_USE) -> Su
     return Suggestion(curve.rates[at], "steepest", f"the smoothed loss falls by {-slopes[at]:.3g} a decade here")
 
 
-def suggest_valley(points: Sequence[SweepPoint], use: Use = DEFAULT_USE) -> Suggestion:
+def suggest_valley(curve: Curve, use: Use) -> Suggestion:
     """The middle of the longest descent of the smoothed loss.
 
     The descent is the longest decreasing subsequence; ties go to the one found last.
     Source: the valley rule of fastai's learning-rate finder, https://docs.fast.ai/callback.schedule.html.
     """
-    curve = curve_of(tuple(points))
-    if curve.too_few:
-        return curve.no_answer("valley")
     descent = longest_descent(curve.smoothed)
     if len(descent) < 2:
         return Suggestion(None, "valley", "the smoothed loss falls nowhere")
@@ -52,16 +45,13 @@ def suggest_valley(points: Sequence[SweepPoint], use: Use = DEFAULT_USE) -> Sugg
     return Suggestion(curve.rates[descent[len(descent) // 2]], "valley", reason)
 
 
-def suggest_slide(points: Sequence[SweepPoint], use: Use = DEFAULT_USE) -> Suggestion:
+def suggest_slide(curve: Curve, use: Use) -> Suggestion:
     """The last rate before the smoothed loss changes its slope for good.
 
     A window slides from the last rate to the first until the slopes at its two ends agree. Slopes are taken
     in units of the whole fall, so that the scale of the loss does not matter.
     Source: the slide rule of fastai's learning-rate finder, https://docs.fast.ai/callback.schedule.html.
     """
-    curve = curve_of(tuple(points))
-    if curve.too_few:
-        return curve.no_answer("slide")
     slopes, fall = curve.slopes, curve.initial - min(curve.smoothed)
     if fall <= 0 or curve.lowest_smoothed == 0:
         return Suggestion(None, "slide", "the smoothed loss falls nowhere")
@@ -73,14 +63,11 @@ def suggest_slide(points: Sequence[SweepPoint], use: Use = DEFAULT_USE) -> Sugge
     return Suggestion(curve.rates[left], "slide", f"from {curve.rates[left]:.2g} on the slope changes for good")
 
 
-def suggest_minimum(points: Sequence[SweepPoint], use: Use = DEFAULT_USE) -> Suggestion:
+def suggest_minimum(curve: Curve, use: Use) -> Suggestion:
     """A tenth of the rate with the lowest smoothed loss.
 
     The sweep's first rate where that is larger.
     """
-    curve = curve_of(tuple(points))
-    if curve.too_few:
-        return curve.no_answer("minimum")
     if curve.lowest_smoothed == 0:
         return Suggestion(None, "minimum", "the smoothed loss falls nowhere")
     lowest = curve.rates[curve.lowest_smoothed]
@@ -96,6 +83,10 @@ RULES: dict[str, Rule] = {
     "slide": suggest_slide,
     "minimum": suggest_minimum,
 }
+
+CALIBRATED = frozenset({"scout"})
+"""The rules fitted to full trainings: only their rates scale with the horizon, give way to short trainings where there
+are any, and come with a confidence."""
 
 
 def longest_descent(values: Sequence[float]) -> list[int]:

@@ -15,7 +15,7 @@ FINAL_SHARE = 0.05  # of a run: what is measured there is what the run has reach
 SMOOTHING = 0.9  # weight of the past in the loss that is watched for divergence
 STOP_FACTOR = 4.0  # diverged: so many times its own fall above its best, or times its first loss where it hardly fell
 PATIENCE_SHARE = 0.1  # of the run: a rise that is over sooner was a spike (a warmup's end, a restart)
-LEAST_PATIENCE = 10  # steps
+MIN_PATIENCE = 10  # steps
 
 
 GivesUp = Callable[[Sequence[TrainingPoint]], bool]
@@ -110,7 +110,7 @@ class _Course:
         self.status: TrainingStatus | None = None
         self._average = ExponentialAverage(SMOOTHING)
         self._best = math.inf
-        self._patience = max(LEAST_PATIENCE, math.ceil(PATIENCE_SHARE * total))
+        self._patience = max(MIN_PATIENCE, math.ceil(PATIENCE_SHARE * total))
         self._steps_above = 0
 
     @property

@@ -8,7 +8,7 @@ from typing import Literal
 from lrscout.errors import UsageError
 from lrscout.results import Use
 from lrscout.search import bracket, probing
-from lrscout.search.refinement import LEAST_STEPS, OFFSETS
+from lrscout.search.refinement import MIN_STEPS_PER_PROBE, OFFSETS
 from lrscout.search.rules import DEFAULT_RULE, RULES
 from lrscout.search.scout import HORIZON
 from lrscout.settings.fields import option
@@ -35,11 +35,11 @@ def read_refine(text: str) -> RefineBudget:
     if not text.isdecimal():
         return RefineBudget(seconds=seconds(text, "--refine", "For example 650 (steps), 90s or 5m."))
     steps = int(text)
-    if steps < LEAST_STEPS * len(OFFSETS):
+    if steps < MIN_STEPS_PER_PROBE * len(OFFSETS):
         raise UsageError(
-            f"--refine {text} gives each of its {len(OFFSETS)} trainings fewer than {LEAST_STEPS} steps.",
+            f"--refine {text} gives each of its {len(OFFSETS)} trainings fewer than {MIN_STEPS_PER_PROBE} steps.",
             hint=f"Shorter trainings made suggestions worse in our measurements: give at least "
-            f"{LEAST_STEPS * len(OFFSETS)}, or leave --refine out.",
+            f"{MIN_STEPS_PER_PROBE * len(OFFSETS)}, or leave --refine out.",
         )
     return RefineBudget(steps)
 
@@ -68,11 +68,11 @@ class FindLrSettings(SessionSettings):
         number_too=True,
     )
     seeds: int = option(1, "Repeat the search from that many seeds and suggest the median.", at_least=1)
-    steps: int = option(bracket.STEPS, "Optimizer steps of the sweeps, for every seed.", at_least=3)
+    steps: int = option(bracket.SWEEP_STEPS, "Optimizer steps of the sweeps, for every seed.", at_least=3)
     max_steps: int | None = option(
         None,
         "Optimizer steps in all, for every seed, where short trainings follow because the sweeps cannot know the rate; "
-        f"by default {probing.MOST_STEPS} more than --steps.",
+        f"by default {probing.MAX_PROBING_STEPS} more than --steps.",
         at_least=3,
     )
     min_lr: float | None = option(None, "Sweep once, from this rate (1e-7 with --max-lr alone).", above=0)
@@ -117,12 +117,12 @@ class FindLrSettings(SessionSettings):
     @property
     def most_steps(self) -> int:
         """What sweeps and short trainings may take together, for every seed."""
-        return self.max_steps if self.max_steps is not None else self.steps + probing.MOST_STEPS
+        return self.max_steps if self.max_steps is not None else self.steps + probing.MAX_PROBING_STEPS
 
     @property
     def range(self) -> tuple[float, float] | None:
         """The rates of a single sweep, where the settings ask for one; None where the search finds its range itself."""
         free = self.min_lr is None and self.max_lr is None and self.spacing == "exponential"
-        if free and self.steps >= bracket.LEAST_STEPS:
+        if free and self.steps >= bracket.MIN_STEPS_FOR_TWO_SWEEPS:
             return None
         return self.min_lr or DEFAULT_RANGE[0], self.max_lr or DEFAULT_RANGE[1]

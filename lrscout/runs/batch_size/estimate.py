@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from lrscout.engine.trials.requests import ShapeEstimate
-from lrscout.results import BatchSizeResult, MemoryEstimate, MemoryModel
+from lrscout.results import BatchSizeResult, MemoryBudget, MemoryEstimate, MemoryModel
 
 
-def estimated(shapes: ShapeEstimate, budget: tuple[int | None, float]) -> BatchSizeResult:
+def estimated(shapes: ShapeEstimate, budget: MemoryBudget) -> BatchSizeResult:
     """The result of an estimate: no size is recommended, since none ran."""
-    assert budget[0] is not None
-    room = int(budget[0] * (1 - budget[1])) - shapes.base_bytes
+    assert budget.limit_bytes is not None
+    room = budget.limit_bytes - shapes.base_bytes
     would_fit = max(0, room // max(1, shapes.bytes_per_sample))
     return BatchSizeResult(
         batch_size=None,
@@ -20,8 +20,8 @@ def estimated(shapes: ShapeEstimate, budget: tuple[int | None, float]) -> BatchS
         stop_reason="estimate",
         trials=(),
         memory_model=MemoryModel(shapes.base_bytes, shapes.bytes_per_sample, 0.0),
-        budget_bytes=budget[0],
-        margin=budget[1],
+        budget_bytes=budget.bytes,
+        margin=budget.margin,
         seconds=0.0,
         estimate=MemoryEstimate(
             shapes.parameter_bytes,

@@ -10,7 +10,7 @@ from typing import Any
 from lrscout.engine.trials.requests import Attempt, TargetFacts
 from lrscout.errors import LrscoutError, UsageError
 from lrscout.formatting import format_bytes
-from lrscout.results import BatchSizeResult, BatchStopReason, RunRecord, Status, Target, Trial
+from lrscout.results import BatchSizeResult, BatchStopReason, MemoryBudget, RunRecord, Status, Target, Trial
 from lrscout.runs.batch_size.cache import BatchSizeCache
 from lrscout.runs.batch_size.estimate import estimated
 from lrscout.runs.batch_size.observer import BatchSizeObserver
@@ -48,10 +48,9 @@ class _Run:
     ) -> None:
         self._trials, self._settings, self._target, self._observer = trials, settings, target, observer
         self._facts = facts = trials.inspect()
-        self._margin = share(settings.margin, "--margin")
-        self._budget = _budget_of(settings, facts)
+        self._budget = MemoryBudget(_budget_of(settings, facts), share(settings.margin, "--margin"))
         self._free = facts.on_cpu and settings.budget is None  # memory is not what limits
-        self._mode = settings.mode or ("power" if self._free or self._budget is None else "fit")
+        self._mode = settings.mode or ("power" if self._free or self._budget.bytes is None else "fit")
 
     def record(self) -> RunRecord:
         """Search, and search for evaluation too where asked; or only estimate."""
@@ -60,7 +59,7 @@ class _Run:
         if not self._settings.cache:
             return self._run()
         given = self._target.as_dict(), dataclasses.asdict(self._settings)
-        cache = BatchSizeCache(self._facts.source_digest, *given, self._facts.environment, self._budget)
+        cache = BatchSizeCache(self._facts.source_digest, *given, self._facts.environment, self._budget.bytes)
         record = cache.read()
         if record is None:
             record = self._run()
@@ -83,10 +82,10 @@ class _Run:
         settings = self._settings
         search, ceiling_reason = self._bounds(evaluates)
         step = friendly_step(settings.prefer)
-        sizes = _Sizes(self._trials, self._facts, self._limit, evaluates, self._observer)
+        sizes = _Sizes(self._trials, self._facts, self._budget.limit_bytes, evaluates, self._observer)
 
         def result_of(end: SearchEnd) -> BatchSizeResult:
-            result = conclude(end, search, self._mode, (self._budget, self._margin), step)
+            result = conclude(end, search, self._mode, self._budget, step)
             return self._completed(result, evaluates)
 
         def on_trial(trial: Trial) -> None:
@@ -96,7 +95,7 @@ class _Run:
             sizes,
             self._mode,
             search,
-            stops_at_plateau=self._free or self._budget is None,
+            stops_at_plateau=self._free or self._budget.bytes is None,
             friendly_of=power_of_two_below if step is None else lambda size: multiple_below(size, step),
             on_trial=on_trial,
             ceiling_reason=ceiling_reason,
@@ -111,11 +110,7 @@ class _Run:
 
     def _estimated(self) -> BatchSizeResult:
         shapes = self._trials.estimate(self._facts.training.longest)
-        return self._completed(estimated(shapes, (self._budget, self._margin)), evaluates=False)
-
-    @property
-    def _limit(self) -> int | None:
-        return None if self._budget is None else int(self._budget * (1 - self._margin))
+        return self._completed(estimated(shapes, self._budget), evaluates=False)
 
     def _bounds(self, evaluates: bool) -> tuple[Search, BatchStopReason]:
         """Where sizes begin and end, and what it means to reach the end.
@@ -136,7 +131,7 @@ class _Run:
             resolution = share(settings.resolution, "--resolution")
         ends_with_data = samples is not None and samples <= most
         ceiling = most if samples is None else min(samples, most)
-        search = Search(settings.min, ceiling, self._limit, resolution)
+        search = Search(settings.min, ceiling, self._budget.limit_bytes, resolution)
         return search, "dataset" if ends_with_data else "max"
 
     def _completed(self, result: BatchSizeResult, evaluates: bool) -> BatchSizeResult:
@@ -151,7 +146,7 @@ class _Run:
         )
 
     def _warnings(self) -> list[str]:
-        free, budget = self._facts.available_bytes, self._budget
+        free, budget = self._facts.available_bytes, self._budget.bytes
         if self._settings.dry_run or free is None or budget is None or budget <= free:
             return []
         return [f"The budget is {format_bytes(budget)}, and only {format_bytes(free)} are free now."]

@@ -38,7 +38,7 @@ from lrscout.runs.comparison.requests import (
 )
 from lrscout.runs.comparison.warnings import warnings_about
 from lrscout.schedules import parse_schedules, schedule_among
-from lrscout.search.budget import fitted, runs_of
+from lrscout.search.budget import Plan, fit_to_budget, runs_of
 from lrscout.search.comparison import PlannedRun, began_alike, failed, rank, scoring_runs
 from lrscout.search.tuning import tuned_rates, tuning_seeds
 from lrscout.settings import CompareSchedulersSettings
@@ -145,15 +145,16 @@ class _Comparison:
             self._steps, self._seeds = before.steps, before.seeds
         elif seconds is not None:
             left = seconds - (time.monotonic() - self._started)
-            asked = (
-                len(self._specs),
-                tuned,
-                self._executor.workers,
-                settings.evaluations,
-                settings.steps,
-                settings.seeds,
+            plan = Plan(
+                schedules=len(self._specs),
+                seeds=settings.seeds,
+                steps=settings.steps,
+                evaluations=settings.evaluations,
+                tuned=tuned,
+                jobs=self._executor.workers,
             )
-            self._steps, self._seeds = fitted(left, self._executor.ask(MeasureCost()), *asked)
+            plan = fit_to_budget(plan, self._executor.ask(MeasureCost()), left)
+            self._steps, self._seeds = plan.steps, plan.seeds
         if (self._steps, self._seeds) != (settings.steps, settings.seeds):
             fits = f"--time-budget {settings.time_budget}: {self._seeds} seeds of {self._steps} steps"
             self._warnings[f"{fits} instead of {settings.seeds} of {settings.steps}."] = None

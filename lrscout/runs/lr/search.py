@@ -27,9 +27,10 @@ from lrscout.runs.lr.trainings import describe, learned_nothing, probe, refine
 from lrscout.runs.targets import open_workload
 from lrscout.search import probing
 from lrscout.search.bracket import coarse_rates, fine_rates, why_probe
-from lrscout.search.curve import curve_of
+from lrscout.search.curve import Curve
 from lrscout.search.range_test import learning_rates, run_range_test
-from lrscout.search.refinement import CEILING_SHARE, LEAST_STEPS, OFFSETS
+from lrscout.search.refinement import CEILING_SHARE, MIN_STEPS_PER_PROBE, OFFSETS
+from lrscout.search.rules import CALIBRATED
 from lrscout.search.scout import ceiling, horizon_factor
 from lrscout.search.suggestion import by_length, moved_by, power_of, rates_of_rules, suggest, uses_of
 from lrscout.settings import FindLrSettings
@@ -69,7 +70,7 @@ class LrSearch:
     def run(self) -> RunRecord:
         """All sweeps, then the record."""
         budget = self._settings.refine_budget
-        refining = 0 if budget is None else budget.steps or LEAST_STEPS * len(OFFSETS)
+        refining = 0 if budget is None else budget.steps or MIN_STEPS_PER_PROBE * len(OFFSETS)
         self._plan(self._settings.steps * self._settings.seeds + refining)
         for seed in range(self._settings.seed, self._settings.seed + self._settings.seeds):
             session = self._session if seed == self._settings.seed else self._session_of(seed)
@@ -122,7 +123,7 @@ class LrSearch:
 
     def _divergence(self) -> float:
         """A rate at which the loss diverges in some seed's sweep; twice any at which a short training did not."""
-        curves = [curve for sweep in self._sweeps if not (curve := curve_of(sweep.points)).too_few]
+        curves = [curve for sweep in self._sweeps if not (curve := Curve(sweep)).too_few]
         trained = [probe.lr for s in self._sweeps if s.probing for probe in s.probing.probes if probe.status == "ok"]
         return max([min(map(ceiling, curves)), *(lr / CEILING_SHARE for lr in trained)])
 
@@ -135,12 +136,12 @@ class LrSearch:
             swept = sum(sweep.seconds for sweep in self._sweeps) / max(1, sum(sweep.steps for sweep in self._sweeps))
             steps = int(budget.seconds / swept)
         each = steps // len(OFFSETS)
-        if each < LEAST_STEPS:
+        if each < MIN_STEPS_PER_PROBE:
             self._warnings.append(
-                f"--refine {self._settings.refine} is time for {each} steps a training, and fewer than {LEAST_STEPS} "
-                f"made suggestions worse where it was measured: {LEAST_STEPS} are taken."
+                f"--refine {self._settings.refine} leaves time for {each} steps per training, but fewer than "
+                f"{MIN_STEPS_PER_PROBE} made suggestions worse in our measurements: using {MIN_STEPS_PER_PROBE}."
             )
-        return max(each, LEAST_STEPS)
+        return max(each, MIN_STEPS_PER_PROBE)
 
     def _session_of(self, seed: int) -> Session:
         """A session from another seed: a dotted path is built anew, live objects only see other random numbers."""
@@ -154,18 +155,19 @@ class LrSearch:
             self._sweeps.append(self._sweep(session, learning_rates(*settings.range, settings.steps, settings.spacing)))
             return
         sweep = coarse = self._sweep(session, coarse_rates(settings.steps))
-        rates = fine_rates(coarse, settings.steps)
+        curve = Curve(coarse)
+        rates = fine_rates(curve, settings.steps)
         if rates:
             if not self._sweeps:
                 self._coarse = coarse
-            sweep = dataclasses.replace(self._sweep(session, rates), below=curve_of(coarse.points).rate_of_divergence)
+            sweep = dataclasses.replace(self._sweep(session, rates), below=curve.rate_of_divergence)
         self._sweeps.append(sweep)
-        why = why_probe(sweep) if settings.rule == "scout" else None
+        why = why_probe(Curve(sweep)) if settings.rule in CALIBRATED else None
         most = settings.most_steps - (self._steps - taken)
-        if why is not None and most >= probing.LEAST_STEPS:
-            self._probe(session, coarse, why, most)
+        if why is not None and most >= probing.MIN_PROBING_STEPS:
+            self._probe(session, curve.initial, why, most)
 
-    def _probe(self, session: Session, coarse: SweepResult, why: str, most: int) -> None:
+    def _probe(self, session: Session, initial: float, why: str, most: int) -> None:
         """Make short trainings, in at most so many steps; Ctrl-C keeps those that were made."""
         sweep = self._sweeps[-1]
 
@@ -177,7 +179,7 @@ class LrSearch:
 
         self._plan(most)
         try:
-            keep(probe(session, sweep, why, curve_of(coarse.points).initial, most, on_point, keep))
+            keep(probe(session, sweep, why, initial, most, on_point, keep))
         except KeyboardInterrupt:
             self._interrupted = True
 
@@ -210,16 +212,17 @@ class LrSearch:
     def _record(self, sweeps: Sequence[SweepResult]) -> RunRecord:
         settings = self._settings
         use = settings.use
-        headline = suggest(sweeps, settings.rule, use, self._horizon, self._epochs)
+        curves = [Curve(sweep) for sweep in sweeps]
+        headline = suggest(curves, settings.rule, use, self._horizon, self._epochs)
         if headline.lr is not None:
             headline = dataclasses.replace(headline, groups=self._session.group_lrs(headline.lr))
         status: Status = "ok" if headline.lr is not None else "inconclusive"
         if self._interrupted or sweeps[-1].stop_reason == "interrupted":
             status = "interrupted"
-        first, lengths = sweeps[0], by_length(sweeps, settings.rule, self._horizon)
+        first, lengths = sweeps[0], by_length(curves, settings.rule, self._horizon)
         result = LrResult(
             headline,
-            rates_of_rules(sweeps, use, self._horizon),
+            rates_of_rules(curves[0], use, self._horizon),
             first.points,
             first.stop_reason,
             self._steps,
@@ -227,7 +230,7 @@ class LrSearch:
             uses=lengths[str(self._horizon)],
             by_length=lengths,
             coarse=self._coarse.points if self._coarse is not None else (),
-            seeds=self._seeds(sweeps),
+            seeds=self._seeds(curves),
             probing=first.probing,
         )
         return RunRecord(
@@ -240,11 +243,11 @@ class LrSearch:
             warnings=tuple(dict.fromkeys([*self._warnings, *self._session.warnings])),
         )
 
-    def _seeds(self, sweeps: Sequence[SweepResult]) -> tuple[SeedSweep, ...]:
+    def _seeds(self, curves: Sequence[Curve]) -> tuple[SeedSweep, ...]:
         settings = self._settings
         if settings.seeds == 1:
             return ()
         return tuple(
-            SeedSweep(settings.seed + i, uses_of([sweep], settings.rule, self._horizon), sweep.points)
-            for i, sweep in enumerate(sweeps)
+            SeedSweep(settings.seed + i, uses_of([curve], settings.rule, self._horizon), curve.sweep.points)
+            for i, curve in enumerate(curves)
         )

@@ -13,6 +13,7 @@ from lrscout.results import Probe, Probing, Refinement, SweepResult, TrainingPoi
 from lrscout.schedules import parse_schedule
 from lrscout.search import probing
 from lrscout.search.bracket import first_probe
+from lrscout.search.curve import Curve
 from lrscout.search.refinement import (
     HELD_OUT_PRICE,
     TRAINING_PRICE,
@@ -46,7 +47,7 @@ def probe(
         with session.open():
             return _run(session, "constant", lr, steps, on_point, gives_up=gives_up)
 
-    return probing.probe(train, why, first_probe(sweep), initial, most, keep)
+    return probing.probe(train, why, first_probe(Curve(sweep)), initial, most, keep)
 
 
 def refine(
