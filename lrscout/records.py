@@ -23,14 +23,14 @@ KEPT_RECORDS = 200  # in the cache folder; older ones are removed
 LAST = "last"  # a file in the cache folder that names the last record, wherever it was written
 
 
-def to_json(record: RunRecord) -> str:
+def to_json(record: RunRecord[Any]) -> str:
     """The record as one JSON document."""
     document = {"schema": record.schema, **_plain(record)}
     text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")  # a file name need not be valid Unicode
 
 
-def from_json(text: str, name: str = "the record") -> RunRecord:
+def from_json(text: str, name: str = "the record") -> RunRecord[Any]:
     """Read a record's JSON.
 
     Raises:
@@ -42,7 +42,7 @@ def from_json(text: str, name: str = "the record") -> RunRecord:
         if schema == SCHEMA:
             result = document["result"]
             kind = None if result is None else RESULTS[document["command"]]
-            record: RunRecord = _read(RunRecord, {**document, "result": _read(kind, result)})
+            record: RunRecord[Any] = _read(RunRecord, {**document, "result": _read(kind, result)})
             return record
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RecordError(f"{name} is no record of lrscout: {type(error).__name__}: {error}.") from None
@@ -52,7 +52,7 @@ def from_json(text: str, name: str = "the record") -> RunRecord:
     )
 
 
-def save(record: RunRecord, path: Path) -> None:
+def save(record: RunRecord[Any], path: Path) -> None:
     """Write the record so that readers see the old or the new document, never half of one.
 
     Raises:
@@ -124,7 +124,7 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def load(path: Path) -> RunRecord:
+def load(path: Path) -> RunRecord[Any]:
     """Read a record file.
 
     Raises:

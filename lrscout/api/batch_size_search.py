@@ -14,6 +14,7 @@ from lrscout.engine.requests import EstimateRequest, Facts, Request
 from lrscout.errors import LrscoutError, UsageError
 from lrscout.formatting import format_bytes
 from lrscout.results import (
+    BatchSizeRecord,
     BatchSizeResult,
     BatchStopReason,
     RunRecord,
@@ -37,7 +38,7 @@ class Watch(Protocol):
     def waiting(self, batch_size: int | None) -> None:
         """Several times a second: the size under trial; None: the target is built."""
 
-    def tried(self, trial: Trial, so_far: Callable[[], RunRecord]) -> None:
+    def tried(self, trial: Trial, so_far: Callable[[], BatchSizeRecord]) -> None:
         """After every trial, with a function that makes the record so far."""
 
 
@@ -47,13 +48,13 @@ class Nobody:
     def waiting(self, batch_size: int | None) -> None:
         pass
 
-    def tried(self, trial: Trial, so_far: Callable[[], RunRecord]) -> None:
+    def tried(self, trial: Trial, so_far: Callable[[], BatchSizeRecord]) -> None:
         pass
 
 
 def search_batch_size(
     settings: FindBatchSizeSettings, target: Target, watch: Watch | None = None, found: Any = None
-) -> RunRecord:
+) -> BatchSizeRecord:
     """Run the search; `found` is what a target without a path is made of, or what the path names.
 
     Raises:
@@ -90,7 +91,7 @@ class _Run:
         self._free = self._on_cpu and settings.budget is None  # memory is not what limits
         self._mode = settings.mode or ("power" if self._free or self._budget is None else "fit")
 
-    def record(self) -> RunRecord:
+    def record(self) -> BatchSizeRecord:
         """Search, and search for evaluation too where asked; or only estimate."""
         if self._settings.dry_run:
             return self._record(self._estimated())
@@ -104,7 +105,7 @@ class _Run:
             cache.write(record)
         return record
 
-    def _run(self) -> RunRecord:
+    def _run(self) -> BatchSizeRecord:
         if self._settings.eval:
             self._bounds(evaluates=True)  # a mistake in it is told before the first search, not after
         result = self._searched(evaluates=False, so_far=lambda r: self._record(r))
@@ -116,7 +117,7 @@ class _Run:
             result = dataclasses.replace(training, evaluation=evaluation)
         return self._record(result)
 
-    def _searched(self, evaluates: bool, so_far: Callable[[BatchSizeResult], RunRecord]) -> BatchSizeResult:
+    def _searched(self, evaluates: bool, so_far: Callable[[BatchSizeResult], BatchSizeRecord]) -> BatchSizeResult:
         settings = self._settings
         search, ceiling_reason = self._bounds(evaluates)
         step = friendly_step(settings.prefer)
@@ -202,7 +203,7 @@ class _Run:
             return []
         return [f"The budget is {format_bytes(budget)}, and only {format_bytes(free)} are free now."]
 
-    def _record(self, result: BatchSizeResult) -> RunRecord:
+    def _record(self, result: BatchSizeResult) -> BatchSizeRecord:
         found = result.batch_size is not None or result.stop_reason == "estimate"
         status: Status = "ok" if found else "inconclusive"
         if "interrupted" in (result.stop_reason, result.evaluation.stop_reason if result.evaluation else None):

@@ -14,6 +14,7 @@ from lrscout.api.watch import Watch
 from lrscout.api.workbench import Inspection, Live, Made, metric_of
 from lrscout.results import (
     ComparedRun,
+    CompareRecord,
     CompareResult,
     Metric,
     RankedSchedule,
@@ -36,7 +37,7 @@ def search_schedules(
     watch: Watch | None = None,
     before: CompareResult | None = None,
     live: Live | None = None,
-) -> RunRecord:
+) -> CompareRecord:
     """Compare the schedules; `before` holds runs that need not be made again.
 
     Ctrl-C between the first run's start and the last one's end gives the status `interrupted`.
@@ -214,7 +215,7 @@ class _Comparison:
         scores = [run for run in self._runs.values() if run.role == "score"]
         return "ok" if any(run.final is not None for run in scores) else "inconclusive"
 
-    def record(self, status: Status) -> RunRecord:
+    def record(self, status: Status) -> CompareRecord:
         """The record of what there is."""
         settings = self._settings
         used = list(self._runs.values())

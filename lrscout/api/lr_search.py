@@ -11,6 +11,7 @@ from lrscout.api.lr_refine import describe, learned_nothing, probe, refine
 from lrscout.api.targets import describe_target, open_workload
 from lrscout.api.training_length import length_of_training
 from lrscout.results import (
+    LrRecord,
     LrResult,
     Probing,
     RunRecord,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from lrscout.engine.session import Session
     from lrscout.engine.workload import Workload
 
-Watch = Callable[[SweepPoint | TrainingPoint, Callable[[], RunRecord]], None]
+Watch = Callable[[SweepPoint | TrainingPoint, Callable[[], LrRecord]], None]
 """Called after every step with its point and a function that makes the record so far."""
 
 
@@ -49,7 +50,7 @@ def search_lr(
     target: Target,
     watch: Watch | None = None,
     announce: Announce | None = None,
-) -> RunRecord:
+) -> LrRecord:
     """Search, and make the record; Ctrl-C gives the status `interrupted`."""
     return LrSearch(workload, settings, target, watch, announce).run()
 
@@ -82,7 +83,7 @@ class LrSearch:
         self._interrupted = False  # during short trainings; an interrupted sweep says so itself
         self._started = time.perf_counter()
 
-    def run(self) -> RunRecord:
+    def run(self) -> LrRecord:
         """All sweeps, then the record."""
         for seed in range(self._settings.seed, self._settings.seed + self._settings.seeds):
             session = self._session if seed == self._settings.seed else self._session_of(seed)
@@ -93,7 +94,7 @@ class LrSearch:
         found = self._record(self._sweeps)
         return found if self._settings.refine is None or found.status != "ok" else self._refined(found)
 
-    def _refined(self, found: RunRecord) -> RunRecord:
+    def _refined(self, found: LrRecord) -> LrRecord:
         """The record with the suggestion moved by short trainings; Ctrl-C in them leaves it where it was."""
         from lrscout.engine.session import Session
 
@@ -213,13 +214,13 @@ class LrSearch:
                 on_point=on_point,
             )
 
-    def _tell(self, point: SweepPoint | TrainingPoint, so_far: Callable[[], RunRecord]) -> None:
+    def _tell(self, point: SweepPoint | TrainingPoint, so_far: Callable[[], LrRecord]) -> None:
         """Count a step that was taken, and show it with the record as it is by then."""
         self._steps += 1
         if self._watch is not None:
             self._watch(point, so_far)
 
-    def _record(self, sweeps: Sequence[SweepResult]) -> RunRecord:
+    def _record(self, sweeps: Sequence[SweepResult]) -> LrRecord:
         settings = self._settings
         use = cast(Use, settings.use)
         headline = suggest(sweeps, settings.rule, use, self._horizon, self._epochs)

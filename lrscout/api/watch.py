@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from lrscout.results import ComparedRun, RunRecord
+from lrscout.results import ComparedRun, CompareRecord
 
 Step = Callable[[int, float, float], None]
 """Steps taken so far of this stretch of runs, with a rate and a loss."""
@@ -24,5 +24,5 @@ class Watch:
     def finished(self, run: ComparedRun, done: int, total: int, seconds_left: float | None) -> None:
         """A run came to an end."""
 
-    def keep(self, so_far: Callable[[], RunRecord]) -> None:
+    def keep(self, so_far: Callable[[], CompareRecord]) -> None:
         """There is more to save than before."""

@@ -24,7 +24,7 @@ from lrscout.settings import CompareSchedulersSettings
 
 if TYPE_CHECKING:
     from lrscout.commands.run import Run
-    from lrscout.results import ComparedRun, CompareResult, RunRecord
+    from lrscout.results import ComparedRun, CompareRecord, CompareResult
     from lrscout.search.conditions import Check
 
 COMMAND = "compare-schedulers"
@@ -89,7 +89,7 @@ def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> Non
         raise typer.Exit(FAILED_CHECK if failed and not code else code)
 
 
-def _tell(demands: _Demands, record: RunRecord, run: Run, service: Service) -> bool:
+def _tell(demands: _Demands, record: CompareRecord, run: Run, service: Service) -> bool:
     """Tell other programs how it went; whether a demand is not met."""
     result = record.result
     assert result is not None
@@ -166,7 +166,7 @@ def _service(invocation: Invocation[CompareSchedulersSettings], command: Callabl
     return PlainLog()
 
 
-def _tell_github(record: RunRecord) -> list[str]:
+def _tell_github(record: CompareRecord) -> list[str]:
     """Add to the step's summary and its outputs; returns what went wrong."""
     from lrscout.report.compare_schedulers import answer
     from lrscout.report.exports import to_markdown
@@ -209,7 +209,7 @@ class _Told(Watch):
         if self._lines:
             self._run.output.note(run_line(run, done, total, seconds_left))
 
-    def keep(self, so_far: Callable[[], RunRecord]) -> None:
+    def keep(self, so_far: Callable[[], CompareRecord]) -> None:
         self._run.keep(so_far, at_once=True)
 
 
@@ -239,7 +239,7 @@ def _earlier(invocation: Invocation[CompareSchedulersSettings]) -> tuple[Path | 
     raise UsageError("There is no record of this comparison to resume.", hint="Leave out --resume.")
 
 
-def _other(record: RunRecord, invocation: Invocation[CompareSchedulersSettings]) -> list[str]:
+def _other(record: CompareRecord, invocation: Invocation[CompareSchedulersSettings]) -> list[str]:
     """In what a record differs from what is asked for now."""
     if record.command != COMMAND:
         return [f"it was made by {record.command}"]

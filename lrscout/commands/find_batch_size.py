@@ -12,7 +12,7 @@ from lrscout.settings import FindBatchSizeSettings
 if TYPE_CHECKING:
     from lrscout.commands.run import Run
     from lrscout.report.output import Progress
-    from lrscout.results import RunRecord, Trial
+    from lrscout.results import BatchSizeRecord, Trial
 
 
 @takes_settings("find_batch_size", FindBatchSizeSettings)
@@ -41,7 +41,7 @@ class _Watch:
             self._size, self._started = batch_size, monotonic()
         self._progress.update(self._done, batch_size, None, monotonic() - self._started)
 
-    def tried(self, trial: Trial, so_far: Callable[[], RunRecord]) -> None:
+    def tried(self, trial: Trial, so_far: Callable[[], BatchSizeRecord]) -> None:
         self._done += 1
         self._progress.update(self._done, trial.batch_size, trial, trial.seconds)
         self._run.keep(so_far)

@@ -11,7 +11,7 @@ from lrscout.search.refinement import LEAST_STEPS, OFFSETS
 from lrscout.settings import FindLrSettings, read_budget
 
 if TYPE_CHECKING:
-    from lrscout.results import RunRecord, SweepPoint, TrainingPoint
+    from lrscout.results import LrRecord, SweepPoint, TrainingPoint
 
 
 @takes_settings("find_lr", FindLrSettings)
@@ -30,7 +30,7 @@ def find_lr(invocation: Invocation[FindLrSettings]) -> None:
         total = settings.steps * settings.seeds + refining
         with run.output.progress(total, "find-lr") as progress:
 
-            def watch(point: SweepPoint | TrainingPoint, so_far: Callable[[], RunRecord]) -> None:
+            def watch(point: SweepPoint | TrainingPoint, so_far: Callable[[], LrRecord]) -> None:
                 progress.update(next(steps), point.lr, point.loss)
                 run.keep(so_far)
 

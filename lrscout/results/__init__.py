@@ -51,13 +51,16 @@ from lrscout.results.training import (
 )
 
 __all__ = [
+    "BatchSizeRecord",
     "BatchSizeResult",
     "BatchStopReason",
+    "CompareRecord",
     "CompareResult",
     "ComparedRun",
     "Confidence",
     "Difference",
     "FinalMetric",
+    "LrRecord",
     "LrResult",
     "MemoryEstimate",
     "MemoryModel",
@@ -90,6 +93,10 @@ __all__ = [
     "Use",
     "Verdict",
 ]
+
+LrRecord = RunRecord[LrResult]
+BatchSizeRecord = RunRecord[BatchSizeResult]
+CompareRecord = RunRecord[CompareResult]
 
 RESULTS: dict[str, type] = {
     "find-lr": LrResult,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
+
+R_co = TypeVar("R_co", covariant=True)
 
 SCHEMA = 1  # of the JSON documents; raised when a key changes its meaning or goes away
 
@@ -21,15 +23,19 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class RunRecord:
-    """One run of a command: everything that is saved, shown again and given to scripts."""
+class RunRecord(Generic[R_co]):
+    """One run of a command: everything that is saved, shown again and given to scripts.
+
+    Construct it as `RunRecord(...)`: on Python 3.11, calling the alias `LrRecord(...)` raises TypeError, because
+    `Generic` sets an attribute that a frozen class with slots cannot take.
+    """
 
     command: str
     status: Status
     target: Mapping[str, Any]
     settings: Mapping[str, Any]
     environment: Mapping[str, Any]
-    result: Any | None  # of the command's class in RESULTS; None: it failed before there was anything to say
+    result: R_co | None  # None if the run failed before it had one
     warnings: tuple[str, ...] = ()
     error: str | None = None  # what ended a failed run
     schema: int = SCHEMA
