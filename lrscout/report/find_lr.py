@@ -89,8 +89,8 @@ def markdown(record: LrRecord) -> list[str]:
     ]
     blocks.append(markdown_table(("rule", "learning rate", "what it is"), rules))
     if len(result.suggestion.groups) > 1:
-        rates = [(str(i), format_lr(lr)) for i, lr in enumerate(result.suggestion.groups)]
-        blocks.append(markdown_table(("parameter group", "learning rate"), rates))
+        columns, groups = group_table(result.suggestion.groups, record.environment)
+        blocks.append(markdown_table(columns, [[inline(cell) for cell in row] for row in groups]))
     return [*blocks, f"```text\n{plot_sweep(result, PAGE)}\n```"]
 
 
@@ -177,6 +177,24 @@ def rule_rows(result: LrResult) -> list[tuple[str, str, str, bool]]:
     ]
 
 
+def group_table(rates: Sequence[float], environment: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The header and a row for each parameter group: its name, its size, and its rate now and as suggested.
+
+    Records of versions that did not describe the groups have only the suggested rates.
+    """
+    groups = environment.get("groups") or ()
+    if len(groups) != len(rates):
+        return ["group", "learning rate"], [[str(index), format_lr(lr)] for index, lr in enumerate(rates)]
+    return ["group", "parameters", "learning rate"], [
+        [
+            group["name"] or str(index),
+            f"{group['parameters']:,}",
+            f"{format_lr(group['lr'])} -> {format_lr(lr)}",
+        ]
+        for index, (group, lr) in enumerate(zip(groups, rates))
+    ]
+
+
 def describe(rule: str) -> str:
     """What a rule's rate is: the first line of its docstring."""
     from lrscout.search.rules import RULES
@@ -227,13 +245,11 @@ def _rules(result: LrResult, style: Style) -> Table:
 
 
 def _groups(rates: Sequence[float], environment: Mapping[str, Any], style: Style) -> Table:
-    """The suggested rate of every parameter group, under the group's name where it has one."""
-    lines = table(style, "parameter group", "learning rate")
-    known = environment.get("groups")
-    named = known if isinstance(known, Sequence) and not isinstance(known, str) else ()
-    for index, lr in enumerate(rates):
-        group = named[index] if index < len(named) else None
-        name = group.get("name") if isinstance(group, Mapping) else None
-        add_row(lines, (f"{index}" if name in (None, "") else f"{index} {name}", format_lr(lr)))
-    lines.columns[1].justify = "right"
+    head, rows = group_table(rates, environment)
+    lines = table(style, *head)
+    for row in rows:
+        add_row(lines, row)
+    for column in lines.columns[1:]:
+        column.justify = "right"
+        column.no_wrap = style.width >= 40  # so that long names wrap and numbers do not
     return lines
