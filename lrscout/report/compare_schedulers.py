@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from lrscout.formatting import format_left, format_loss, format_lr, format_seconds
+from lrscout.formatting import format_clock, format_loss, format_lr, format_seconds
 from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
@@ -90,7 +90,7 @@ def run_line(run: ComparedRun, done: int, total: int, seconds_left: float | None
     """A finished run in one line of a log."""
     told = f"{format_loss(run.final)}" if run.final is not None else run.status.replace("_", "-")
     seed = "tuning" if run.role == "tune" else f"seed {run.seed}"
-    left = "" if seconds_left is None else f"  {format_left(seconds_left)} left"
+    left = "" if seconds_left is None else f"  {format_clock(seconds_left)} left"
     begin = f"run {done:>{len(str(total))}}/{total}  {printable(run.label)}"
     return f"{begin}  {seed}  lr {format_lr(run.peak_lr)}  {told}  {format_seconds(run.seconds)}{left}"
 

@@ -1,4 +1,4 @@
-"""Every result as a frozen dataclass of plain numbers: the language that all other modules speak."""
+"""All results, as frozen dataclasses of plain values that every other module can share."""
 
 from __future__ import annotations
 
@@ -103,4 +103,4 @@ RESULTS: dict[str, type] = {
     "find-batch-size": BatchSizeResult,
     "compare-schedulers": CompareResult,
 }
-"""Every command's class of result."""
+"""The result class of each command."""
