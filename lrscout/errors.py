@@ -1,16 +1,16 @@
-"""Errors that lrscout raises about its use; a user's own exceptions pass through untouched."""
+"""The exceptions that lrscout raises. Exceptions of the user's code are passed through unchanged."""
 
 from __future__ import annotations
 
 
 class LrscoutError(Exception):
-    """Something went wrong that lrscout can explain: what happened, and the next thing to try.
+    """The base class: a message that says what happened, and a hint that says what to do about it.
 
-    `exit_code` is what the command line exits with: 1 failed, 2 usage or recipe, 3 target, 4 inconclusive.
+    `exit_code` is the exit code of the command line: 1 failed, 2 usage or recipe, 3 target, 4 inconclusive.
     """
 
     exit_code = 1
-    shows_cause = False  # whether the exception behind it is the user's own, to be shown with its traceback
+    shows_cause = False  # whether __cause__ is an exception of the user's code, to be shown with its traceback
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -28,72 +28,64 @@ class LrscoutError(Exception):
 
 
 class UsageError(LrscoutError):
-    """An option, a setting or an argument that cannot be used."""
+    """An option, a setting or an argument is invalid."""
 
     exit_code = 2
 
 
 class RecipeError(UsageError):
-    """A recipe with mistakes; the message lists every one with file:line:column."""
+    """A recipe is invalid. The message lists every error with file:line:column."""
 
 
 class RecordError(UsageError):
-    """A record that cannot be read, or a place where none can be written."""
+    """A record cannot be read or written."""
 
 
 class TargetError(LrscoutError):
-    """A target that cannot be imported, or that does not give a workload."""
+    """A target cannot be imported or does not provide a workload."""
 
     exit_code = 3
 
 
 class TargetImportError(TargetError):
-    """The target's own code failed while it was imported."""
+    """The code of the target raised an exception while it was imported."""
 
     shows_cause = True
 
 
 class NoAnswerError(LrscoutError):
-    """Something that a search begins with could not be found out."""
+    """A search could not determine something that it depends on."""
 
     exit_code = 4
 
 
 class WorkloadError(LrscoutError):
-    """A workload that loads but cannot be stepped: an empty loader, a loss that is no scalar."""
+    """A workload cannot be trained: for example, the loader is empty or the loss is not a scalar."""
 
 
 class UserCodeError(LrscoutError):
-    """The target's own code failed in another process; the cause carries its traceback as text."""
+    """The target's code raised an exception in another process; the cause has its traceback as text."""
 
     shows_cause = True
 
 
 class RemoteError(Exception):
-    """An exception in another process, whose traceback came over as text."""
+    """An exception from another process, with its traceback as text."""
 
     def __init__(self, summary: str, traceback: str) -> None:
         super().__init__(summary)
         self.traceback = traceback
 
 
-def closest(name: str, known: list[str] | tuple[str, ...]) -> str | None:
-    """The known name that `name` was probably meant to be, or None."""
-    import difflib  # costs 10 ms to import, and only errors need it
+def perhaps(name: str, known: list[str] | tuple[str, ...]) -> str | None:
+    """A hint with the known name closest to `name`, or None if none is close."""
+    import difflib  # takes 10 ms to import; only errors need it
 
     matches = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return matches[0] if matches else None
-
-
-def perhaps(name: str, known: list[str] | tuple[str, ...]) -> str | None:
-    """A hint that offers the closest known name, or None where none is close."""
-    match = closest(name, known)
-    return None if match is None else f"Did you mean {match!r}?"
+    return f"Did you mean {matches[0]!r}?" if matches else None
 
 
 def did_you_mean(name: str, known: list[str] | tuple[str, ...]) -> str:
-    """A hint that offers the closest known name, or lists all of them."""
-    meant = perhaps(name, known)
-    if meant is not None:
-        return meant
-    return f"Known: {', '.join(known)}." if known else "There is none to choose from."
+    """A hint with the known name closest to `name`, or with all known names if none is close."""
+    listed = f"Available: {', '.join(known)}." if known else "None are available."
+    return perhaps(name, known) or listed

@@ -1,4 +1,4 @@
-"""Numbers as text: one way to write a rate, a loss, a duration and an amount of memory everywhere."""
+"""Numbers as text: learning rates, losses, durations and amounts of memory."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 
 
 def format_lr(lr: float) -> str:
-    """A rate with two digits and a short exponent: 3.2e-3."""
+    """A learning rate with two digits: 3.2e-3."""
     return scientific(lr, 1)
 
 
 def scientific(value: float, decimals: int) -> str:
-    """Scientific notation without the exponent's padding: 3.2e-3 and not 3.2e-03."""
+    """Scientific notation with a short exponent: 3.2e-3 rather than 3.2e-03."""
     if not math.isfinite(value):
         return str(value)
     mantissa, exponent = f"{value:.{decimals}e}".split("e")
@@ -26,7 +26,7 @@ def format_loss(loss: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """A duration as people say it: 0.42 s, 12.3 s, 3 min 5 s, 2 h 4 min."""
+    """A duration in readable units: 0.42 s, 12.3 s, 3 min 5 s, 2 h 4 min."""
     if seconds < 60:
         return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -35,14 +35,14 @@ def format_seconds(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def format_left(seconds: float) -> str:
-    """A time that is left, as a clock shows it: 0:09, 12:30, 1:02:03."""
+def format_clock(seconds: float) -> str:
+    """A duration as shown by a clock: 0:09, 12:30, 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 def format_bytes(amount: float) -> str:
-    """Bytes with three digits and a binary unit: 971 MiB, 1.04 GiB."""
+    """An amount of memory with three digits and a binary unit: 971 MiB, 1.04 GiB."""
     units = ["B", "KiB", "MiB", "GiB", "TiB"]
     while abs(amount) >= 999.5 and len(units) > 1:
         amount /= 1024

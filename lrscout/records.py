@@ -1,6 +1,6 @@
-"""Run records: JSON documents, written atomically, found again, and read back.
+"""Run records as JSON documents: written atomically, listed, and read back.
 
-`schema` 1. Numbers that are not finite are null, never NaN.
+Numbers that are not finite are written as null.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from typing import Any, get_args, get_origin, get_type_hints
 from lrscout.errors import RecordError
 from lrscout.results import RESULTS, SCHEMA, RunRecord
 
-KEPT_RECORDS = 200  # in the cache folder; older ones are removed
-LAST = "last"  # a file in the cache folder that names the last record, wherever it was written
+KEPT_RECORDS = 200  # in the cache folder; older ones are deleted
+LAST = "last"  # file in the cache folder with the path of the last record, which may be anywhere
 
 
-def to_json(record: RunRecord) -> str:
-    """The record as one JSON document."""
+def to_json(record: RunRecord[Any]) -> str:
+    """The record as a JSON document."""
     document = {"schema": record.schema, **_plain(record)}
     text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # a file name need not be valid Unicode
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # file names may be invalid Unicode
 
 
-def from_json(text: str, name: str = "the record") -> RunRecord:
-    """Read a record's JSON.
+def from_json(text: str, name: str = "the record") -> RunRecord[Any]:
+    """The record in a JSON document; `name` is what error messages call it.
 
     Raises:
-        RecordError: no JSON, no record of ours, or of a newer schema.
+        RecordError: it is not a record, or one with another schema.
     """
     try:
         document = json.loads(text)
@@ -42,30 +42,30 @@ def from_json(text: str, name: str = "the record") -> RunRecord:
         if schema == SCHEMA:
             result = document["result"]
             kind = None if result is None else RESULTS[document["command"]]
-            record: RunRecord = _read(RunRecord, {**document, "result": _read(kind, result)})
+            record: RunRecord[Any] = _read(RunRecord, {**document, "result": _read(kind, result)})
             return record
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise RecordError(f"{name} is no record of lrscout: {type(error).__name__}: {error}.") from None
+        raise RecordError(f"{name} is not an lrscout record ({type(error).__name__}: {error}).") from None
     raise RecordError(
-        f"{name} has schema {schema!r}, and this lrscout reads schema {SCHEMA}.",
-        hint="Read it with the lrscout that wrote it, or a newer one.",
+        f"{name} has schema {schema!r}, but this version of lrscout reads schema {SCHEMA}.",
+        hint="Use the version of lrscout that wrote it, or a newer one.",
     )
 
 
-def save(record: RunRecord, path: Path) -> None:
-    """Write the record so that readers see the old or the new document, never half of one.
+def save(record: RunRecord[Any], path: Path) -> None:
+    """Write a record atomically.
 
     Raises:
-        RecordError: the place cannot be written to.
+        RecordError: the file cannot be written.
     """
     write_text(path, to_json(record) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file atomically; a device or a pipe is written to as it is.
+    """Write a file atomically, or write to a device or a pipe.
 
     Raises:
-        RecordError: the place cannot be written to.
+        RecordError: the file cannot be written.
     """
     try:
         if _is_stream(path):
@@ -83,10 +83,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def append_text(path: Path, text: str) -> None:
-    """Add to a file that others write to as well.
+    """Append to a file that other programs write to as well.
 
     Raises:
-        RecordError: it cannot be written to.
+        RecordError: the file cannot be written.
     """
     try:
         with path.open("a", encoding="utf-8", errors="surrogateescape") as file:
@@ -96,71 +96,72 @@ def append_text(path: Path, text: str) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Find out before a long run whether its output file can be written after it.
+    """Check that a file can be written, before a long run whose output goes there.
 
     Raises:
-        RecordError: it cannot.
+        RecordError: the file cannot be written.
     """
     place = _real(path)
     if path.is_dir():
-        raise RecordError(f"Cannot write {path}: it is a folder.", hint="Name a file in it.")
+        raise RecordError(f"Cannot write {path}: it is a folder.", hint="Add the name of a file.")
     if not place.parent.is_dir():
-        raise RecordError(f"Cannot write {path}: there is no folder {place.parent}.", hint="Create it first.")
+        raise RecordError(f"Cannot write {path}: the folder {place.parent} does not exist.", hint="Create it first.")
     needed = [path] if path.exists() else []
     if not _is_stream(path):
-        needed.append(place.parent)  # the file is replaced by a new one
+        needed.append(place.parent)  # a new file replaces the old one
     for needs in needed:
         if not os.access(needs, os.W_OK):
             raise RecordError(f"Cannot write {path}: permission denied for {needs}.")
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether this is a device or a pipe, which cannot be replaced."""
+    """Whether this is a device or a pipe, which must not be replaced by a file."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _real(path: Path) -> Path:
-    """The file behind the links, which stay links. (Path.resolve raises RuntimeError for links in a circle.)"""
+    """The file that a symlink points to. (Path.resolve raises RuntimeError for circular links.)"""
     return Path(os.path.realpath(path))
 
 
-def load(path: Path) -> RunRecord:
-    """Read a record file.
+def load(path: Path) -> RunRecord[Any]:
+    """Read a record from a file.
 
     Raises:
-        RecordError: it cannot be read, or is no record.
+        RecordError: the file cannot be read or is not a record.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise RecordError(f"Cannot read {path}: {reason}.", hint="`lrscout show` draws the last record.") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        hint = "Without a file, `lrscout show` shows the last record."
+        raise RecordError(f"Cannot read {path}: {reason}.", hint=hint) from error
     return from_json(text, str(path))
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where records go when no file is named (XDG base directories).
+    """The default folder for records, as specified by XDG.
 
     Raises:
-        RecordError: this user has no home.
+        RecordError: the user has no home directory.
     """
     base = environ.get("XDG_CACHE_HOME", "")
     try:
         return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "lrscout"
     except RuntimeError as error:
-        raise RecordError(f"There is no cache folder: {error}", hint="Set XDG_CACHE_HOME.") from error
+        raise RecordError(f"Cannot determine the cache folder: {error}", hint="Set XDG_CACHE_HOME.") from error
 
 
 def new_record_path(command: str, target: str | None) -> Path:
-    """A name of its own in the cache folder, which is made, and cleared of the oldest records.
+    """An unused path in the cache folder; creates the folder and deletes the oldest records.
 
     Raises:
-        RecordError: the folder cannot be made.
+        RecordError: the folder cannot be created.
     """
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for old in sorted(folder.glob("*.json"))[: 1 - KEPT_RECORDS]:  # names begin with the time
+        for old in sorted(folder.glob("*.json"))[: 1 - KEPT_RECORDS]:  # names start with the time
             old.unlink(missing_ok=True)
     except OSError as error:
         raise RecordError(f"Cannot write records to {folder}: {error.strerror or error}.") from error
@@ -170,10 +171,10 @@ def new_record_path(command: str, target: str | None) -> Path:
 
 
 def remember(path: Path) -> None:
-    """Make this the record that `last_record` finds.
+    """Make this the record that `last_record` returns.
 
     Raises:
-        RecordError: the cache folder cannot be written to.
+        RecordError: the cache folder is not writable.
     """
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
@@ -183,7 +184,7 @@ def remember(path: Path) -> None:
 
 
 def last_record() -> Path:
-    """The record that was written last.
+    """The path of the last record written.
 
     Raises:
         RecordError: there is none.
@@ -197,17 +198,17 @@ def last_record() -> Path:
         pass
     records = sorted(folder.glob("*.json"))
     if not records:
-        raise RecordError(f"There is no record in {folder}.", hint="Run `lrscout find-lr` first, or name a file.")
+        raise RecordError(f"No records in {folder}.", hint="Run `lrscout find-lr` first, or pass the path of a record.")
     return records[-1]
 
 
 def cached_records(command: str) -> list[Path]:
-    """The records of a command in the cache folder, the newest first."""
+    """The records of a command in the cache folder, newest first."""
     return sorted(cache_folder().glob(f"*-{command}-*.json"), reverse=True)
 
 
 def _plain(value: Any) -> Any:
-    """The value in JSON's terms; what JSON has no word for becomes text."""
+    """The value as JSON types; anything that JSON cannot represent becomes text."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -222,9 +223,9 @@ def _plain(value: Any) -> Any:
 
 
 def _read(hint: Any, value: Any) -> Any:
-    """What `_plain` wrote, as the type that the hint asks for; a number that was not finite comes back as nan.
+    """The inverse of `_plain` for a type hint; null becomes nan for a float.
 
-    Keys that a newer lrscout added are left out.
+    Keys added by a newer version are ignored.
     """
     if hint is float:
         return math.nan if value is None else value

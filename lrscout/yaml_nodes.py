@@ -1,8 +1,7 @@
-"""YAML text into plain values with their positions, strictly.
+"""A strict YAML reader that keeps the position of every value.
 
-Values are typed by the core schema of YAML 1.2, not as PyYAML does it: `1e-3` is a number, `no` and `12:30`
-are text, `010` is ten. PyYAML only splits the text into events; what they mean is decided here, so that its
-resolvers are neither used nor changed.
+Values have the types of the YAML 1.2 core schema, unlike in PyYAML: `1e-3` is a number, `no` and `12:30` are text,
+and `010` is ten. PyYAML only parses the text into events; its resolvers are not used.
 
 Source: https://yaml.org/spec/1.2.2/#103-core-schema.
 """
@@ -14,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-MAX_DEPTH = 50  # far deeper than any recipe, far from Python's recursion limit
-MAX_DIGITS = 250  # of a whole number: int() refuses 4301 digits, float() overflows at 310
+MAX_DEPTH = 50  # far more than a recipe needs, far less than Python's recursion limit
+MAX_DIGITS = 250  # of an integer: int() rejects 4301 digits, float() overflows at 310
 
-Position = tuple[int, int]  # line and column, from 1
+Position = tuple[int, int]  # line and column, starting at 1
 
 
 def _whole_number(text: str) -> int:
@@ -27,16 +26,16 @@ def _whole_number(text: str) -> int:
 
 
 def _number(text: str) -> float:
-    return float(re.sub(r"\.(?=[in])", "", text.lower()))  # Python writes inf and nan without the dot
+    return float(re.sub(r"\.(?=[in])", "", text.lower()))  # Python spells inf and nan without the dot
 
 
 def _text(text: str) -> str:
-    """JSON writes a character beyond U+FFFF as a pair of surrogates; half a pair is no text."""
+    """Joins surrogate pairs, as JSON writes characters beyond U+FFFF; half a pair raises ValueError."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16")
 
 
 def _merge(text: str) -> None:
-    raise ValueError("merge keys are refused; write the entries out")
+    raise ValueError("merge keys are not supported; write out the entries")
 
 
 FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
@@ -48,27 +47,27 @@ SCALARS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "merge": (r"<<", _merge),
     "str": (r"(?s:.*)", _text),
 }
-"""The kinds of a plain scalar, in the order they are tried: what one looks like, and its value."""
+"""The types of a plain scalar, in the order in which they are tried: the pattern and the conversion."""
 
-TAG_PREFIX = "tag:yaml.org,2002:"  # what the !! of !!int stands for
+TAG_PREFIX = "tag:yaml.org,2002:"  # written as !! in YAML
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node of a document: its plain value and where it stands."""
+    """A node of a document: its plain value and its position."""
 
     value: Any
     position: Position
-    entries: Mapping[Any, tuple[Node, Node]] = field(default_factory=dict)  # of a mapping: key and value
-    broken: bool = False  # complained of already
+    entries: Mapping[Any, tuple[Node, Node]] = field(default_factory=dict)  # of a mapping: its key and value nodes
+    broken: bool = False  # an error has been reported for it
     items: Sequence[Node] = ()  # of a list
 
 
 class Document:
-    """One YAML document and every problem met in reading it; a root of None where it is empty."""
+    """A YAML document and all errors found in it; the value of the root is None if it is empty."""
 
     def __init__(self, text: str) -> None:
-        import yaml  # 60 ms, and --help does without
+        import yaml  # takes 60 ms to import; --help does not need it
 
         self.problems: set[tuple[int, int, str]] = set()
         self.root = Node(None, (1, 1), broken=True)
@@ -78,28 +77,29 @@ class Document:
             self.root = self._read_root()
         except yaml.reader.ReaderError as error:
             lines = text[: error.position].split("\n")
-            self.complain((len(lines), len(lines[-1]) + 1), f"the character {chr(error.character)!r} is not allowed")
+            self.add_problem((len(lines), len(lines[-1]) + 1), f"the character {chr(error.character)!r} is not allowed")
         except yaml.MarkedYAMLError as error:
             message = ", ".join(part for part in (error.context, error.problem) if part)
-            self.complain(_position(error.problem_mark or error.context_mark), message)
+            self.add_problem(_position(error.problem_mark or error.context_mark), message)
         except (ValueError, OverflowError) as error:  # PyYAML's chr() of "\UFFFFFFFF"
-            self.complain(_position(self.events.get_mark()), str(error))
+            self.add_problem(_position(self.events.get_mark()), str(error))
 
-    def complain(self, position: Position, message: str) -> None:
+    def add_problem(self, position: Position, message: str) -> None:
+        """Add an error at a position."""
         self.problems.add((*position, message))
 
     def _read_root(self) -> Node:
         import yaml
 
-        self.events.get_event()  # the stream's start
+        self.events.get_event()  # start of the stream
         if self.events.check_event(yaml.StreamEndEvent):
             return Node(None, (1, 1))
-        self.events.get_event()  # the document's start
+        self.events.get_event()  # start of the document
         root = self._read_node(0)
-        self.events.get_event()  # the document's end
+        self.events.get_event()  # end of the document
         if not self.events.check_event(yaml.StreamEndEvent):
             mark = self.events.peek_event().start_mark
-            self.complain(_position(mark), "a second document begins; only one is allowed")
+            self.add_problem(_position(mark), "only one document is allowed")
         return root
 
     def _read_node(self, depth: int) -> Node:
@@ -110,7 +110,7 @@ class Document:
         if depth > MAX_DEPTH:
             raise yaml.MarkedYAMLError(None, None, f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
         if event.anchor is not None:
-            self.complain(position, "anchors (&) and aliases (*) are refused; write the value out")
+            self.add_problem(position, "anchors (&) and aliases (*) are not supported; write out the value")
         if isinstance(event, yaml.AliasEvent):
             return Node(None, position, broken=True)
         if isinstance(event, yaml.ScalarEvent):
@@ -127,16 +127,16 @@ class Document:
         return Node({key: value.value for key, (_, value) in entries.items()}, position, entries, broken)
 
     def _entries(self, children: Sequence[Node]) -> dict[Any, tuple[Node, Node]]:
-        """A mapping's entries from its keys and values in turn, without the keys that are refused."""
+        """The entries of a mapping from its alternating keys and values; invalid keys are reported and left out."""
         entries: dict[Any, tuple[Node, Node]] = {}
         for key, value in zip(children[::2], children[1::2]):
             if key.broken:
                 continue
             if isinstance(key.value, (list, dict)):
-                self.complain(key.position, "a key must be a single value, not a list or a mapping")
+                self.add_problem(key.position, "keys must be single values, not lists or mappings")
             elif key.value in entries:
                 line, _ = entries[key.value][0].position
-                self.complain(key.position, f"duplicate key {key.value!r}, first on line {line}")
+                self.add_problem(key.position, f"duplicate key {key.value!r}, first on line {line}")
             else:
                 entries[key.value] = (key, value)
         return entries
@@ -154,16 +154,18 @@ class Document:
         try:
             if re.fullmatch(pattern, text):
                 return Node(convert(text), position)
-            reason = "it is written otherwise"
+            reason = "invalid syntax"
         except ValueError as error:
             reason = str(error)
-        self.complain(position, f"cannot read {text[:40]!r} as {kind}: {reason}")
+        self.add_problem(position, f"cannot read {text[:40]!r} as {kind}: {reason}")
         return Node(None, position, broken=True)
 
     def _refuse_tag(self, tag: str | None, kinds: Iterable[str], position: Position) -> bool:
         if tag is None or tag in [TAG_PREFIX + kind for kind in kinds]:
             return False
-        self.complain(position, f"the tag {tag.replace(TAG_PREFIX, '!!')} is refused here; write a plain value")
+        self.add_problem(
+            position, f"the tag {tag.replace(TAG_PREFIX, '!!')} is not supported here; write a plain value"
+        )
         return True
 
 

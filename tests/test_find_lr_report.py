@@ -6,6 +6,7 @@ import re
 import pytest
 
 from lrscout.formatting import format_loss, format_seconds
+from lrscout.report.exports import to_markdown
 from lrscout.report.find_lr import describe, format_lr, stopped, summary
 from lrscout.report.terminal import Style
 from lrscout.results import LrResult, RunRecord, Suggestion, SweepPoint
@@ -118,18 +119,40 @@ def test_record_without_a_result_is_one_line(status):
     assert status in text
 
 
-def test_groups_are_listed_where_there_are_several():
-    assert "parameter group" not in summary(RECORD, PLAIN)
-    text = summary(changed(groups=(3.2e-3, 3.2e-4)), PLAIN)
-    assert re.search(r"^1 +3\.2e-4$", text, re.MULTILINE)
+GROUPS = [{"name": "body", "parameters": 11_176_512, "lr": 1e-5}, {"name": None, "parameters": 5130, "lr": 1e-4}]
 
 
-def test_groups_carry_their_names_where_the_record_has_them():
-    record = changed(groups=(3.2e-3, 3.2e-4))
-    record = dataclasses.replace(record, environment={"groups": [{"name": "head"}]})
-    text = summary(record, PLAIN)
-    assert re.search(r"^0 head +3\.2e-3$", text, re.MULTILINE)
-    assert re.search(r"^1 +3\.2e-4$", text, re.MULTILINE)
+def with_groups(groups, **more):
+    record = changed(groups=(3.2e-4, 3.2e-3), **more)
+    return dataclasses.replace(record, environment={"groups": groups})
+
+
+def test_groups_are_listed_only_if_there_are_several():
+    assert not re.search("^group ", summary(RECORD, PLAIN), re.MULTILINE)
+    assert re.search(r"^group +parameters +learning rate$", summary(with_groups(GROUPS), PLAIN), re.MULTILINE)
+
+
+def test_each_group_has_its_name_its_size_and_its_rate_before_and_after():
+    text = summary(with_groups(GROUPS), PLAIN)
+    assert re.search(r"^body +11,176,512 +1\.0e-5 -> 3\.2e-4$", text, re.MULTILINE)
+    assert re.search(r"^1 +5,130 +1\.0e-4 -> 3\.2e-3$", text, re.MULTILINE)
+
+
+def test_markdown_describes_the_groups_too():
+    page = to_markdown(with_groups([{**GROUPS[0], "name": "a*b"}, GROUPS[1]]))
+    assert "| a\\*b | 11,176,512 | 1.0e-5 -\\> 3.2e-4 |" in page
+
+
+@pytest.mark.parametrize("environment", [{}, {"groups": GROUPS[:1]}])
+def test_a_record_that_does_not_describe_its_groups_shows_their_rates(environment):
+    record = dataclasses.replace(changed(groups=(3.2e-4, 3.2e-3)), environment=environment)
+    assert re.search(r"^1 +3\.2e-3$", summary(record, PLAIN), re.MULTILINE)
+    assert "| 1 | 3.2e-3 |" in to_markdown(record)
+
+
+def test_the_groups_fit_into_40_columns():
+    text = summary(with_groups(GROUPS), dataclasses.replace(PLAIN, width=40))
+    assert re.search(r"^body +11,176,512 +1\.0e-5 -> 3\.2e-4$", text, re.MULTILINE)
 
 
 def test_markup_and_escapes_in_names_are_only_text():
@@ -154,7 +177,7 @@ def test_color_is_there_only_when_asked_for(monkeypatch):
 
 @pytest.mark.parametrize("unicode", [True, False])
 def test_summary_keeps_within_every_width(unicode):
-    record = changed(groups=(1e-3, 1e-4), reason="word " * 40)
+    record = with_groups([{**GROUPS[0], "name": "name" * 30}, GROUPS[1]], reason="word " * 40)
     record = dataclasses.replace(record, target={"path": "a" * 300})
     for width in range(40, 201, 20):
         text = summary(record, Style(width, False, unicode, False))

@@ -170,13 +170,13 @@ def test_keys_with_a_default_may_be_missing():
     ["", "nonsense", "[]", "{}", "null", '"schema"', '{"schema": 1}', "[" * 100_000, '{"schema": 1, "result": 3}'],
 )
 def test_what_is_no_record_is_refused_by_name(text):
-    with pytest.raises(RecordError, match=r"^some\.json is no record of lrscout"):
+    with pytest.raises(RecordError, match=r"^some\.json is not an lrscout record"):
         from_json(text, "some.json")
 
 
 def test_a_record_of_another_schema_is_refused_with_a_hint():
     document = json.loads(to_json(RECORD)) | {"schema": 2}
-    with pytest.raises(RecordError, match="has schema 2, and this lrscout reads schema 1") as caught:
+    with pytest.raises(RecordError, match=r"has schema 2, .* reads schema 1") as caught:
         from_json(json.dumps(document))
     assert caught.value.hint is not None
 
@@ -322,7 +322,7 @@ def test_a_folder_cannot_be_written(tmp_path):
 
 
 def test_a_file_in_a_missing_folder_cannot_be_written(tmp_path):
-    with pytest.raises(RecordError, match="there is no folder"):
+    with pytest.raises(RecordError, match="does not exist"):
         check_writable(tmp_path / "missing" / "r.json")
 
 
@@ -351,7 +351,7 @@ def test_loading_a_folder_says_so(tmp_path):
 
 def test_loading_what_is_no_text_says_so(tmp_path):
     (tmp_path / "r.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(RecordError, match="it is no text"):
+    with pytest.raises(RecordError, match="not UTF-8"):
         load(tmp_path / "r.json")
 
 
@@ -435,6 +435,6 @@ def test_a_stale_pointer_gives_the_newest_record_of_the_cache(cache, pointer):
 
 
 def test_no_record_at_all_says_what_to_run():
-    with pytest.raises(RecordError, match="There is no record") as caught:
+    with pytest.raises(RecordError, match="No records in") as caught:
         last_record()
     assert "lrscout find-lr" in caught.value.hint

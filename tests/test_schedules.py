@@ -287,7 +287,7 @@ def test_a_value_takes_the_parameters_type():
         ("sawtooth", "Known: constant, linear"),
         ("", "There is no schedule ''."),
         ("cosine:min_rato=0.1", "cosine has no parameter 'min_rato'.\nDid you mean 'min_ratio'?"),
-        ("constant:gamma=1", "constant has no parameter 'gamma'.\nKnown: warmup."),
+        ("constant:gamma=1", "constant has no parameter 'gamma'.\nAvailable: warmup."),
         ("cosine:min_ratio=half", "cosine: min_ratio must be a number from 0 to 1, not 'half'."),
         ("cosine:min_ratio=1.5", "must be a number from 0 to 1, not 1.5."),
         ("cosine:min_ratio=nan", "must be a number from 0 to 1, not nan."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from lrscout.records import to_json
 from lrscout.results import RunRecord, Status
@@ -12,7 +13,7 @@ from lrscout.results import RunRecord, Status
 class Answer:
     """A record, and what all searches tell alike."""
 
-    record: RunRecord
+    record: RunRecord[Any]
 
     @property
     def status(self) -> Status:

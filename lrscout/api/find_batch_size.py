@@ -85,4 +85,5 @@ def find_batch_size(
     record = search_batch_size(made, where, found=found)
     if record.status == "interrupted":
         raise KeyboardInterrupt
-    return FindBatchSizeResult(record, record.result)  # type: ignore[arg-type]
+    assert record.result is not None
+    return FindBatchSizeResult(record, record.result)

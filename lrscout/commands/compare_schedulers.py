@@ -19,7 +19,7 @@ from lrscout.records import append_text, cached_records, check_writable, load, t
 from lrscout.report.ci import GitHub, GitLab, PlainLog, Service, github_outputs, junit_xml
 from lrscout.report.compare_schedulers import answer, run_line
 from lrscout.report.exports import to_markdown
-from lrscout.results import ComparedRun, CompareResult, RunRecord
+from lrscout.results import ComparedRun, CompareRecord, CompareResult
 from lrscout.runs.comparison.observer import ComparisonObserver, OnStep
 from lrscout.runs.comparison.search import compare
 from lrscout.schedules import parse_schedules, schedule_among
@@ -85,7 +85,7 @@ def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> Non
         raise typer.Exit(FAILED_CHECK if failed and not code else code)
 
 
-def _tell(demands: _Demands, record: RunRecord, run: Run, service: Service) -> bool:
+def _tell(demands: _Demands, record: CompareRecord, run: Run, service: Service) -> bool:
     """Tell other programs how it went; whether a demand is not met."""
     result = record.result
     assert result is not None
@@ -158,7 +158,7 @@ def _service(invocation: Invocation[CompareSchedulersSettings], command: Callabl
     return PlainLog()
 
 
-def _tell_github(record: RunRecord) -> list[str]:
+def _tell_github(record: CompareRecord) -> list[str]:
     """Add to the step's summary and its outputs; returns what went wrong."""
     ranking = record.result.ranking if record.result is not None else ()
     outputs = [("winner", answer(record) or ""), ("verdict", ranking[0].verdict if ranking else "")]
@@ -196,7 +196,7 @@ class _Observer(ComparisonObserver):
         if self._lines:
             self._run.output.note(run_line(run, done, total, seconds_left))
 
-    def keep(self, so_far: Callable[[], RunRecord]) -> None:
+    def keep(self, so_far: Callable[[], CompareRecord]) -> None:
         self._run.keep(so_far, at_once=True)
 
 
@@ -226,7 +226,7 @@ def _earlier(invocation: Invocation[CompareSchedulersSettings]) -> tuple[Path | 
     raise UsageError("There is no record of this comparison to resume.", hint="Leave out --resume.")
 
 
-def _other(record: RunRecord, invocation: Invocation[CompareSchedulersSettings]) -> list[str]:
+def _other(record: CompareRecord, invocation: Invocation[CompareSchedulersSettings]) -> list[str]:
     """In what a record differs from what is asked for now."""
     if record.command != COMMAND:
         return [f"it was made by {record.command}"]

@@ -10,7 +10,7 @@ from lrscout.commands.run import Run, running
 from lrscout.formatting import format_bytes, format_seconds
 from lrscout.report.find_batch_size import format_rate
 from lrscout.report.output import Progress
-from lrscout.results import RunRecord, Trial
+from lrscout.results import BatchSizeRecord, Trial
 from lrscout.runs.batch_size.observer import BatchSizeObserver
 from lrscout.runs.batch_size.search import search_batch_size
 from lrscout.settings import FindBatchSizeSettings
@@ -45,7 +45,7 @@ class _Observer(BatchSizeObserver):
     def waiting(self) -> None:
         self._progress.update(self._done, self._size, None, monotonic() - self._started)
 
-    def tried(self, trial: Trial, so_far: Callable[[], RunRecord]) -> None:
+    def tried(self, trial: Trial, so_far: Callable[[], BatchSizeRecord]) -> None:
         self._done += 1
         self._progress.update(self._done, trial.batch_size, trial, trial.seconds)
         self._run.keep(so_far)

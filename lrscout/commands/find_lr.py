@@ -8,7 +8,7 @@ from itertools import count
 from lrscout.commands.options import Invocation, takes_settings
 from lrscout.commands.run import Run, running
 from lrscout.report.output import Progress
-from lrscout.results import RunRecord, SweepPoint, TrainingPoint
+from lrscout.results import LrRecord, SweepPoint, TrainingPoint
 from lrscout.runs.lr.observer import LrObserver
 from lrscout.settings import FindLrSettings
 
@@ -36,6 +36,6 @@ class _Observer(LrObserver):
     def planned(self, steps: int) -> None:
         self._progress.expect(steps)
 
-    def stepped(self, point: SweepPoint | TrainingPoint, so_far: Callable[[], RunRecord]) -> None:
+    def stepped(self, point: SweepPoint | TrainingPoint, so_far: Callable[[], LrRecord]) -> None:
         self._progress.update(next(self._steps), point.lr, point.loss)
         self._run.keep(so_far)

@@ -33,10 +33,10 @@ class Run:
         self.output = output
         self._command, self._invocation = command, invocation
         self._path: Path | None = invocation.output
-        self._so_far: Callable[[], RunRecord] | None = None
+        self._so_far: Callable[[], RunRecord[Any]] | None = None
         self._next_save = time.monotonic() + SAVE_SECONDS
 
-    def keep(self, so_far: Callable[[], RunRecord], at_once: bool = False) -> None:
+    def keep(self, so_far: Callable[[], RunRecord[Any]], at_once: bool = False) -> None:
         """Remember how to make the record so far, and write it every few seconds; cheap to call at every step."""
         self._so_far = so_far
         started = time.monotonic()
@@ -45,12 +45,12 @@ class Run:
             taken = time.monotonic() - started
             self._next_save = started + max(SAVE_SECONDS, taken / SAVE_SHARE)
 
-    def finish(self, record: RunRecord) -> None:
+    def finish(self, record: RunRecord[Any]) -> None:
         """Show the record, save it and end with its exit code."""
         self.conclude(record)
         raise typer.Exit(EXIT_CODES[record.status])
 
-    def conclude(self, record: RunRecord) -> None:
+    def conclude(self, record: RunRecord[Any]) -> None:
         """Show the record and save it."""
         show(record, self.output)
         saved, exported = self._save(record), self._export(record)  # each file, whatever becomes of the other
@@ -80,7 +80,7 @@ class Run:
         if self.output.mode == "json":
             self.output.result(to_json(record))
 
-    def _save(self, record: RunRecord) -> RecordError | None:
+    def _save(self, record: RunRecord[Any]) -> RecordError | None:
         """Write the record; a cache folder that cannot be written to is worth a warning, a named file is an error."""
         try:
             if self._path is None:
@@ -100,7 +100,7 @@ class Run:
         except RecordError as error:
             self.output.warn(f"{error.message} `lrscout show` will not find the record by itself.")
 
-    def _export(self, record: RunRecord) -> RecordError | None:
+    def _export(self, record: RunRecord[Any]) -> RecordError | None:
         try:
             for name, path in self._invocation.exports.items():
                 write_text(path, EXPORTS[name](record))
@@ -143,7 +143,7 @@ def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
             raise
 
 
-def show(record: RunRecord, output: Output) -> None:
+def show(record: RunRecord[Any], output: Output) -> None:
     """Put a record where the user reads it, in the output's mode."""
     view = view_of(record)
     if output.mode == "json":

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from lrscout.formatting import format_left, format_loss, format_lr, format_seconds
+from lrscout.formatting import format_clock, format_loss, format_lr, format_seconds
 from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
-from lrscout.results import ComparedRun, CompareResult, Difference, FinalMetric, RankedSchedule, RunRecord
+from lrscout.results import ComparedRun, CompareRecord, CompareResult, Difference, FinalMetric, RankedSchedule
 
 FIVE_COLUMNS = 66  # columns of text from which the table has room for all of its own
 HEAD = ("schedule", "peak rate", "{metric}", "difference", "verdict")
 
 
-def summary(record: RunRecord, style: Style) -> str:
+def summary(record: CompareRecord, style: Style) -> str:
     """The sentence that answers, the ranking, how it was found, and every schedule's loss."""
     from rich.text import Text
 
@@ -34,55 +34,53 @@ def summary(record: RunRecord, style: Style) -> str:
     return "\n\n".join(texts)
 
 
-def headline(record: RunRecord) -> str:
+def headline(record: CompareRecord) -> str:
     """The answer in one sentence."""
-    told = unfinished(record)
-    if told is not None:
-        return told
-    assert record.result is not None
-    sentence = _sentence(record.result)
+    result = record.result
+    if result is None or record.status == "failed":
+        return unfinished(record)
+    sentence = _sentence(result)
     if record.status == "interrupted":
-        return f"Interrupted, and so far: {sentence}" if record.result.ranking else "Interrupted before any score."
+        return f"Interrupted, and so far: {sentence}" if result.ranking else "Interrupted before any score."
     return sentence
 
 
-def answer(record: RunRecord) -> str | None:
+def answer(record: CompareRecord) -> str | None:
     """The schedule that ranks first."""
     result = record.result
     return result.ranking[0].label if result is not None and result.ranking and result.ranking[0].final else None
 
 
-def problem(record: RunRecord) -> str | None:
+def problem(record: CompareRecord) -> str | None:
     """Why there is no answer."""
     if record.result is None or answer(record) is not None:
         return None
     return headline(record)
 
 
-def rows(record: RunRecord) -> Iterator[Sequence[object]]:
+def rows(record: CompareRecord) -> Iterator[Sequence[object]]:
     """The runs, one a line, under their header."""
     yield "schedule", "label", "seed", "peak_lr", "role", "status", "final", "best", "auc", "seconds"
     for r in record.result.runs if record.result is not None else ():
         yield r.schedule, r.label, r.seed, r.peak_lr, r.role, r.status, r.final, r.best, r.auc, r.seconds
 
 
-def markdown(record: RunRecord) -> list[str]:
+def markdown(record: CompareRecord) -> list[str]:
     """The ranking and the plots, as blocks of Markdown."""
     from lrscout.report.compare_plot import plot_schedules_losses
 
     result = record.result
-    assert result is not None
-    if not result.ranking:
+    if result is None or not result.ranking:
         return []
     table = markdown_table(_head(result), [[inline(cell) for cell in _cells(row, result)] for row in result.ranking])
     return [table, f"```text\n{plot_schedules_losses(result, PAGE)}\n```"]
 
 
-def facts(record: RunRecord) -> dict[str, str]:
+def facts(record: CompareRecord) -> dict[str, str]:
     """How it was found, and on what."""
     known: dict[str, object] = {}
     if record.result is not None:
-        known |= _method(record.result, record)
+        known |= _method(record.result, record.settings.get("lr_mode"))
         known["time"] = f"{format_seconds(record.result.seconds)} of training"
     known |= common_facts(record)
     return {name: printable(value) for name, value in known.items() if value not in (None, "")}
@@ -92,17 +90,16 @@ def run_line(run: ComparedRun, done: int, total: int, seconds_left: float | None
     """A finished run in one line of a log."""
     told = f"{format_loss(run.final)}" if run.final is not None else run.status.replace("_", "-")
     seed = "tuning" if run.role == "tune" else f"seed {run.seed}"
-    left = "" if seconds_left is None else f"  {format_left(seconds_left)} left"
+    left = "" if seconds_left is None else f"  {format_clock(seconds_left)} left"
     begin = f"run {done:>{len(str(total))}}/{total}  {printable(run.label)}"
     return f"{begin}  {seed}  lr {format_lr(run.peak_lr)}  {told}  {format_seconds(run.seconds)}{left}"
 
 
-def _method(result: CompareResult, record: RunRecord) -> dict[str, object]:
+def _method(result: CompareResult, lr_mode: object) -> dict[str, object]:
     scores = sum(run.role == "score" for run in result.runs)
     tuning = len(result.runs) - scores
     runs = f"{scores} of {result.steps} steps" + (f", and {tuning} to tune" if tuning else "")
     window = "the mean of the last 5 % of a run"
-    mode = record.settings.get("lr_mode")
     near = "" if result.center_lr is None else f", the nearest to {format_lr(result.center_lr)} within the noise"
     rates = {"tune": f"each schedule's own{near}", "shared": "this compares schedules at one rate"}
     how = "paired: a seed's runs began alike" if result.paired else "not paired: runs began differently"
@@ -110,7 +107,7 @@ def _method(result: CompareResult, record: RunRecord) -> dict[str, object]:
     return {
         "runs": f"{runs}; {result.steps_total} steps in all",
         "metric": f"{result.metric.name}, {window}" + (", more is better" if result.metric.mode == "max" else ""),
-        "rates": rates.get(str(mode), "this compares schedules at the optimizer's own rate"),
+        "rates": rates.get(str(lr_mode), "this compares schedules at the optimizer's own rate"),
         "as good": _as_good(result),
         "interval": f"95 %, Student's t over {result.seeds} seeds, {how}" if told else None,
         "baseline": result.baseline,
@@ -229,7 +226,7 @@ def _against_baseline(result: CompareResult, names: Mapping[str, str]) -> list[s
 
 
 def _size(row: RankedSchedule) -> str:
-    assert row.difference is not None
+    assert row.difference is not None  # only "better" and "worse" are given a size
     return plus_minus(row.difference).removeprefix("-")
 
 

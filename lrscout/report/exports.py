@@ -6,13 +6,14 @@ import csv
 import math
 from collections.abc import Callable
 from io import StringIO
+from typing import Any
 
 from lrscout.report.markdown import code, inline, markdown_table
 from lrscout.report.views import view_of
 from lrscout.results import RunRecord
 
 
-def to_csv(record: RunRecord) -> str:
+def to_csv(record: RunRecord[Any]) -> str:
     """What the command measured, one a line, with every digit; a cell that is not finite is empty."""
     file = StringIO()
     rows = csv.writer(file, lineterminator="\n")
@@ -27,12 +28,11 @@ def _exact(value: object) -> object:
     return repr(value) if math.isfinite(value) else ""
 
 
-def to_markdown(record: RunRecord) -> str:
+def to_markdown(record: RunRecord[Any]) -> str:
     """The summary as GitHub-flavored Markdown, the plots in code blocks."""
     view = view_of(record)
     blocks = [f"## {inline(view.headline(record))}"]
-    if record.result is not None:
-        blocks += view.markdown(record)
+    blocks += view.markdown(record)
     blocks.append("\n".join(f"- {name}: {inline(value)}" for name, value in view.facts(record).items()))
     if record.warnings:
         blocks.append("### Warnings\n\n" + "\n".join(f"- {inline(warning)}" for warning in record.warnings))
@@ -43,4 +43,4 @@ def to_markdown(record: RunRecord) -> str:
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 
-EXPORTS: dict[str, Callable[[RunRecord], str]] = {"csv": to_csv, "markdown": to_markdown}
+EXPORTS: dict[str, Callable[[RunRecord[Any]], str]] = {"csv": to_csv, "markdown": to_markdown}

@@ -10,7 +10,7 @@ from lrscout.formatting import format_bytes, format_lr, format_seconds
 from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
-from lrscout.results import BatchSizeResult, MemoryEstimate, RunRecord, Trial
+from lrscout.results import BatchSizeRecord, BatchSizeResult, MemoryEstimate, Trial
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,7 +28,7 @@ STOPPED = {
 COLUMNS = tuple(Trial.__dataclass_fields__)
 
 
-def summary(record: RunRecord, style: Style) -> str:
+def summary(record: BatchSizeRecord, style: Style) -> str:
     """The answer and why, the trials, what follows for the learning rate, how the search went, and its plots."""
     from lrscout.report.batch_size_plot import plot_trials
 
@@ -46,16 +46,14 @@ def summary(record: RunRecord, style: Style) -> str:
     return f"{text}\n\n{plot_trials(result, style)}" if len(result.trials) > 1 else text
 
 
-def headline(record: RunRecord) -> str:
+def headline(record: BatchSizeRecord) -> str:
     """The result in one line."""
-    told = unfinished(record)
-    if told is not None:
-        return told
-    assert record.result is not None
-    estimate = record.result.estimate
-    if estimate is not None:
-        return f"Estimate, not an answer: {_about(estimate)}"
-    size = record.result.batch_size
+    result = record.result
+    if result is None or record.status == "failed":
+        return unfinished(record)
+    if result.estimate is not None:
+        return f"Estimate, not an answer: {_about(result.estimate)}"
+    size = result.batch_size
     return "No batch size recommended" if size is None else f"Recommended batch size: {size}"
 
 
@@ -64,13 +62,13 @@ def _about(estimate: MemoryEstimate) -> str:
     return "not even one sample would fit" if size is None else f"about {size} samples would fit"
 
 
-def answer(record: RunRecord) -> str | None:
+def answer(record: BatchSizeRecord) -> str | None:
     """The size alone."""
     size = record.result.batch_size if record.result is not None else None
     return None if size is None else str(size)
 
 
-def problem(record: RunRecord) -> str | None:
+def problem(record: BatchSizeRecord) -> str | None:
     """Why there is no answer."""
     if record.result is None or record.result.batch_size is not None:
         return None
@@ -79,19 +77,20 @@ def problem(record: RunRecord) -> str | None:
     return f"No batch size recommended: {record.result.reason}."
 
 
-def rows(record: RunRecord) -> Iterator[Sequence[object]]:
+def rows(record: BatchSizeRecord) -> Iterator[Sequence[object]]:
     """The trials, one a line, under their header."""
     yield COLUMNS
     for trial in record.result.trials if record.result is not None else ():
         yield tuple(getattr(trial, name) for name in COLUMNS)
 
 
-def markdown(record: RunRecord) -> list[str]:
+def markdown(record: BatchSizeRecord) -> list[str]:
     """Why this size, the trials, and the plots, as blocks of Markdown."""
     from lrscout.report.batch_size_plot import plot_trials
 
     result = record.result
-    assert result is not None
+    if result is None:
+        return []
     blocks = [inline(f"{line[0].upper()}{line[1:]}.") for line in _reasons(result)]
     tables: list[tuple[Sequence[str], Sequence[Sequence[str]]]] = [
         (("batch size", "outcome", "peak", "samples/s", ""), trial_rows(result)),
@@ -138,7 +137,7 @@ def stopped(result: BatchSizeResult) -> str:
     return reason if result.stop_reason == "estimate" else f"{count}: {reason}"
 
 
-def facts(record: RunRecord) -> dict[str, str]:
+def facts(record: BatchSizeRecord) -> dict[str, str]:
     """How the search went, and on what: only what the record knows."""
     known: dict[str, object] = {}
     result = record.result
@@ -218,13 +217,13 @@ def _further_tables(result: BatchSizeResult) -> list[tuple[Sequence[str], list[S
     return found
 
 
-def _scaled(lr: float | None, factor: float) -> tuple[str, str]:
+def _scaled(lr: float | None, factor: float) -> tuple[str, ...]:
     """The rate by the linear and by the square-root rule; without a rate, the factors."""
     scales = (factor, math.sqrt(factor))
-    return tuple(f"x {s:.3g}" if lr is None else format_lr(lr * s) for s in scales)  # type: ignore[return-value]
+    return tuple(f"x {s:.3g}" if lr is None else format_lr(lr * s) for s in scales)
 
 
-def _opening(record: RunRecord, result: BatchSizeResult) -> RenderableType:
+def _opening(record: BatchSizeRecord, result: BatchSizeResult) -> RenderableType:
     from rich.text import Text
 
     sure = result.batch_size is not None and record.status == "ok"

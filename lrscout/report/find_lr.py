@@ -9,7 +9,7 @@ from lrscout.formatting import format_lr, format_seconds
 from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
-from lrscout.results import LrResult, Probing, RunRecord, Suggestion, Use
+from lrscout.results import LrRecord, LrResult, Probing, Suggestion, Use
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,7 +19,7 @@ USES: dict[Use, str] = {"decay": "the peak of a decaying schedule", "constant": 
 DESCRIBED_WIDTH = 60  # columns from which a rule's description has room beside its rate
 
 
-def summary(record: RunRecord, style: Style) -> str:
+def summary(record: LrRecord, style: Style) -> str:
     """The headline, why it can be trusted, what the other rules say, how the sweep went, and its plot."""
     from lrscout.report.lr_plot import plot_sweep
 
@@ -29,7 +29,7 @@ def summary(record: RunRecord, style: Style) -> str:
     suggestion = result.suggestion
     blocks = [_opening(record, suggestion)]
     if len(set(result.uses.values())) > 1:
-        blocks.append(_uses(record, style))
+        blocks.append(_uses(result, style))
     if result.suggestions:
         blocks.append(_rules(result, style))
     if len(suggestion.groups) > 1:
@@ -39,49 +39,49 @@ def summary(record: RunRecord, style: Style) -> str:
     return f"{text}\n\n{plot_sweep(result, style)}"
 
 
-def headline(record: RunRecord) -> str:
+def headline(record: LrRecord) -> str:
     """The result in one line."""
-    told = unfinished(record)
-    if told is not None:
-        return told
-    assert record.result is not None
-    lr = record.result.suggestion.lr
+    result = record.result
+    if result is None or record.status == "failed":
+        return unfinished(record)
+    lr = result.suggestion.lr
     if lr is None or record.status == "inconclusive":
         return "No learning rate suggested"
     return f"Suggested learning rate: {format_lr(lr)}"
 
 
-def answer(record: RunRecord) -> str | None:
+def answer(record: LrRecord) -> str | None:
     """The rate alone."""
     lr = record.result.suggestion.lr if record.result is not None else None
     return None if lr is None else f"{lr:.4g}"
 
 
-def problem(record: RunRecord) -> str | None:
+def problem(record: LrRecord) -> str | None:
     """Why there is no answer."""
     if record.result is None or record.result.suggestion.lr is not None:
         return None
     return f"No learning rate suggested: {record.result.suggestion.reason}"
 
 
-def rows(record: RunRecord) -> Iterator[Sequence[object]]:
+def rows(record: LrRecord) -> Iterator[Sequence[object]]:
     """The sweep's points, one a line, under their header."""
     yield "step", "lr", "loss", "smoothed_loss"
     for p in record.result.points if record.result is not None else ():
         yield p.step, float(p.lr), float(p.loss), float(p.smoothed_loss)
 
 
-def markdown(record: RunRecord) -> list[str]:
+def markdown(record: LrRecord) -> list[str]:
     """Why the rate can be trusted, what the other rules say, and the plot, as blocks of Markdown."""
     from lrscout.report.lr_plot import plot_sweep
 
     result = record.result
-    assert result is not None
+    if result is None:
+        return []
     blocks = [inline(line) for line in trust(result.suggestion)]
     usable = band(result.suggestion)
     blocks += [f"{usable.capitalize()}."] if usable else []
     if len(set(result.uses.values())) > 1:
-        head, found = use_table(record)
+        head, found = use_table(result)
         blocks.append(markdown_table(head, [(name, *rates) for name, rates, _ in found]))
     rules = [
         (f"**{inline(rule)}**" if chosen else inline(rule), rate, inline(description))
@@ -89,8 +89,8 @@ def markdown(record: RunRecord) -> list[str]:
     ]
     blocks.append(markdown_table(("rule", "learning rate", "what it is"), rules))
     if len(result.suggestion.groups) > 1:
-        rates = [(str(i), format_lr(lr)) for i, lr in enumerate(result.suggestion.groups)]
-        blocks.append(markdown_table(("parameter group", "learning rate"), rates))
+        columns, groups = group_table(result.suggestion.groups, record.environment)
+        blocks.append(markdown_table(columns, [[inline(cell) for cell in row] for row in groups]))
     return [*blocks, f"```text\n{plot_sweep(result, PAGE)}\n```"]
 
 
@@ -109,13 +109,11 @@ def trust(suggestion: Suggestion) -> list[str]:
     return [line for line in (told, suggestion.reason) if line]
 
 
-def use_table(record: RunRecord, wide: bool = True) -> tuple[list[str], list[tuple[str, list[str], bool]]]:
+def use_table(result: LrResult, wide: bool = True) -> tuple[list[str], list[tuple[str, list[str], bool]]]:
     """The head with the lengths of training, and for every use its rate at each and whether it is the headline's.
 
     Not `wide`: only the length that was asked for.
     """
-    result = record.result
-    assert result is not None
     head, columns = ["for", "learning rate"], [result.uses]
     if wide and len(result.by_length) > 1:
         steps = [f"{int(n):,}" if n.isdecimal() else n for n in result.by_length]
@@ -152,20 +150,20 @@ def trained(found: Probing) -> str:
     return f"{len(found.probes)} of at most {max(probe.steps for probe in found.probes)} steps: {found.why}"
 
 
-def facts(record: RunRecord) -> dict[str, str]:
+def facts(record: LrRecord) -> dict[str, str]:
     """How the sweep went, and on what: only what the record knows."""
     known: dict[str, object] = {}
-    if record.result is not None:
-        known["sweep"] = stopped(record.result, record.settings.get("steps"))
-        if record.result.coarse:
-            first, last = record.result.coarse[0], record.result.coarse[-1]
-            swept = f"{format_lr(first.lr)} to {format_lr(last.lr)}"
-            known["sweep"] = f"{len(record.result.coarse)} coarse steps from {swept}; then {known['sweep']}"
-        if record.result.probing is not None:
-            known["trainings"] = trained(record.result.probing)
-        if record.result.suggestion.confidence is not None:
+    result = record.result
+    if result is not None:
+        known["sweep"] = stopped(result, record.settings.get("steps"))
+        if result.coarse:
+            swept = f"{format_lr(result.coarse[0].lr)} to {format_lr(result.coarse[-1].lr)}"
+            known["sweep"] = f"{len(result.coarse)} coarse steps from {swept}; then {known['sweep']}"
+        if result.probing is not None:
+            known["trainings"] = trained(result.probing)
+        if result.suggestion.confidence is not None:
             known["horizon"] = f"trainings of about {record.settings.get('horizon')} steps (--horizon)"
-        known["time"] = format_seconds(record.result.seconds)
+        known["time"] = format_seconds(result.seconds)
     known |= common_facts(record)
     return {name: printable(value) for name, value in known.items() if value not in (None, "")}
 
@@ -179,6 +177,24 @@ def rule_rows(result: LrResult) -> list[tuple[str, str, str, bool]]:
     ]
 
 
+def group_table(rates: Sequence[float], environment: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The header and a row for each parameter group: its name, its size, and its rate now and as suggested.
+
+    Records of versions that did not describe the groups have only the suggested rates.
+    """
+    groups = environment.get("groups") or ()
+    if len(groups) != len(rates):
+        return ["group", "learning rate"], [[str(index), format_lr(lr)] for index, lr in enumerate(rates)]
+    return ["group", "parameters", "learning rate"], [
+        [
+            group["name"] or str(index),
+            f"{group['parameters']:,}",
+            f"{format_lr(group['lr'])} -> {format_lr(lr)}",
+        ]
+        for index, (group, lr) in enumerate(zip(groups, rates))
+    ]
+
+
 def describe(rule: str) -> str:
     """What a rule's rate is: the first line of its docstring."""
     from lrscout.search.rules import RULES
@@ -188,7 +204,7 @@ def describe(rule: str) -> str:
     return lines[0].removesuffix(".") if lines else ""
 
 
-def _opening(record: RunRecord, suggestion: Suggestion) -> RenderableType:
+def _opening(record: LrRecord, suggestion: Suggestion) -> RenderableType:
     from rich.text import Text
 
     conclusive = suggestion.lr is not None and record.status not in ("inconclusive", "failed")
@@ -203,9 +219,9 @@ def _opening(record: RunRecord, suggestion: Suggestion) -> RenderableType:
     return text
 
 
-def _uses(record: RunRecord, style: Style) -> Table:
+def _uses(result: LrResult, style: Style) -> Table:
     """The rate for every use and length of training, the headline's marked."""
-    (head, *lengths), rows = use_table(record, style.width >= PAGE.width)
+    (head, *lengths), rows = use_table(result, style.width >= PAGE.width)
     lines = table(style, f"  {head}", *lengths)
     for name, rates, chosen in rows:
         add_row(lines, (f"{_mark(style, chosen)} {name}", *rates), bold=chosen)
@@ -229,13 +245,11 @@ def _rules(result: LrResult, style: Style) -> Table:
 
 
 def _groups(rates: Sequence[float], environment: Mapping[str, Any], style: Style) -> Table:
-    """The suggested rate of every parameter group, under the group's name where it has one."""
-    lines = table(style, "parameter group", "learning rate")
-    known = environment.get("groups")
-    named = known if isinstance(known, Sequence) and not isinstance(known, str) else ()
-    for index, lr in enumerate(rates):
-        group = named[index] if index < len(named) else None
-        name = group.get("name") if isinstance(group, Mapping) else None
-        add_row(lines, (f"{index}" if name in (None, "") else f"{index} {name}", format_lr(lr)))
-    lines.columns[1].justify = "right"
+    head, rows = group_table(rates, environment)
+    lines = table(style, *head)
+    for row in rows:
+        add_row(lines, row)
+    for column in lines.columns[1:]:
+        column.justify = "right"
+        column.no_wrap = style.width >= 40  # so that long names wrap and numbers do not
     return lines

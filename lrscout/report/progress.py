@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any, Protocol, TextIO, cast
 
-from lrscout.formatting import format_left, format_loss, format_lr
+from lrscout.formatting import format_clock, format_loss, format_lr
 from lrscout.report.streams import write_safely
 from lrscout.report.terminal import Style, columns, is_terminal
 
@@ -155,7 +155,7 @@ def _bar(share: float, width: int, unicode: bool) -> str:
 
 
 def _left(seconds: float | None) -> str:
-    return "" if seconds is None else f"{format_left(seconds)} left"
+    return "" if seconds is None else f"{format_clock(seconds)} left"
 
 
 @contextmanager

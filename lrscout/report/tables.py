@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lrscout.report.terminal import Style, printable, trim
 from lrscout.results import RunRecord
@@ -55,7 +55,7 @@ def rendered(block: RenderableType, style: Style) -> str:
     return trim(file.getvalue()).rstrip("\n")
 
 
-def common_facts(record: RunRecord) -> dict[str, object]:
+def common_facts(record: RunRecord[Any]) -> dict[str, object]:
     """What a run ran on: only what the record knows."""
     environment = record.environment
     known: dict[str, object] = {"target": record.target.get("path")}
@@ -79,11 +79,9 @@ def fact_grid(facts: Mapping[str, str]) -> RenderableType:
     return grid
 
 
-def unfinished(record: RunRecord) -> str | None:
-    """The headline of a run that ended without a result, or failed with half of one; None of any other."""
+def unfinished(record: RunRecord[Any]) -> str:
+    """The headline of a run that failed or has no result."""
     if record.result is None:
         ended = "was interrupted" if record.status == "interrupted" else "failed"
         return f"{record.command} {ended} before there was a result."
-    if record.status == "failed":
-        return f"The run failed: {record.error}" if record.error else "The run failed"
-    return None
+    return f"The run failed: {record.error}" if record.error else "The run failed"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from lrscout.report.terminal import Style
-from lrscout.results import RunRecord
+from lrscout.results import BatchSizeResult, CompareResult, LrResult, RunRecord
+
+R = TypeVar("R")
+R_contra = TypeVar("R_contra", contravariant=True)
 
 VIEWS = {
     "find-lr": "lrscout.report.find_lr",
@@ -17,31 +20,39 @@ VIEWS = {
 """Every command's module of this form; it is imported when a record is shown."""
 
 
-class View(Protocol):
-    """What a command's module in `report/` offers; `record.result` may be None but for `markdown`."""
+class View(Protocol[R_contra]):
+    """What a command's module in `report/` offers. `record.result` may be None."""
 
-    def summary(self, record: RunRecord, style: Style) -> str:
+    def summary(self, record: RunRecord[R_contra], style: Style) -> str:
         """All that a person reads: tables and plots."""
 
-    def headline(self, record: RunRecord) -> str:
+    def headline(self, record: RunRecord[R_contra]) -> str:
         """The result in one line."""
 
-    def facts(self, record: RunRecord) -> Mapping[str, str]:
+    def facts(self, record: RunRecord[R_contra]) -> Mapping[str, str]:
         """How it went and on what."""
 
-    def answer(self, record: RunRecord) -> str | None:
+    def answer(self, record: RunRecord[R_contra]) -> str | None:
         """What --quiet prints."""
 
-    def problem(self, record: RunRecord) -> str | None:
+    def problem(self, record: RunRecord[R_contra]) -> str | None:
         """Why there is no answer; None where there is one."""
 
-    def rows(self, record: RunRecord) -> Iterator[Sequence[object]]:
+    def rows(self, record: RunRecord[R_contra]) -> Iterator[Sequence[object]]:
         """What was measured, for CSV: the header, then a row each."""
 
-    def markdown(self, record: RunRecord) -> list[str]:
+    def markdown(self, record: RunRecord[R_contra]) -> list[str]:
         """The blocks between the headline and the facts."""
 
 
-def view_of(record: RunRecord) -> View:
+def view_of(record: RunRecord[R]) -> View[R]:
     """The view of the command that made this record."""
-    return cast(View, import_module(VIEWS[record.command]))
+    return cast("View[R]", import_module(VIEWS[record.command]))
+
+
+if TYPE_CHECKING:  # so that mypy checks each module against the protocol
+    from lrscout.report import compare_schedulers, find_batch_size, find_lr
+
+    _find_lr: View[LrResult] = find_lr
+    _find_batch_size: View[BatchSizeResult] = find_batch_size
+    _compare_schedulers: View[CompareResult] = compare_schedulers

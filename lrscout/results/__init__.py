@@ -1,4 +1,4 @@
-"""Every result as a frozen dataclass of plain numbers: the language that all other modules speak."""
+"""All results, as frozen dataclasses of plain values that every other module can share."""
 
 from __future__ import annotations
 
@@ -52,13 +52,16 @@ from lrscout.results.training import (
 )
 
 __all__ = [
+    "BatchSizeRecord",
     "BatchSizeResult",
     "BatchStopReason",
+    "CompareRecord",
     "CompareResult",
     "ComparedRun",
     "Confidence",
     "Difference",
     "FinalMetric",
+    "LrRecord",
     "LrResult",
     "MemoryBudget",
     "MemoryEstimate",
@@ -93,9 +96,13 @@ __all__ = [
     "Verdict",
 ]
 
+LrRecord = RunRecord[LrResult]
+BatchSizeRecord = RunRecord[BatchSizeResult]
+CompareRecord = RunRecord[CompareResult]
+
 RESULTS: dict[str, type] = {
     "find-lr": LrResult,
     "find-batch-size": BatchSizeResult,
     "compare-schedulers": CompareResult,
 }
-"""Every command's class of result."""
+"""The result class of each command."""

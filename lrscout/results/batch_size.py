@@ -1,4 +1,4 @@
-"""What find-batch-size tries and answers."""
+"""Trials and results of find-batch-size."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ BatchStopReason = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One attempt at a batch size: some training steps, or why there were none."""
+    """One attempt to train at a batch size: a few steps, or the reason it failed."""
 
     batch_size: int
     outcome: Outcome
-    peak_bytes: int | None  # what the whole step takes; None where it did not run or the device tells no peak
+    peak_bytes: int | None  # of a whole step; None if it did not run or the device does not report it
     samples_per_second: float | None
-    seconds: float  # of the whole trial, with building the workload
-    steps: int  # that ran, with those that were only timed
-    forward_bytes: int | None = None  # the peak of forward and backward alone
-    optimizer_bytes: int | None = None  # the peak of the optimizer's step alone
-    loader_share: float | None = None  # of a timed step's time, spent waiting for the loader
-    growth_bytes: int | None = None  # that every further step adds; None: it does not grow
-    reason: str | None = None  # why it did not fit or failed
+    seconds: float  # of the whole trial, including building the workload
+    steps: int  # completed, including those run only for timing
+    forward_bytes: int | None = None  # peak of the forward and backward pass
+    optimizer_bytes: int | None = None  # peak of the optimizer step
+    loader_share: float | None = None  # fraction of the time of a step spent waiting for the loader
+    growth_bytes: int | None = None  # memory added by each further step; None if it does not grow
+    reason: str | None = None  # why it failed or did not fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class MemoryBudget:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """How fast a batch size trains."""
+    """The training speed at a batch size."""
 
     batch_size: int
     samples_per_second: float
@@ -51,11 +51,11 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True)
 class MemoryModel:
-    """The line that the peak follows over the batch size, near the largest sizes that ran."""
+    """Peak memory as a linear function of the batch size, fitted to the largest sizes that ran."""
 
     base_bytes: int
     bytes_per_sample: int
-    fit_error: float  # how far the peak that is farthest off lies from the line, as a share of the largest peak
+    fit_error: float  # largest distance of a peak from the line, as a fraction of the largest peak
 
     def peak_bytes(self, batch_size: int) -> int:
         return self.base_bytes + self.bytes_per_sample * batch_size
@@ -63,26 +63,26 @@ class MemoryModel:
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """What a step would take, from shapes alone: nothing was run."""
+    """The memory of a training step, estimated from tensor shapes without running it."""
 
     parameter_bytes: int
     gradient_bytes: int
     optimizer_bytes: int
     activation_bytes_per_sample: int
-    batch_size: int | None  # that would fit; None: not even one sample would
+    batch_size: int | None  # the largest that should fit; None if not even one sample does
 
 
 @dataclass(frozen=True, slots=True)
 class OwnSize:
-    """The batch size that the target has without being told one, and the learning rate that goes with it."""
+    """The batch size and the learning rate that the target uses by default."""
 
     batch_size: int
-    lr: float | None  # None: the target has no optimizer of its own
+    lr: float | None  # None if the target has no optimizer
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One way to an effective batch size: micro-batch x accumulation steps x processes."""
+    """One way to reach an effective batch size: micro-batch x accumulation steps x processes."""
 
     batch_size: int
     accumulate: int
@@ -91,25 +91,25 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class BatchSizeResult:
-    """The answer of find-batch-size with the trials behind it; every size in it ran."""
+    """The result of find-batch-size. Every size in it was run, except that of `estimate`."""
 
-    batch_size: int | None  # the recommended one
-    reason: str  # for it, or why there is none
+    batch_size: int | None  # recommended
+    reason: str  # why this size is recommended, or why none is
     largest_fitting: int | None
-    fastest: Throughput | None  # the smallest within 5 % of the best
+    fastest: Throughput | None  # the smallest size within 5% of the best throughput
     mode: str
     stop_reason: BatchStopReason
     trials: tuple[Trial, ...]
     memory_model: MemoryModel | None
     budget_bytes: int | None
-    margin: float  # share of the budget that is kept free
+    margin: float  # fraction of the budget to keep free
     seconds: float
     dataset_size: int | None = None
-    friendly: int | None = None  # the largest fitting size, rounded down to one that hardware likes
+    friendly: int | None = None  # the largest fitting size, rounded down to one that suits the hardware
     own: OwnSize | None = None
-    splits: tuple[Split, ...] = ()  # for --effective-batch-size
-    estimate: MemoryEstimate | None = None  # of --dry-run
-    evaluation: BatchSizeResult | None = None  # of --eval
+    splits: tuple[Split, ...] = ()  # with --effective-batch-size
+    estimate: MemoryEstimate | None = None  # with --dry-run
+    evaluation: BatchSizeResult | None = None  # with --eval
 
     @property
     def limit_bytes(self) -> int | None:
@@ -117,5 +117,5 @@ class BatchSizeResult:
         return MemoryBudget(self.budget_bytes, self.margin).limit_bytes
 
     def trial_of(self, batch_size: int | None) -> Trial | None:
-        """The trial of this size; None where it was not tried."""
+        """The trial of this size, or None if it was not tried."""
         return next((trial for trial in self.trials if trial.batch_size == batch_size), None)

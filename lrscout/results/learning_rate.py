@@ -1,4 +1,4 @@
-"""What find-lr measures and answers."""
+"""Measurements and results of find-lr."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 from lrscout.results.training import TrainingStatus
 
-Use = Literal["decay", "constant"]  # the peak of a decaying schedule (cosine, linear, one-cycle, wsd), or one rate
+Use = Literal["decay", "constant"]  # the peak of a decaying schedule (cosine, one-cycle, wsd), or a constant rate
 Confidence = Literal["high", "medium", "low"]
 StopReason = Literal["completed", "diverged", "non_finite", "interrupted"]
 
@@ -18,20 +18,20 @@ class SweepPoint:
     """One optimizer step of a sweep."""
 
     step: int  # from 0
-    lr: float  # the rate of the parameter group with the largest rate
-    loss: float  # of the batch, before the step (with held-out batches: after it); may be nan or inf
+    lr: float  # the largest rate of any parameter group
+    loss: float  # on the batch before the step, or on held-out batches after it; may be nan or inf
     smoothed_loss: float  # bias-corrected exponential average of the finite losses so far
 
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """What a sweep measured, in the order it was measured, and why it ended."""
+    """The measurements of a sweep, in order, and why it ended."""
 
     points: tuple[SweepPoint, ...]
     stop_reason: StopReason
     seconds: float
-    below: float | None = None  # the rate of divergence that an earlier, coarser sweep saw, and this one looks below
-    probing: Probing | None = None  # what was asked after it, where it could not know
+    below: float | None = None  # the rate at which an earlier, coarse sweep diverged; this one stays below it
+    probing: Probing | None = None  # short trainings, if the sweep was not conclusive
 
     @property
     def steps(self) -> int:
@@ -40,22 +40,22 @@ class SweepResult:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """What one rule reads off a sweep; `lr` is None where the sweep does not answer, and `reason` says why."""
+    """The learning rate that one rule suggests. `lr` is None if the sweep is not conclusive; `reason` says why."""
 
     lr: float | None
     rule: str
     reason: str
-    low: float | None = None  # the band of usable rates around lr
+    low: float | None = None  # the range of usable rates around lr
     high: float | None = None
-    groups: tuple[float, ...] = ()  # the rate of every parameter group, in the optimizers' order
-    use: Use | None = None  # what the rate is for; None where the rule does not tell
-    confidence: Confidence | None = None  # None where there is no evidence about the rule
+    groups: tuple[float, ...] = ()  # the rate of each parameter group, in the order of the optimizers
+    use: Use | None = None  # what the rate is for; None if the rule does not distinguish uses
+    confidence: Confidence | None = None  # None if the rule has no measure of confidence
     doubts: tuple[str, ...] = ()  # why the confidence is not high
 
 
 @dataclass(frozen=True, slots=True)
 class SeedSweep:
-    """What the same search found from another seed."""
+    """The result of the same search with another seed."""
 
     seed: int
     uses: Mapping[Use, float | None]
@@ -64,32 +64,32 @@ class SeedSweep:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One short training at one rate."""
+    """One short training at one learning rate."""
 
-    lr: float  # the peak of its schedule
+    lr: float  # the peak of the schedule
     status: TrainingStatus
-    loss: float | None  # what it reached; None where it failed
+    loss: float | None  # at the end; None if the training failed
     steps: int
 
 
 @dataclass(frozen=True, slots=True)
 class Probing:
-    """What short trainings at constant rates say, where a sweep could not know."""
+    """Short trainings at constant rates, made if the sweep is not conclusive."""
 
-    why: str  # the sweep could not know
-    start: float  # the rate that the first was made at
-    best: float | None  # where the loss is lowest, between the rates tried; None where none learned anything
+    why: str  # the sweep was not conclusive
+    start: float  # the rate of the first training
+    best: float | None  # the rate of the lowest loss, interpolated; None if no training reduced the loss
     initial: float  # the loss before training
-    probes: tuple[Probe, ...]  # in rising rates
-    low: float | None = None  # around the best: the rates that lose at most 5 % of the improvement
+    probes: tuple[Probe, ...]  # in order of increasing rate
+    low: float | None = None  # range of rates that lose at most 5% of the best improvement
     high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refinement:
-    """How short trainings moved the suggestion."""
+    """How short trainings changed the suggestion."""
 
-    before: float  # the sweep's suggestion, for the length of training that the probes speak for
+    before: float  # the suggestion of the sweep, scaled to the length of training that the probes represent
     after: float
     horizon: int  # that length, in steps
     metric: Literal["held-out loss", "training loss"]
@@ -99,17 +99,17 @@ class Refinement:
 
 @dataclass(frozen=True, slots=True)
 class LrResult:
-    """The answer of find-lr with the sweep behind it."""
+    """The result of find-lr."""
 
     suggestion: Suggestion
-    suggestions: Mapping[str, float | None]  # every rule's rate
+    suggestions: Mapping[str, float | None]  # by rule
     points: tuple[SweepPoint, ...]
     stop_reason: StopReason
-    steps: int  # taken in all, the coarse sweep's and the other seeds' too
+    steps: int  # in total, including the coarse sweep and the other seeds
     seconds: float
-    uses: Mapping[Use, float | None] = field(default_factory=dict)  # the headline's rate for every use
-    coarse: tuple[SweepPoint, ...] = ()  # of the sweep that found where to look; none where the range was given
-    seeds: tuple[SeedSweep, ...] = ()  # with --seeds: all of them, the first too
-    probing: Probing | None = None  # the short trainings (of the first seed), where a sweep could not know
+    uses: Mapping[Use, float | None] = field(default_factory=dict)  # the suggested rate for each use
+    coarse: tuple[SweepPoint, ...] = ()  # the coarse sweep that chose the range; empty if the user gave one
+    seeds: tuple[SeedSweep, ...] = ()  # with --seeds: all of them, including the first
+    probing: Probing | None = None  # short trainings with the first seed, if its sweep was not conclusive
     refinement: Refinement | None = None  # with --refine
-    by_length: Mapping[str, Mapping[Use, float | None]] = field(default_factory=dict)  # as uses, by steps of training
+    by_length: Mapping[str, Mapping[Use, float | None]] = field(default_factory=dict)  # `uses` by steps of training

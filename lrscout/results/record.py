@@ -1,23 +1,25 @@
-"""A run of a command: what was asked for, and what is saved of it."""
+"""A run of a command: what was requested, and the record that is saved."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
-SCHEMA = 1  # of the JSON documents; raised when a key changes its meaning or goes away
+R_co = TypeVar("R_co", covariant=True)
+
+SCHEMA = 1  # version of the JSON documents; increased if a key is removed or changes its meaning
 
 Status = Literal["ok", "inconclusive", "failed", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the user pointed at: enough to load it again, in this process or another."""
+    """The code to run, in a form that this process or another can load."""
 
-    path: str | None  # None: live objects, handed over in Python
+    path: str | None  # None for objects passed from Python
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    app_dir: str | None = None  # first on sys.path; None: the current folder
+    app_dir: str | None = None  # put first on sys.path; None for the current folder
 
     def as_dict(self) -> dict[str, Any]:
         """The target as its record shows it."""
@@ -25,15 +27,19 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class RunRecord:
-    """One run of a command: everything that is saved, shown again and given to scripts."""
+class RunRecord(Generic[R_co]):
+    """One run of a command: everything that is saved, shown, and passed to scripts.
+
+    Call `RunRecord(...)`, not an alias such as `LrRecord(...)`: on Python 3.11 the alias raises TypeError, because
+    `Generic` sets an attribute that a frozen class with slots rejects.
+    """
 
     command: str
     status: Status
     target: Mapping[str, Any]
     settings: Mapping[str, Any]
     environment: Mapping[str, Any]
-    result: Any | None  # of the command's class in RESULTS; None: it failed before there was anything to say
+    result: R_co | None  # None if the run ended before it had one
     warnings: tuple[str, ...] = ()
-    error: str | None = None  # what ended a failed run
+    error: str | None = None  # why a run failed
     schema: int = SCHEMA

@@ -11,7 +11,7 @@ from typing import Any
 
 from lrscout.errors import RecordError
 from lrscout.records import cache_folder, load, save
-from lrscout.results import RunRecord
+from lrscout.results import BatchSizeRecord
 
 FROM_CACHE = "This is the answer of an earlier run (--cache) on the same source, device and torch."
 MATTERS = ("torch", "device", "device_name", "threads", "platform")  # of the environment
@@ -34,7 +34,7 @@ class BatchSizeCache:
         key = hashlib.sha256(json.dumps(known, default=str, sort_keys=True).encode()).hexdigest()[:32]
         self._path: Path = cache_folder() / "batch-sizes" / f"{key}.json"
 
-    def read(self) -> RunRecord | None:
+    def read(self) -> BatchSizeRecord | None:
         """The earlier record; one that cannot be read counts as none."""
         try:
             record = load(self._path)
@@ -42,7 +42,7 @@ class BatchSizeCache:
             return None
         return dataclasses.replace(record, warnings=(*record.warnings, FROM_CACHE))
 
-    def write(self, record: RunRecord) -> None:
+    def write(self, record: BatchSizeRecord) -> None:
         """Keep a whole answer for the next time.
 
         Raises:

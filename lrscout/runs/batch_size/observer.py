@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lrscout.results import RunRecord, Trial
+from lrscout.results import BatchSizeRecord, Trial
 
 
 class BatchSizeObserver:
@@ -19,5 +19,5 @@ class BatchSizeObserver:
     def waiting(self) -> None:
         """Several times a second, while another process works."""
 
-    def tried(self, trial: Trial, so_far: Callable[[], RunRecord]) -> None:
+    def tried(self, trial: Trial, so_far: Callable[[], BatchSizeRecord]) -> None:
         """A trial ended; `so_far` makes the record of all until now."""

@@ -10,7 +10,16 @@ from typing import Any
 from lrscout.engine.trials.requests import Attempt, TargetFacts
 from lrscout.errors import LrscoutError, UsageError
 from lrscout.formatting import format_bytes
-from lrscout.results import BatchSizeResult, BatchStopReason, MemoryBudget, RunRecord, Status, Target, Trial
+from lrscout.results import (
+    BatchSizeRecord,
+    BatchSizeResult,
+    BatchStopReason,
+    MemoryBudget,
+    RunRecord,
+    Status,
+    Target,
+    Trial,
+)
 from lrscout.runs.batch_size.cache import BatchSizeCache
 from lrscout.runs.batch_size.estimate import estimated
 from lrscout.runs.batch_size.observer import BatchSizeObserver
@@ -27,7 +36,7 @@ FIT_RESOLUTION = 0.02
 
 def search_batch_size(
     settings: FindBatchSizeSettings, target: Target, observer: BatchSizeObserver | None = None, found: Any = None
-) -> RunRecord:
+) -> BatchSizeRecord:
     """Run the search; `found` is what a target without a path is made of, or what the path names.
 
     Raises:
@@ -52,7 +61,7 @@ class _Run:
         self._free = facts.on_cpu and settings.budget is None  # memory is not what limits
         self._mode = settings.mode or ("power" if self._free or self._budget.bytes is None else "fit")
 
-    def record(self) -> RunRecord:
+    def record(self) -> BatchSizeRecord:
         """Search, and search for evaluation too where asked; or only estimate."""
         if self._settings.dry_run:
             return self._record(self._estimated())
@@ -66,7 +75,7 @@ class _Run:
             cache.write(record)
         return record
 
-    def _run(self) -> RunRecord:
+    def _run(self) -> BatchSizeRecord:
         if self._settings.eval:
             self._bounds(evaluates=True)  # a mistake in it is told before the first search, not after
         result = self._searched(evaluates=False, so_far=lambda r: self._record(r))
@@ -78,7 +87,7 @@ class _Run:
             result = dataclasses.replace(training, evaluation=evaluation)
         return self._record(result)
 
-    def _searched(self, evaluates: bool, so_far: Callable[[BatchSizeResult], RunRecord]) -> BatchSizeResult:
+    def _searched(self, evaluates: bool, so_far: Callable[[BatchSizeResult], BatchSizeRecord]) -> BatchSizeResult:
         settings = self._settings
         search, ceiling_reason = self._bounds(evaluates)
         step = friendly_step(settings.prefer)
@@ -151,7 +160,7 @@ class _Run:
             return []
         return [f"The budget is {format_bytes(budget)}, and only {format_bytes(free)} are free now."]
 
-    def _record(self, result: BatchSizeResult) -> RunRecord:
+    def _record(self, result: BatchSizeResult) -> BatchSizeRecord:
         found = result.batch_size is not None or result.stop_reason == "estimate"
         status: Status = "ok" if found else "inconclusive"
         if "interrupted" in (result.stop_reason, result.evaluation.stop_reason if result.evaluation else None):

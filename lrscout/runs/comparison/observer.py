@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from lrscout.results import ComparedRun, RunRecord
+from lrscout.results import ComparedRun, CompareRecord
 
 OnStep = Callable[[int, float, float], None]
 """Receives the steps taken so far by a stretch of runs, with a rate and a loss."""
@@ -24,5 +24,5 @@ class ComparisonObserver:
     def finished(self, run: ComparedRun, done: int, total: int, seconds_left: float | None) -> None:
         """A run ended."""
 
-    def keep(self, so_far: Callable[[], RunRecord]) -> None:
+    def keep(self, so_far: Callable[[], CompareRecord]) -> None:
         """There is more to save than before; `so_far` makes the record of it."""

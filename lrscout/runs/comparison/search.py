@@ -15,6 +15,7 @@ from lrscout.processes.pool import WorkerPool
 from lrscout.processes.start import make_starter
 from lrscout.results import (
     ComparedRun,
+    CompareRecord,
     CompareResult,
     Metric,
     RankedSchedule,
@@ -55,7 +56,7 @@ def compare(
     observer: ComparisonObserver | None = None,
     before: CompareResult | None = None,
     live: LiveTarget | None = None,
-) -> RunRecord:
+) -> CompareRecord:
     """Compare the schedules; `before` holds runs that need not be made again.
 
     Ctrl-C between the first run's start and the last one's end gives the status `interrupted`.
@@ -223,7 +224,7 @@ class _Comparison:
         scores = [run for run in self._runs.values() if run.role == "score"]
         return "ok" if any(run.final is not None for run in scores) else "inconclusive"
 
-    def record(self, status: Status) -> RunRecord:
+    def record(self, status: Status) -> CompareRecord:
         """The record of what there is."""
         settings = self._settings
         used = list(self._runs.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lrscout.results import RunRecord, SweepPoint, TrainingPoint
+from lrscout.results import LrRecord, SweepPoint, TrainingPoint
 
 
 class LrObserver:
@@ -13,5 +13,5 @@ class LrObserver:
     def planned(self, steps: int) -> None:
         """The search takes about so many steps in all; again whenever more turn out to be needed."""
 
-    def stepped(self, point: SweepPoint | TrainingPoint, so_far: Callable[[], RunRecord]) -> None:
+    def stepped(self, point: SweepPoint | TrainingPoint, so_far: Callable[[], LrRecord]) -> None:
         """A step was taken; `so_far` makes the record of all until now."""

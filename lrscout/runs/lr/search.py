@@ -11,6 +11,7 @@ from lrscout.engine.environment import describe_environment
 from lrscout.engine.session import Session
 from lrscout.engine.workload import Workload
 from lrscout.results import (
+    LrRecord,
     LrResult,
     Probing,
     RunRecord,
@@ -38,7 +39,7 @@ from lrscout.settings import FindLrSettings
 
 def search_lr(
     workload: Workload, settings: FindLrSettings, target: Target, observer: LrObserver | None = None
-) -> RunRecord:
+) -> LrRecord:
     """Search, and make the record; Ctrl-C gives the status `interrupted`."""
     return LrSearch(workload, settings, target, observer or LrObserver()).run()
 
@@ -67,7 +68,7 @@ class LrSearch:
         self._interrupted = False  # during short trainings; an interrupted sweep says so itself
         self._started = time.perf_counter()
 
-    def run(self) -> RunRecord:
+    def run(self) -> LrRecord:
         """All sweeps, then the record."""
         budget = self._settings.refine_budget
         refining = 0 if budget is None else budget.steps or MIN_STEPS_PER_PROBE * len(OFFSETS)
@@ -81,7 +82,7 @@ class LrSearch:
         found = self._record(self._sweeps)
         return found if self._settings.refine is None or found.status != "ok" else self._refined(found)
 
-    def _refined(self, found: RunRecord) -> RunRecord:
+    def _refined(self, found: LrRecord) -> LrRecord:
         """The record with the suggestion moved by short trainings; Ctrl-C in them leaves it where it was."""
 
         def on_point(point: TrainingPoint) -> None:
@@ -204,12 +205,12 @@ class LrSearch:
         self._planned += more
         self._observer.planned(self._planned)
 
-    def _tell(self, point: SweepPoint | TrainingPoint, so_far: Callable[[], RunRecord]) -> None:
+    def _tell(self, point: SweepPoint | TrainingPoint, so_far: Callable[[], LrRecord]) -> None:
         """Count a step that was taken, and show it with the record as it is by then."""
         self._steps += 1
         self._observer.stepped(point, so_far)
 
-    def _record(self, sweeps: Sequence[SweepResult]) -> RunRecord:
+    def _record(self, sweeps: Sequence[SweepResult]) -> LrRecord:
         settings = self._settings
         use = settings.use
         curves = [Curve(sweep) for sweep in sweeps]
