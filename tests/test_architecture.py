@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,33 +14,16 @@ PACKAGE = Path(__file__).resolve().parents[1] / "lrscout"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 OWNERS = {"torch": "engine/", "rich": "report/", "plotext": "report/plot.py", "yaml": "yaml_nodes.py", "typer": ""}
-BELOW = {  # a room, and what of lrscout it may import
-    "results/": ("results",),
-    "errors.py": (),
-    "formatting.py": (),
-    "search/": ("results", "errors", "formatting", "schedules", "search"),
-    "schedules/": ("errors", "schedules"),
-    "settings/": ("results", "errors", "search", "schedules", "settings"),
-    "processes/": ("errors", "tracebacks", "processes"),
-    "engine/": ("results", "errors", "schedules", "settings", "processes", "engine", ""),  # "": the version
-    "tracebacks.py": ("errors", ""),
-    "yaml_nodes.py": (),
-    "recipes.py": ("errors", "settings", "yaml_nodes"),
-    "records.py": ("results", "errors"),
-    "runs/": (
-        "results",
-        "errors",
-        "formatting",
-        "records",
-        "schedules",
-        "search",
-        "settings",
-        "processes",
-        "engine",
-        "runs",
-    ),
-    "report/": ("results", "errors", "formatting", "tracebacks", "schedules", "search", "report", ""),
-}
+
+
+def rooms() -> dict[str, set[str]]:
+    """The table of docs/architecture.md: a room, and what of lrscout it may import."""
+    found = {}
+    for line in (PACKAGE.parent / "docs/architecture.md").read_text(encoding="utf-8").splitlines():
+        row = re.fullmatch(r"\| `([a-z_]+)(?:/|\.py)` \|.*\| ((?:`[a-z_]+`(?:, )?)*) ?\|", line)
+        if row:
+            found[row[1]] = {row[1], *re.findall("[a-z_]+", row[2])}
+    return found
 
 
 def imports(module: Path) -> set[str]:
@@ -65,15 +49,20 @@ def test_each_library_is_imported_only_by_its_room(module):
         assert place(module).startswith(OWNERS.get(library, "")), f"{library} in {place(module)}"
 
 
-@pytest.mark.parametrize("module", MODULES, ids=place)
-def test_a_room_imports_only_what_lies_below_it(module):
-    allowed = next((rooms for room, rooms in BELOW.items() if place(module).startswith(room)), None)
-    if allowed is None:
-        pytest.skip("commands, cli, api and the package itself may import everything")
+def room(name: str) -> str:
+    return name.split(".")[0].split("/")[0]
+
+
+def test_the_table_of_the_architecture_lists_all_rooms():
+    assert set(rooms()) == {room(place(m)) for m in MODULES} - {"__init__", "__main__"}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.parent != PACKAGE or m.stem[0] != "_"], ids=place)
+def test_a_room_imports_only_what_the_table_allows(module):
+    allowed = rooms()[room(place(module))]
     for name in imports(module):
-        if name.split(".")[0] == "lrscout":
-            room = name.partition(".")[2].split(".")[0]
-            assert room in allowed, f"{place(module)} imports {name}"
+        if name.startswith("lrscout."):  # lrscout itself has its version and its place
+            assert room(name.removeprefix("lrscout.")) in allowed, f"{place(module)} imports {name}"
 
 
 def test_modules_and_functions_keep_to_their_sizes():
