@@ -38,7 +38,7 @@ def groups():
     made = build()
     first, last = made["model"][0], made["model"][2]
     made["optimizer"] = torch.optim.SGD(
-        [{"params": first.parameters(), "lr": 0.01}, {"params": last.parameters(), "lr": 0.1}]
+        [{"params": first.parameters(), "lr": 0.01, "name": "first"}, {"params": last.parameters(), "lr": 0.1}]
     )
     return made
 
@@ -208,7 +208,8 @@ def test_json_has_null_where_a_loss_is_not_finite(lrscout):
 
 def test_every_groups_rate_is_shown(lrscout):
     _, out, _ = lrscout("find-lr", "mymod:groups")
-    assert "parameter group" in out
+    assert re.search(r"^first\s+144\s+1\.0e-2 -> ", out, re.MULTILINE)  # by its name; by its number where it has none
+    assert re.search(r"^1\s+17\s+1\.0e-1 -> ", out, re.MULTILINE)
 
 
 def test_what_user_code_prints_goes_to_stderr(folder):
@@ -292,7 +293,7 @@ def test_show_of_something_else_is_an_error(lrscout, folder):
     (folder / "other.json").write_text("[1, 2]")
     code, out, err = lrscout("show", "other.json")
     assert (code, out) == (2, "")
-    assert "no record" in err
+    assert "not an lrscout record" in err
 
 
 def test_a_missing_module_is_named(lrscout):

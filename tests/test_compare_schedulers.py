@@ -194,7 +194,7 @@ def test_within_a_seed_all_runs_begin_alike_and_seeds_differ(compare):
 def test_runs_that_begin_differently_are_told_of_and_not_paired(compare):
     _, out, err = compare("mymod:unseeded", *TWO, *QUICK)
     assert "not paired: runs began differently" in out
-    assert "Within a seed, runs began with other weights" in err
+    assert "began with different weights" in err
 
 
 def test_without_a_rate_the_sweep_suggests_one(compare):
@@ -228,7 +228,7 @@ def test_one_rate_for_all_is_told(compare, mode, rate):
     assert {run["peak_lr"] for run in runs} == {rate}
     assert {row["peak_lr_range"] for row in json.loads(out)["result"]["ranking"]} == {None}
     assert len(runs) == 10
-    assert "This compares schedules at one rate" in err
+    assert "All schedules ran at one rate" in err
 
 
 def test_a_factory_that_sets_rates_of_its_own_is_told_of(compare):
@@ -243,7 +243,9 @@ def test_without_held_out_data_the_training_loss_is_compared_and_labelled_so(com
 
 
 def test_a_metric_of_the_users_own(compare):
-    code, out, _ = compare("mymod:build", *TWO, *QUICK, "--metric-fn", "mymod:accuracy", "--mode", "max", "--json")
+    code, out, _ = compare(
+        "mymod:build", *TWO, *QUICK, "--metric-fn", "mymod:accuracy", "--metric-mode", "max", "--json"
+    )
     result = json.loads(out)["result"]
     assert code == 0
     assert result["metric"] == {"name": "mymod:accuracy", "mode": "max", "held_out": True}
@@ -446,12 +448,12 @@ def test_a_failure_on_github_is_one_error(compare, monkeypatch):
 
 def test_a_budget_makes_runs_fewer_and_shorter(compare):
     arguments = ("mymod:build", *TWO, "--lr", "0.3", "--steps", "2000", "-k", "delay=0.001", "--lr-mode", "shared")
-    code, out, err = compare(*arguments, "--budget", "3s", "--json")
+    code, out, err = compare(*arguments, "--time-budget", "3s", "--json")
     result = json.loads(out)["result"]
     assert code == 0
     assert result["seeds"] == 3
     assert 20 <= result["steps"] < 600
-    assert "--budget 3s: 3 seeds of" in err
+    assert "--time-budget 3s: 3 seeds of" in err
 
 
 def test_quiet_prints_the_winner_alone(compare):
@@ -465,8 +467,8 @@ def test_quiet_prints_the_winner_alone(compare):
         (["-s", "cosine"], "nothing to compare"),
         (["-s", "cosine", "-s", "cosin"], "Did you mean 'cosine'?"),
         ([*TWO, "--jobs", "many"], "--jobs many is neither a number from 1 nor auto"),
-        ([*TWO, "--budget", "soon"], "--budget soon is not a time"),
-        ([*TWO, "--mode", "max"], "--mode max needs a --metric-fn"),
+        ([*TWO, "--time-budget", "soon"], "--time-budget soon is not a time"),
+        ([*TWO, "--metric-mode", "max"], "--metric-mode max needs a --metric-fn"),
         ([*TWO, "--lr-mode", "fixed", "--lr", "1"], "--lr cannot be given"),
         ([*TWO, "--baseline", "wsd"], "There is no 'wsd' among the schedules"),
         ([*TWO, "--fail-if", "cosine beats constant"], "is no condition"),
@@ -565,5 +567,17 @@ def test_in_python_live_objects_come_back_as_they_were():
 
 
 def test_in_python_live_objects_cannot_go_to_other_processes():
-    with pytest.raises(UsageError, match="needs a dotted path"):
-        lrscout.compare_schedulers(quadratic, jobs=2)
+    def metric(model, batch):
+        return 0.0
+
+    with pytest.raises(UsageError, match="lambda"):
+        lrscout.compare_schedulers(lambda: quadratic(), jobs=2)
+    with pytest.raises(UsageError, match="metric"):
+        lrscout.compare_schedulers(quadratic, metric_fn=metric, jobs=2)
+
+
+def test_in_python_a_function_with_a_name_can_go_to_other_processes():
+    settings = {"schedules": ["constant", "linear"], "steps": 20, "seeds": 2, "lr_mode": "shared", "lr": 0.01}
+    here, there = (lrscout.compare_schedulers(quadratic, jobs=jobs, **settings) for jobs in (1, 2))
+    assert [run.final for run in here.runs] == [run.final for run in there.runs]
+    assert here.record.target["path"] == there.record.target["path"] == f"{__name__}:quadratic"

@@ -127,7 +127,8 @@ class Other:
         (({"a": torch.zeros(5, 1)}, torch.zeros(5)), 5),
         (torch.tensor(1.0), None),
         (["text", torch.zeros(3)], 3),
-        (Other(torch.zeros(6)), None),
+        (Other(torch.zeros(6)), 6),
+        ("text", None),
     ],
 )
 def test_the_samples_of_a_batch_are_counted_where_they_can_be(batch, count):
