@@ -1,7 +1,7 @@
-"""The command line: registers the commands, and turns what ends a run into an exit code.
+"""The command line: lists the commands, and turns the end of a run into an exit code.
 
 0 ok; 1 the user's code or lrscout failed; 2 usage or recipe; 3 the target could not be loaded; 4 inconclusive;
-5 a check was not met; 130 interrupted.
+5 a check failed; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ def _check_settings(
         if name not in known:
             document.add_problem(key_node.position, f"unknown key {key!r}. {did_you_mean(key, list(known))}")
         elif name in values:
-            document.add_problem(key_node.position, f"{key!r} sets {name!r} a second time")
+            document.add_problem(key_node.position, f"{key!r} sets {name!r} twice")
         else:
             value = _check_value(document, value_node, known[name])
             values[name] = not value if negated and value is not None else value

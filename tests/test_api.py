@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import lrscout
 from lrscout import FindLrResult, LrscoutError, Workload, find_lr
 from lrscout.errors import TargetError, UsageError, WorkloadError
+from lrscout.formatting import format_lr
 
 SHORT: dict[str, Any] = {"steps": 12, "device": "cpu"}
 
@@ -65,7 +66,15 @@ def test_result_is_made_of_plain_values() -> None:
     assert document["settings"]["optimizer"] == "sgd"
     assert document["result"]["suggestion"]["lr"] == result.suggestion.lr
     assert len(document["result"]["points"]) == len(result.points)
-    assert str(result).startswith(str(result.suggestion.lr))
+    assert str(result).startswith("no learning rate (")
+
+
+def test_a_suggestion_is_printed_in_two_digits() -> None:
+    result = find_lr(linear_workload(), device="cpu")
+    lr = result.suggestion.lr
+    assert lr is not None
+    assert str(result).startswith(f"{format_lr(lr)} (")
+    assert f"{format_lr(lr)} (" in repr(result)
 
 
 def test_plot_is_text_of_the_width_asked_for() -> None:
@@ -122,7 +131,7 @@ def test_dotted_path_is_seeded_and_leaves_the_random_states_alone(target: str) -
 
 
 def test_dotted_path_beside_live_objects_is_an_error(target: str) -> None:
-    with pytest.raises(TargetError, match="With a dotted path, train_loader, loss_fn cannot be given too"):
+    with pytest.raises(TargetError, match="train_loader, loss_fn cannot be passed with a dotted path"):
         find_lr(target, make_loader(), nn.CrossEntropyLoss())
 
 
@@ -132,25 +141,25 @@ def test_dotted_path_takes_the_name_of_an_optimizer(target: str) -> None:
 
 @pytest.mark.parametrize("given", [{"kwargs": {"size": 2}}, {"app_dir": "."}])
 def test_arguments_of_a_dotted_path_beside_live_objects_are_an_error(given: dict[str, Any]) -> None:
-    with pytest.raises(TargetError, match="only be given with a dotted path"):
+    with pytest.raises(TargetError, match="need a dotted path"):
         find_lr(make_net(), make_loader(), nn.CrossEntropyLoss(), **given)
 
 
 def test_parts_beside_a_workload_are_an_error() -> None:
-    with pytest.raises(TargetError, match="loss_fn can only be given beside a model"):
+    with pytest.raises(TargetError, match="loss_fn can only be passed with a model"):
         find_lr(linear_workload(), loss_fn=nn.MSELoss())
-    with pytest.raises(TargetError, match="loss_fn can only be given beside a model"):
+    with pytest.raises(TargetError, match="loss_fn can only be passed with a model"):
         find_lr(nn.Linear(3, 1), loss_fn=nn.MSELoss())
     with pytest.raises(TargetError, match="a model alone"):
         find_lr(nn.Linear(3, 1))
 
 
 BAD_SETTINGS = [
-    ({"max_rl": 1.0}, "(?s)no setting 'max_rl'.*'max_lr'"),
+    ({"max_rl": 1.0}, "(?s)nknown setting 'max_rl'.*'max_lr'"),
     ({"steps": 2}, "--steps 2 must be at least 3"),
     ({"steps": 2.5}, "steps must be a whole number"),
-    ({"precision": "fp8"}, "(?s)--precision fp8 is not one of"),
-    ({"min_lr": 1.0, "max_lr": 0.1}, "--min-lr 1 is not below --max-lr 0.1"),
+    ({"precision": "fp8"}, "(?s)--precision fp8 must be one of"),
+    ({"min_lr": 1.0, "max_lr": 0.1}, "--min-lr 1 must be below --max-lr 0.1"),
 ]
 
 
@@ -268,7 +277,7 @@ def test_epochs_need_a_loader_with_a_length() -> None:
 
 
 def test_horizon_and_epochs_exclude_each_other() -> None:
-    with pytest.raises(UsageError, match="both tell how long"):
+    with pytest.raises(UsageError, match="both set the length"):
         search(horizon=400, epochs=3)
 
 

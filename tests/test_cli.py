@@ -449,7 +449,7 @@ def test_a_target_cannot_end_the_process_with_success(lrscout, target, code):
     [
         (("--steps", "two"), "steps"),
         (("--steps", "0"), "at least 3"),
-        (("--min-lr", "1", "--max-lr", "0.1"), "not below"),
+        (("--min-lr", "1", "--max-lr", "0.1"), "must be below"),
         (("--precision", "fp8"), "fp32"),
         (("--rule", "scuot"), "scout"),
         (("--optimizer", "adamm"), "adam"),
@@ -614,10 +614,33 @@ def test_an_environment_variable_that_sets_nothing_is_told(lrscout, monkeypatch)
     code, out, err = lrscout("find-lr", "mymod:build", "--steps", "20", "--quiet")
     assert code == 0
     assert float(out) > 0
-    assert "The environment variable LRSCOUT_STPES sets nothing. Did you mean 'LRSCOUT_STEPS'?" in err
+    assert "The environment variable LRSCOUT_STPES has no effect. Did you mean 'LRSCOUT_STEPS'?" in err
 
 
 def test_a_variable_of_another_command_is_no_mistake(lrscout, monkeypatch):
     monkeypatch.setenv("LRSCOUT_JOBS", "2")
     _, _, err = lrscout("find-lr", "mymod:build", "--steps", "20", "--quiet")
     assert "LRSCOUT_JOBS" not in err
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("LRSCOUT_STEPS", "many", "LRSCOUT_STEPS"),  # typer's check
+        ("LRSCOUT_STEPS", "1", "LRSCOUT_STEPS 1"),  # ours
+        ("LRSCOUT_FIND_LR_PRECISION", "fp8", "LRSCOUT_FIND_LR_PRECISION fp8"),
+        ("LRSCOUT_REFINE", "soon", "LRSCOUT_REFINE soon"),
+    ],
+)
+def test_a_bad_value_from_the_environment_names_its_variable(lrscout, monkeypatch, variable, value, named):
+    monkeypatch.setenv(variable, value)
+    code, _, err = lrscout("find-lr", "mymod:build")
+    assert (code, named in err) == (2, True), err
+    assert f"--{variable.rpartition('_')[2].lower()}" not in err
+
+
+def test_a_bad_flag_is_named_as_a_flag_whatever_the_environment_says(lrscout, monkeypatch):
+    monkeypatch.setenv("LRSCOUT_STEPS", "50")
+    code, _, err = lrscout("find-lr", "mymod:build", "--steps", "1")
+    assert code == 2
+    assert "--steps 1 must be at least 3" in err

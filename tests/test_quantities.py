@@ -34,7 +34,7 @@ def test_no_amount_of_memory(text):
 
 
 def test_an_amount_of_memory_without_a_unit_is_asked_for_one():
-    with pytest.raises(UsageError, match="--budget 10 has no unit"):
+    with pytest.raises(UsageError, match="--budget 10 needs a unit"):
         memory_bytes("10", available=1000)
 
 

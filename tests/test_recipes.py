@@ -288,7 +288,7 @@ find_lr:
         "3:16: duplicate key 'a', first on line 3",
         "5:3: unknown key 'min_ls'. Did you mean 'min_lr'?",
         "6:10: steps must be a whole number, not 'ten'",
-        "7:14: precision 'fp8' is not one of fp32, bf16, fp16",
+        "7:14: precision 'fp8' must be one of fp32, bf16, fp16",
     ]
 
 
@@ -308,10 +308,10 @@ find_lr:
         ("find_lr: {max_lr: .nan}", "2:19: max_lr nan must be finite"),
         ("find_lr: {smoothing: 1}", "2:22: smoothing 1.0 must be below 1"),
         ("find_lr: {compile: yes}", "2:20: compile must be true or false, not 'yes'"),
-        ("find_lr: {rule: velley}", "2:17: rule 'velley' is not one of {rules}. Did you mean 'valley'?"),
+        ("find_lr: {rule: velley}", "2:17: rule 'velley' must be one of {rules}. Did you mean 'valley'?"),
         ("find_lr: {optimizer_arg: {2: 1}}", "2:27: keys of optimizer_arg must be text, not 2"),
         ("find_lr: {1: 2}", "2:11: keys must be text, not 1"),
-        ("find_lr: {early_stop: true, no_early_stop: true}", "2:29: 'no_early_stop' sets 'early_stop' a second time"),
+        ("find_lr: {early_stop: true, no_early_stop: true}", "2:29: 'no_early_stop' sets 'early_stop' twice"),
         ("version: 1", "2:1: duplicate key 'version', first on line 1"),
     ],
 )  # fmt: skip

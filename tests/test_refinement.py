@@ -144,9 +144,9 @@ def test_a_budget_that_cannot_be_used_is_refused_before_anything_runs(text):
 @pytest.mark.parametrize(
     ("losses", "after", "told"),
     [
-        ((1.5, 1.2, 0.8), 2e-2, "; moved by a factor of 2 from 0.01"),
-        ((1.3, 1.0, 1.2), CENTER, "; not moved from 0.01"),
-        ((2.5, 3.0, None), CENTER, "; not moved from 0.01, as none is below 2, where they began"),
+        ((1.5, 1.2, 0.8), 2e-2, "; moved by a factor of 2 from 1.0e-2"),
+        ((1.3, 1.0, 1.2), CENTER, "; not moved from 1.0e-2"),
+        ((2.5, 3.0, None), CENTER, "; not moved from 1.0e-2, since none got below the initial 2.000"),
     ],
 )
 def test_what_the_probes_say_is_told_in_words(losses, after, told):

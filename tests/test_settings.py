@@ -101,7 +101,7 @@ def test_only_booleans_are_negated():
 
 
 def test_a_setting_and_its_negation_are_a_contradiction():
-    assert "sets 'early_stop' again" in refusal(early_stop=True, no_early_stop=True).message
+    assert "sets 'early_stop' twice" in refusal(early_stop=True, no_early_stop=True).message
 
 
 # Types
@@ -153,8 +153,8 @@ def test_none_is_taken_where_it_is_a_value():
         ({"clip_norm": 0}, "--clip-norm 0.0 must be above 0"),
         ({"val_batches": -1}, "--val-batches -1 must be at least 0"),
         ({"seed": -1}, "--seed -1 must be at least 0"),
-        ({"precision": "fp8"}, "--precision fp8 is not one of fp32, bf16, fp16"),
-        ({"spacing": "log"}, "--spacing log is not one of exponential, linear"),
+        ({"precision": "fp8"}, "--precision fp8 must be one of fp32, bf16, fp16"),
+        ({"spacing": "log"}, "--spacing log must be one of exponential, linear"),
     ],
 )
 def test_a_value_out_of_its_bounds_is_refused_with_the_bound(given, told):
@@ -180,7 +180,7 @@ def test_a_wrong_choice_offers_the_closest():
 def test_a_sweep_must_rise(ends):
     low, high = ends
     error = refusal(min_lr=low, max_lr=high)
-    assert f"--min-lr {low:g} is not below --max-lr {high:g}" in error.message
+    assert f"--min-lr {low:g} must be below --max-lr {high:g}" in error.message
 
 
 def test_settings_made_directly_are_checked_too():
@@ -212,3 +212,9 @@ def test_any_values_are_either_taken_or_refused_as_usage(values):
 )
 def test_one_sweep_is_made_where_a_range_is_given_or_the_steps_are_few(given, expected):
     assert made(**given).range == expected
+
+
+def test_a_setting_is_known_by_its_flags_name_too():
+    assert make_settings(FindLrSettings, {"for": "constant"}).use == "constant"
+    with pytest.raises(UsageError, match="twice"):
+        make_settings(FindLrSettings, {"for": "constant", "use": "decay"})

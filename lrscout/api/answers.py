@@ -1,32 +1,47 @@
-"""What every search of the Python API answers with."""
+"""The answers of the Python API."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, Self, TypeVar
 
 from lrscout.records import to_json
 from lrscout.results import RunRecord, Status
 
+R = TypeVar("R")
+
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Answer:
-    """A record, and what all searches tell alike."""
+class Answer(Generic[R]):
+    """The answer of a search: its record, and what all answers have in common."""
 
-    record: RunRecord[Any]
+    record: RunRecord[R]
+    result: R
+
+    @classmethod
+    def of(cls, record: RunRecord[R]) -> Self:
+        """The answer in a record.
+
+        Raises:
+            KeyboardInterrupt: the search was interrupted.
+        """
+        if record.status == "interrupted":
+            raise KeyboardInterrupt
+        assert record.result is not None  # a search that fails raises
+        return cls(record, record.result)
 
     @property
     def status(self) -> Status:
-        """ok, or inconclusive where there is no answer."""
+        """`ok`, or `inconclusive` if there is no answer."""
         return self.record.status
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is worth knowing about this run."""
+        """Warnings about this run."""
         return self.record.warnings
 
     def to_json(self) -> str:
-        """The JSON document that the command prints with --json."""
+        """The record as JSON, as the command prints it with --json."""
         return to_json(self.record)
 
     def __repr__(self) -> str:

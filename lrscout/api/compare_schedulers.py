@@ -1,4 +1,4 @@
-"""compare-schedulers: the Python API."""
+"""compare_schedulers: the Python API of compare-schedulers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ from lrscout.settings import CompareSchedulersSettings, make_settings
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class CompareSchedulersResult(Answer):
+class CompareSchedulersResult(Answer[CompareResult]):
     """The answer of `compare_schedulers`."""
-
-    result: CompareResult
 
     @property
     def ranking(self) -> tuple[RankedSchedule, ...]:
@@ -30,7 +28,7 @@ class CompareSchedulersResult(Answer):
 
     @property
     def runs(self) -> tuple[ComparedRun, ...]:
-        """Every run that was made, those that chose a rate first."""
+        """All runs, those that tuned a rate first."""
         return self.result.runs
 
     def plot(self, width: int = 100, *, color: bool = False) -> str:
@@ -58,18 +56,18 @@ def compare_schedulers(
     app_dir: str | os.PathLike[str] | None = None,
     **settings: Unpack[CompareSchedulersKeywords],
 ) -> CompareSchedulersResult:
-    """Compare learning-rate schedules by short runs; whatever was handed in comes back as it was.
+    """Compare learning-rate schedules by short runs, and restore everything that was passed in.
 
-    `target` is a dotted path as on the command line or a function that builds the workload (both with `kwargs`), or
-    anything that `find_lr` takes. Only the first two are built anew for every run: with objects that are built
-    already, all seeds begin with the same weights. `settings` are the other flags of `lrscout compare-schedulers` in
-    snake case; `jobs` needs a dotted path, or a function that can be imported by its name. No file is written.
+    `target` is a dotted path as on the command line, a function that builds the workload (both with `kwargs`), or
+    anything that `find_lr` takes. Only the first two are built anew for each run: live objects begin with the same
+    weights for every seed. `settings` are the other options of `lrscout compare-schedulers` in snake case; `jobs`
+    needs a dotted path or a function that can be imported by its name. No file is written.
 
     Raises:
-        UsageError: a setting that does not exist or is out of its bounds.
+        UsageError: a setting is unknown or out of bounds.
         TargetError: the target does not give a workload.
-        WorkloadError: the workload cannot be stepped.
-        KeyboardInterrupt: Ctrl-C, after everything was put back.
+        WorkloadError: the workload cannot be trained.
+        KeyboardInterrupt: Ctrl-C, after everything has been restored.
     """
     parts, given = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
     if schedules is not None:
@@ -82,11 +80,7 @@ def compare_schedulers(
     from lrscout.engine.randomness import preserved_random_state
 
     with preserved_random_state():
-        record = compare(where, made, live=live)
-    assert record.result is not None
-    if record.status == "interrupted":
-        raise KeyboardInterrupt
-    return CompareSchedulersResult(record, record.result)
+        return CompareSchedulersResult.of(compare(where, made, live=live))
 
 
 def _name(function: Callable[..., Any]) -> str:
@@ -96,10 +90,10 @@ def _name(function: Callable[..., Any]) -> str:
 def _live_target(
     target: Any, metric_fn: str | Callable[..., Any] | None, found: Any, where: Target, jobs: str
 ) -> LiveTarget | None:
-    """The objects that this process makes the runs of; None where a dotted path says all.
+    """The objects to make the runs with; None if the dotted path is enough.
 
     Raises:
-        UsageError: other processes are to make the runs, and cannot have these objects.
+        UsageError: other processes make the runs, but cannot import these objects.
     """
     function = metric_fn if callable(metric_fn) else None
     if jobs == "1":
@@ -114,7 +108,7 @@ def _live_target(
 
 
 def _builder(found: Any, target: Target) -> Callable[[int], Any]:
-    """Builds the workload anew, everything seeded; live objects again and again, since a session puts them back."""
+    """What builds the workload from a seed; live objects are reused, since a session restores them."""
 
     def build(seed: int) -> Any:
         from lrscout.engine.randomness import seed_everything

@@ -1,4 +1,4 @@
-"""find-batch-size: the Python API."""
+"""find_batch_size: the Python API of find-batch-size."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ from lrscout.settings import FindBatchSizeSettings, make_settings
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class FindBatchSizeResult(Answer):
+class FindBatchSizeResult(Answer[BatchSizeResult]):
     """The answer of `find_batch_size`."""
-
-    result: BatchSizeResult
 
     @property
     def batch_size(self) -> int | None:
-        """The recommended size; None where there is none, and `result.reason` says why."""
+        """The recommended size; None if there is none, and `result.reason` says why."""
         return self.result.batch_size
 
     @property
@@ -33,12 +31,12 @@ class FindBatchSizeResult(Answer):
 
     @property
     def fastest(self) -> Throughput | None:
-        """The smallest size within 5 % of the best throughput."""
+        """The smallest size within 5% of the best throughput."""
         return self.result.fastest
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """Everything that was tried, in order."""
+        """All trials, in order."""
         return self.result.trials
 
     @property
@@ -54,7 +52,7 @@ class FindBatchSizeResult(Answer):
         return plot_trials(self.result, Style(width=width, color=color, unicode=True, live=False), height)
 
     def __str__(self) -> str:
-        return f"{self.batch_size} ({self.result.reason})"
+        return f"{self.batch_size or 'no batch size'} ({self.result.reason})"
 
 
 def find_batch_size(
@@ -67,23 +65,19 @@ def find_batch_size(
     app_dir: str | os.PathLike[str] | None = None,
     **settings: Unpack[FindBatchSizeKeywords],
 ) -> FindBatchSizeResult:
-    """Find the largest batch size that fits and the fastest; whatever was handed in comes back as it was.
+    """Find the largest batch size that fits and the fastest one, and restore everything that was passed in.
 
     `target` is a dotted path as on the command line, a function that builds the workload (with `kwargs`), or live
-    objects as `find_lr` takes them. A path, and a function that can be imported by its name, are tried in processes
-    of their own; anything else in this one. `settings` are the other flags of `lrscout find-batch-size` in snake case.
+    objects as in `find_lr`. Trials of a path, or of a function that can be imported by its name, run in other
+    processes; all others in this one. `settings` are the other options of `lrscout find-batch-size` in snake case.
 
     Raises:
-        UsageError: a setting that does not exist or is out of its bounds.
+        UsageError: a setting is unknown or out of bounds.
         TargetError: the target does not give a workload.
         UserCodeError: the target's code raised in another process; the cause carries its traceback.
-        KeyboardInterrupt: Ctrl-C, after everything was put back.
+        KeyboardInterrupt: Ctrl-C, after everything has been restored.
     """
     parts, given = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
     made = make_settings(FindBatchSizeSettings, given)
     found, where = buildable_target(target, kwargs, app_dir, parts)
-    record = search_batch_size(made, where, found=found)
-    if record.status == "interrupted":
-        raise KeyboardInterrupt
-    assert record.result is not None
-    return FindBatchSizeResult(record, record.result)
+    return FindBatchSizeResult.of(search_batch_size(made, where, found=found))

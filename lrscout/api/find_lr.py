@@ -1,4 +1,4 @@
-"""find-lr: the Python API, and the search behind both it and the command."""
+"""find_lr: the Python API of find-lr."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Unpack
 from lrscout.api.answers import Answer
 from lrscout.api.keywords import FindLrKeywords
 from lrscout.api.targets import parts_of, target_of, workload_from
+from lrscout.formatting import format_lr
 from lrscout.results import (
     LrResult,
     StopReason,
@@ -20,19 +21,17 @@ from lrscout.settings import FindLrSettings, make_settings
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class FindLrResult(Answer):
+class FindLrResult(Answer[LrResult]):
     """The answer of `find_lr`."""
-
-    result: LrResult
 
     @property
     def suggestion(self) -> Suggestion:
-        """The headline; its `lr` is None where the sweep does not answer, and its `reason` says why."""
+        """The suggestion; its `lr` is None if the search has no answer, and its `reason` says why."""
         return self.result.suggestion
 
     @property
     def suggestions(self) -> Mapping[str, float | None]:
-        """Every rule's rate."""
+        """The rate of each rule."""
         return self.result.suggestions
 
     @property
@@ -42,7 +41,7 @@ class FindLrResult(Answer):
 
     @property
     def stop_reason(self) -> StopReason:
-        """Why the sweep ended: completed, diverged, non_finite."""
+        """Why the sweep ended: completed, diverged or non_finite."""
         return self.result.stop_reason
 
     def plot(self, width: int = 100, height: int | None = None, *, color: bool = False) -> str:
@@ -53,7 +52,8 @@ class FindLrResult(Answer):
         return plot_sweep(self.result, Style(width=width, color=color, unicode=True, live=False), height)
 
     def __str__(self) -> str:
-        return f"{self.suggestion.lr} ({self.suggestion.reason})"
+        lr = self.suggestion.lr
+        return f"{'no learning rate' if lr is None else format_lr(lr)} ({self.suggestion.reason})"
 
 
 def find_lr(
@@ -66,18 +66,18 @@ def find_lr(
     app_dir: str | os.PathLike[str] | None = None,
     **settings: Unpack[FindLrKeywords],
 ) -> FindLrResult:
-    """Suggest a learning rate by a short sweep; whatever was handed in comes back as it was.
+    """Suggest a learning rate from a short sweep, and restore everything that was passed in.
 
-    `target` is a Workload, a dict or tuple in its form, a model (with `train_loader` and, as they are needed,
-    `loss_fn` and `optimizer`), or a dotted path as on the command line (with `kwargs` and `app_dir`). `optimizer`
-    is an Optimizer, a function that makes one from the parameters, or the name of one (as `--optimizer`).
-    `settings` are the other flags of `lrscout find-lr` in snake case. No file is written.
+    `target` is a Workload, a dict or tuple with its fields, a model (with `train_loader` and, if needed, `loss_fn` and
+    `optimizer`), or a dotted path as on the command line (with `kwargs` and `app_dir`). `optimizer` is an Optimizer, a
+    function that makes one from the parameters, or a name as in `--optimizer`. `settings` are the other options of
+    `lrscout find-lr` in snake case. No file is written.
 
     Raises:
-        UsageError: a setting that does not exist or is out of its bounds.
+        UsageError: a setting is unknown or out of bounds.
         TargetError: the target does not give a workload.
-        WorkloadError: the workload cannot be stepped.
-        KeyboardInterrupt: Ctrl-C, after everything was put back.
+        WorkloadError: the workload cannot be trained.
+        KeyboardInterrupt: Ctrl-C, after everything has been restored.
     """
     parts, given = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
     made = make_settings(FindLrSettings, given)
@@ -85,10 +85,7 @@ def find_lr(
     from lrscout.engine.randomness import preserved_random_state  # here and not above: they bring torch
     from lrscout.runs.lr.search import search_lr
 
-    with preserved_random_state():  # building from a dotted path seeds
+    with preserved_random_state():  # a dotted path is built with everything seeded
         workload = workload_from(target, where, parts, made.seed)
         record = search_lr(workload, made, where)
-    assert record.result is not None
-    if record.status == "interrupted":
-        raise KeyboardInterrupt
-    return FindLrResult(record, record.result)
+    return FindLrResult.of(record)

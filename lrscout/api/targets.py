@@ -1,4 +1,4 @@
-"""From what the user points at, on the command line or in Python, to a workload."""
+"""From what was passed to the Python API to a target and a workload."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 def target_of(target: Any, kwargs: Mapping[str, Any] | None, app_dir: str | os.PathLike[str] | None) -> Target:
-    """The target of a call in Python: its path is None where live objects were handed over."""
+    """The target of a call in Python; its path is None for live objects."""
     path = os.fspath(target) if isinstance(target, (str, os.PathLike)) else None
     return Target(path, dict(kwargs or {}), None if app_dir is None else os.fspath(app_dir))
 
 
 def parts_of(settings: Mapping[str, object], **parts: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The parts that were given beside a target, and the settings: the name of an optimizer is one of these."""
+    """The parts passed beside a model, and the settings, to which the name of an optimizer belongs."""
     given = {name: part for name, part in parts.items() if part is not None}
     named = {"optimizer": given.pop("optimizer")} if isinstance(given.get("optimizer"), str) else {}
     return given, {**settings, **named}
 
 
 def workload_from(target: Any, where: Target, parts: Mapping[str, Any], seed: int) -> Workload:
-    """What was handed over in Python as a workload: a dotted path, live objects, or a model with its other parts.
+    """The workload of a dotted path, of live objects, or of a model with its other parts.
 
     Raises:
         TargetError: it does not give a workload.
@@ -40,18 +40,18 @@ def workload_from(target: Any, where: Target, parts: Mapping[str, Any], seed: in
     if where.path is not None:
         if parts:
             raise TargetError(
-                f"With a dotted path, {', '.join(parts)} cannot be given too.", hint="Let the target give them."
+                f"{', '.join(parts)} cannot be passed with a dotted path.", hint="Return them from the target."
             )
         return open_workload(where, seed)
     if where.kwargs or where.app_dir is not None:
         raise TargetError(
-            "kwargs and app_dir can only be given with a dotted path.", hint="Hand over objects that are built."
+            "kwargs and app_dir need a dotted path or a function.", hint="Leave them out for live objects."
         )
     if hasattr(target, "named_parameters") and "train_loader" in parts:
         return make_workload(Workload(model=target, **parts))
     if parts:
         raise TargetError(
-            f"{', '.join(parts)} can only be given beside a model with its train_loader.",
+            f"{', '.join(parts)} can only be passed with a model and its train_loader.",
             hint="Put everything into a Workload or a dict.",
         )
     return make_workload(target)
@@ -63,7 +63,7 @@ def buildable_target(
     app_dir: str | os.PathLike[str] | None,
     parts: Mapping[str, Any],
 ) -> tuple[Any, Target]:
-    """What was handed over in Python for workloads that are built more than once, and its target.
+    """What builds a workload, more than once if need be, and its target.
 
     The first is a function that builds a workload, a Workload made of live objects, or None for a dotted path. The
     target of a function that can be imported by its name has its path, by which other processes can build it.

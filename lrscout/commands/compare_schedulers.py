@@ -27,7 +27,7 @@ from lrscout.search.conditions import Check, check_best, check_conditions, parse
 from lrscout.settings import CompareSchedulersSettings
 
 COMMAND = "compare-schedulers"
-FAILED_CHECK = 5  # the exit code where --fail-if or --expect-best is not met
+FAILED_CHECK = 5  # the exit code when a check of --fail-if or --expect-best fails
 FREE = ("schedules", "seeds", "jobs", "baseline", "min_effect")  # settings that may change when a comparison is resumed
 
 
@@ -36,25 +36,25 @@ def _own_flags(command: str) -> list[inspect.Parameter]:
         return flag_parameter(command, name, kind, default, f"--{name.replace('_', '-')}", help=help, **more)
 
     return [
-        option("resume", bool, False, "Go on with what is missing of an earlier run: the record of -o, or the last."),
+        option("resume", bool, False, "Continue an earlier comparison: the record of -o, or the last one."),
         option(
             "fail_if",
             str | None,
             None,
-            f"Exit with {FAILED_CHECK} where this holds: 'cosine worse than constant' (or better, not worse, not"
-            " better), several with ; between.",
+            f"Exit with {FAILED_CHECK} if this holds: 'cosine worse than constant' (or better, not worse, not better);"
+            " separate several by a semicolon.",
             metavar="CONDITION[;...]",
         ),
         option(
             "expect_best",
             str | None,
             None,
-            f"Exit with {FAILED_CHECK} unless one of these is the best, or ties with it.",
+            f"Exit with {FAILED_CHECK} unless one of these is the best or ties with it.",
             metavar="NAME[,NAME]",
         ),
-        option("junit_xml", Path | None, None, "Write these checks as JUnit's XML too.", metavar="FILE"),
-        option("github", str, "auto", "Groups, summary, output and error where GitHub runs it.", metavar="auto|off"),
-        option("gitlab", str, "auto", "A folded section where GitLab runs it.", metavar="auto|off"),
+        option("junit_xml", Path | None, None, "Also write these checks as JUnit XML.", metavar="FILE"),
+        option("github", str, "auto", "Log groups, summary, outputs and errors on GitHub Actions.", metavar="auto|off"),
+        option("gitlab", str, "auto", "A collapsed log section on GitLab CI.", metavar="auto|off"),
     ]
 
 
@@ -63,7 +63,7 @@ def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> Non
     """Compare learning-rate schedules by short runs of the target, and say whether the difference is real."""
     for name in ("github", "gitlab"):
         if invocation.more[name] not in ("auto", "off"):
-            raise UsageError(f"--{name} {invocation.more[name]} is neither auto nor off.")
+            raise UsageError(f"--{name} {invocation.more[name]} must be auto or off.")
     demands = _Demands(invocation)
     path, before = _earlier(invocation)
     with running(COMMAND, dataclasses.replace(invocation, output=path)) as run:
@@ -78,7 +78,7 @@ def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> Non
             service.end()
         run.conclude(record)
         if record.status == "interrupted":
-            run.output.note("The same command with --resume goes on from here.")
+            run.output.note("Run the same command with --resume to continue from here.")
             raise typer.Exit(EXIT_CODES[record.status])
         failed = _tell(demands, record, run, service)
         code = EXIT_CODES[record.status]
@@ -90,7 +90,7 @@ def _tell(demands: _Demands, record: CompareRecord, run: Run, service: Service) 
     result = record.result
     assert result is not None
     checks = demands.checks(result)
-    unmet = [f"Not met: {check.name} ({check.detail})." for check in checks if not check.passed]
+    unmet = [f"Check failed: {check.name} ({check.detail})." for check in checks if not check.passed]
     for text in unmet:
         run.output.warn(text)
     if isinstance(service, GitHub):
@@ -119,13 +119,13 @@ class _Demands:
             ("--expect-best", "expect_best", self._expected),
         ):
             if more[key] is not None and not found:
-                raise UsageError(f"{flag} {more[key]!r} demands nothing.", hint=f"Leave {flag} out, or say what.")
+                raise UsageError(f"{flag} {more[key]!r} has no condition.", hint=f"Leave {flag} out, or give one.")
         self._min_effect: float = settings.min_effect
         self._junit: Path | None = more["junit_xml"]
         if (self._conditions or self._expected) and settings.seeds < 3:
             raise UsageError(
-                f"--fail-if and --expect-best need 3 seeds or more, and --seeds is {settings.seeds}.",
-                hint="Fewer tell no difference from chance.",
+                f"--fail-if and --expect-best need at least 3 seeds, got --seeds {settings.seeds}.",
+                hint="Fewer cannot tell a difference from chance.",
             )
         if self._junit is not None:
             check_writable(self._junit)
@@ -221,9 +221,10 @@ def _earlier(invocation: Invocation[CompareSchedulersSettings]) -> tuple[Path | 
             return path, record.result
         if named is not None:
             raise UsageError(
-                f"{named} is of another run: {'; '.join(other)}.", hint="Leave out --resume, or change it."
+                f"{named} is the record of another run: {'; '.join(other)}.",
+                hint="Leave out --resume, or give another -o.",
             )
-    raise UsageError("There is no record of this comparison to resume.", hint="Leave out --resume.")
+    raise UsageError("No record of this comparison found to resume.", hint="Leave out --resume.")
 
 
 def _other(record: CompareRecord, invocation: Invocation[CompareSchedulersSettings]) -> list[str]:

@@ -29,7 +29,7 @@ from lrscout.settings import Field, Settings, fields_of, make_settings
 S = TypeVar("S", bound=Settings)
 
 PREFIX = "LRSCOUT_"  # of environment variables
-TARGET_HELP = "What to run: pkg.mod:attr, pkg.mod:Class.method or path/to/file.py:attr."
+TARGET_HELP = "What to train: pkg.mod:attr, pkg.mod:Class.method or path/to/file.py:attr."
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def variable_behind(ctx: typer.Context, parameter: Any) -> str | None:
 
 def _mode(json: bool, quiet: bool) -> Mode:
     if json and quiet:
-        raise UsageError("--json and --quiet cannot be combined.", hint="Each says what stdout holds: choose one.")
+        raise UsageError("--json and --quiet cannot be combined.", hint="Both decide what stdout gets: use one.")
     return "json" if json else "quiet" if quiet else "human"
 
 
@@ -114,7 +114,7 @@ def read_invocation(
     recipe = load_recipe(values["recipe"]) if values["recipe"] is not None else None
     path = given.get("target") or (recipe.target if recipe else None)
     if path is None:
-        raise UsageError("Which target?", hint=f"{TARGET_HELP} Or --recipe FILE with a target in it.")
+        raise UsageError("No target given.", hint=f"{TARGET_HELP} Or use --recipe FILE with a target in it.")
     exports = {name: values[f"export_{name}"] for name in EXPORTS if values[f"export_{name}"] is not None}
     _check_outputs([values["output"], *exports.values()])
     kwargs = {**(recipe.kwargs if recipe else {}), **parse_pairs(values["kwarg"] or [], "--kwarg")}
@@ -148,7 +148,7 @@ def _check_outputs(paths: list[Path | None]) -> None:
         check_writable(path)
         plain = path.is_file() or not path.exists()  # two outputs may well go to one device
         if plain and sum(other.resolve() == path.resolve() for other in named) > 1:
-            raise RecordError(f"{path} is named for two outputs.", hint="Give each its own file.")
+            raise RecordError(f"{path} is the file of two outputs.", hint="Give each its own file.")
 
 
 def _was_given(ctx: typer.Context, name: str) -> bool:
@@ -167,14 +167,14 @@ def _variables(name: str, command: str) -> list[str]:
 
 
 def unknown_variables(environ: Iterable[str]) -> list[str]:
-    """A warning for every variable that looks like ours and sets nothing."""
+    """A warning for every variable that looks like ours and has no effect."""
     unknown = _unknown(environ)
     if unknown:  # another command may know it
         for command in COMMANDS.values():
             command.load()
         unknown = _unknown(unknown)
     return [
-        " ".join(filter(None, [f"The environment variable {name} sets nothing.", perhaps(name, sorted(_VARIABLES))]))
+        " ".join(filter(None, [f"The environment variable {name} has no effect.", perhaps(name, sorted(_VARIABLES))]))
         for name in unknown
     ]
 
@@ -226,10 +226,10 @@ def _common_parameters(command: str) -> list[inspect.Parameter]:
             "--kwarg",
             "-k",
             metavar="KEY=VALUE",
-            help="An argument of the target; repeatable.",
+            help="Argument of the target; repeatable.",
         ),
-        option("recipe", Path | None, None, "--recipe", **file, help="A YAML file with a target and settings."),
-        option("app_dir", Path, Path("."), "--app-dir", metavar="DIR", help="The folder to import the target from."),
+        option("recipe", Path | None, None, "--recipe", **file, help="YAML file with a target and settings."),
+        option("app_dir", Path, Path("."), "--app-dir", metavar="DIR", help="Folder to import the target from."),
         option(
             "output",
             Path | None,
@@ -237,15 +237,20 @@ def _common_parameters(command: str) -> list[inspect.Parameter]:
             "--output",
             "-o",
             **file,
-            help="Write the record here and not to the cache folder.",
+            help="Write the record to this file instead of the cache folder.",
         ),
         *(
             option(
-                f"export_{name}", Path | None, None, f"--export-{name}", **file, help=f"Write the result as {name} too."
+                f"export_{name}",
+                Path | None,
+                None,
+                f"--export-{name}",
+                **file,
+                help=f"Also write the result as {name.capitalize() if len(name) > 3 else name.upper()}.",
             )
             for name in EXPORTS
         ),
-        option("json", bool, False, "--json", help="Print one JSON document on stdout and nothing else."),
-        option("quiet", bool, False, "--quiet", "-q", help="Print the answer alone on stdout."),
-        option("width", int | None, None, "--width", min=24, max=1000, help="Columns of tables and plots."),
+        option("json", bool, False, "--json", help="Print the record as JSON on stdout, and nothing else."),
+        option("quiet", bool, False, "--quiet", "-q", help="Print only the answer on stdout."),
+        option("width", int | None, None, "--width", min=24, max=1000, help="Width of tables and plots, in columns."),
     ]

@@ -65,7 +65,7 @@ class Run:
         if self._so_far is not None:
             record = replace(self._so_far(), status=status, error=error)
             self._save(record)
-            self.output.note(f"Record of what was measured: {self._path}")
+            self.output.note(f"Record of what was measured so far: {self._path}")
         else:
             invocation = self._invocation
             record = RunRecord(
@@ -89,7 +89,7 @@ class Run:
         except RecordError as error:
             if self._invocation.output is not None:
                 return error
-            self.output.warn(f"{error.message} The record is not kept.")
+            self.output.warn(f"{error.message} The record is not saved.")
             self._path, self._next_save = None, float("inf")
         return None
 
@@ -98,7 +98,7 @@ class Run:
         try:
             remember(path)
         except RecordError as error:
-            self.output.warn(f"{error.message} `lrscout show` will not find the record by itself.")
+            self.output.warn(f"{error.message} `lrscout show` will not find this record without its path.")
 
     def _export(self, record: RunRecord[Any]) -> RecordError | None:
         try:
@@ -130,8 +130,8 @@ def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
         except SystemExit as error:
             run.fail("failed", "sys.exit")
             raise WorkloadError(
-                f"The target's code called sys.exit({error.code!r}) in the middle of the run.",
-                hint="Raise an exception instead, so that its place is known.",
+                f"The target's code called sys.exit({error.code!r}) during the run.",
+                hint="Raise an exception instead, which shows where it happened.",
             ) from error
         except BrokenPipeError:
             raise

@@ -16,11 +16,11 @@ from lrscout.schedules import DEFAULT_SCHEDULES, ScheduleSpec, parse_schedules
 
 MOST_POINTS = 5_000  # of a curve: more cannot be seen
 
-Width = Annotated[int | None, typer.Option(min=24, max=1000, help="Columns of text and plots.")]
+Width = Annotated[int | None, typer.Option(min=24, max=1000, help="Width of text and plots, in columns.")]
 
 
 def schedules(
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False, width: Width = None
+    json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False, width: Width = None
 ) -> None:
     """List the learning-rate schedules and their parameters."""
     output = Output(sys.stdout, sys.stderr, width=width)
@@ -34,11 +34,11 @@ def preview(
             "--schedule",
             "-s",
             metavar="NAME[:KEY=VALUE,...]",
-            help="A schedule, as in one-cycle:pct_start=0.2; repeatable. `lrscout schedules` lists them.",
+            help="Schedule, for example one-cycle:pct_start=0.2; repeatable. `lrscout schedules` lists them.",
         ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="Optimizer steps of the run.")] = 1000,
-    app_dir: Annotated[Path, typer.Option(metavar="DIR", help="The folder to import your own from.")] = Path("."),
+    app_dir: Annotated[Path, typer.Option(metavar="DIR", help="Folder to import your own schedules from.")] = Path("."),
     width: Width = None,
 ) -> None:
     """Plot learning-rate schedules over the steps of a run."""
@@ -49,7 +49,7 @@ def preview(
         output.result(plot_schedules(curves, steps, output.results_style))
         for spec in specs:
             if spec.needs_metric:
-                output.note(f"{spec.label} goes by the run's evaluations: without any it stays where it begins.")
+                output.note(f"{spec.label} depends on evaluations: without any, its rate stays where it starts.")
 
 
 def _points(spec: ScheduleSpec, total: int, app_dir: Path) -> Points:

@@ -14,11 +14,11 @@ from lrscout.report.output import Output
 
 
 def show(
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A record; the last one by default.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the record as it is stored.")] = False,
-    width: Annotated[int | None, typer.Option(min=24, max=1000, help="Columns of tables and plots.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Record to show; by default the last.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+    width: Annotated[int | None, typer.Option(min=24, max=1000, help="Width of tables and plots, in columns.")] = None,
 ) -> None:
-    """Draw a record of an earlier run again."""
+    """Show the record of an earlier run again."""
     output = Output(sys.stdout, sys.stderr, mode="json" if json else "human", width=width)
     path = file if file is not None else last_record()
     record = load(path)

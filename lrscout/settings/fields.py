@@ -22,9 +22,9 @@ class Option:
     below: float | None = None
     choices: tuple[str, ...] = ()  # of a registry's keys; those of a Literal are read from the type
     metavar: str | None = None
-    flags: tuple[str, ...] = ()  # on the command line, where the name does not say it
-    item: Callable[[Any], Any] | None = None  # of a list: raises UsageError for what cannot stand in it
-    number_too: bool = False  # a number may be given for the text
+    flags: tuple[str, ...] = ()  # on the command line, if they differ from the name
+    item: Callable[[Any], Any] | None = None  # of a list: raises UsageError for an invalid item
+    number_too: bool = False  # a number is accepted as text
 
 
 def option(default: Any, help: str, **bounds: Any) -> Any:
@@ -103,16 +103,16 @@ def make_settings(settings: type[AnySettings], given: Mapping[str, Any]) -> AnyS
     for key, value in given.items():
         name, negated = positive_name(key, settings)
         if name not in known:
-            raise UsageError(f"There is no setting {key!r}.", hint=did_you_mean(key, tuple(known)))
+            raise UsageError(f"Unknown setting {key!r}.", hint=did_you_mean(key, tuple(known)))
         if name in values:
-            raise UsageError(f"{key!r} sets {name!r} again.", hint="Keep one of them.")
+            raise UsageError(f"{key!r} sets {name!r} twice.", hint="Keep one of them.")
         value = coerce(known[name], value)
         values[name] = not value if negated and value is not None else value
     return settings(**values)
 
 
 def coerce(field: Field, value: Any) -> Any:
-    """The value as the setting's type, where nothing is lost by it.
+    """The value converted to the setting's type, if nothing is lost.
 
     Raises:
         UsageError: the value is of another type.
@@ -147,10 +147,10 @@ KIND_NAMES = {
 
 
 def bounds_problem(field: Field, value: Any) -> str | None:
-    """What is wrong with a value of the right type, or None."""
+    """What is wrong with a value of the right type; None if nothing is."""
     limits = field.option
     if limits.choices and value is not None and value not in limits.choices:
-        return f"is not one of {', '.join(limits.choices)}"
+        return f"must be one of {', '.join(limits.choices)}"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     if not math.isfinite(value):

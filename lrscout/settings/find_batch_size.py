@@ -17,54 +17,59 @@ class FindBatchSizeSettings(SessionSettings):
     """The settings of find-batch-size."""
 
     mode: str | None = option(
-        None, "How sizes are chosen; by default fit where memory is the limit, else power.", choices=tuple(MODES)
+        None, "How sizes are chosen; by default fit if memory is the limit, else power.", choices=tuple(MODES)
     )
     batch_arg: str = option(
         "batch_size",
-        "The target's argument that sets its batch size; without such an argument its DataLoader is rebuilt.",
+        "Argument of the target that sets its batch size; a target without it has its DataLoader rebuilt.",
         metavar="NAME",
     )
-    min: int = option(1, "The smallest size to try.", at_least=1)
-    max: int | None = option(None, "The largest size to try; 8192 on the CPU without --budget.", at_least=1)
+    min: int = option(1, "Smallest size to try.", at_least=1)
+    max: int | None = option(None, "Largest size to try; 8192 on the CPU without --budget.", at_least=1)
     budget: str | None = option(
         None,
-        "What a training step may take, as 11GiB or 80% of what is free; by default all that is free.",
+        "Memory that a training step may take: 11GiB, or 80% of what is free; by default all that is free.",
         metavar="AMOUNT",
     )
-    margin: str = option("5%", "The share of the budget that stays free.", metavar="SHARE")
+    margin: str = option("5%", "Share of the budget to keep free.", metavar="SHARE")
     resolution: str | None = option(
         None,
-        "How near to the limit, as a share of the size; by default 2% with fit, one sample with binsearch.",
+        "Precision of the largest size, as a share of it; by default 2% with fit, one sample with binsearch.",
         metavar="SHARE",
     )
-    trial_steps: int = option(3, "Training steps of a trial before it is timed.", at_least=1)
-    timeout: float = option(300.0, "Seconds that one trial may take.", above=0)
+    trial_steps: int = option(3, "Training steps of a trial before its steps are timed.", at_least=1)
+    timeout: float = option(300.0, "Seconds that a trial may take.", above=0)
     isolate: Literal["auto", "always", "never"] = option(
-        "auto", "A process per trial (always), this process for all (never), or what suits the device (auto)."
+        "auto", "Run each trial in a new process (always), all in this one (never), or as suits the device (auto)."
     )
     worst_case: Literal["auto", "off"] = option(
         "auto", "If samples differ in length, fill the batches with the longest of them."
     )
-    eval: bool = option(False, "Search the batch size of evaluation too, without gradients.")
+    eval: bool = option(False, "Search the batch size of evaluation too, which needs no gradients.")
     effective_batch_size: int | None = option(
-        None, "Show how to reach this size by accumulation and processes.", at_least=1
+        None, "Show how to reach this size with accumulation and several processes.", at_least=1
     )
     prefer: str | None = option(
         None,
-        "Round sizes down, as in multiple-of-8; by default the power of two below is offered too.",
+        "Round the answer down, for example to a multiple-of-8; by default the next lower power of two is offered too.",
         metavar="multiple-of-N",
     )
-    cache: bool = option(False, "Take the answer of an earlier run on the same source, device and torch.")
-    dry_run: bool = option(False, "Estimate from shapes alone, for the memory of --budget; nothing is run.")
+    cache: bool = option(False, "Reuse the answer of an earlier run with the same source, settings, device and torch.")
+    dry_run: bool = option(False, "Estimate the largest size for --budget from tensor shapes, without running a step.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.max is not None and self.max < self.min:
-            raise UsageError(f"--max {self.max} is below --min {self.min}.", hint="Sizes go from --min to --max.")
+            raise UsageError(
+                f"--max {self.max} must not be below --min {self.min}.", hint="Sizes go from --min up to --max."
+            )
         if self.budget is not None:
             memory_bytes(self.budget, available=1 << 60)
         if self.dry_run and (self.budget is None or self.budget.endswith("%")):
-            raise UsageError("--dry-run needs to know for how much memory.", hint="Give it, as --budget 24GiB.")
+            raise UsageError(
+                "--dry-run needs a --budget.",
+                hint="Give the memory of the device that you will train on, for example --budget 24GiB.",
+            )
         share(self.margin, "--margin")
         if self.resolution is not None:
             share(self.resolution, "--resolution")

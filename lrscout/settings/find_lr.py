@@ -50,62 +50,62 @@ class FindLrSettings(SessionSettings):
 
     use: Use = option(
         "decay",
-        "What the rate is for: the peak of a decaying schedule (cosine, linear, one-cycle, wsd), or a constant rate.",
+        "Use of the rate: as the peak of a decaying schedule (cosine, linear, one-cycle, wsd), or constant.",
         flags=("--for",),
     )
     horizon: int | None = option(
         None,
-        "Optimizer steps of the real training; a longer one wants a lower rate "
-        f"(default {HORIZON}, or what an attached scheduler is made for).",
+        "Optimizer steps of the real training, since longer ones need a lower rate; by default the length of the"
+        f" attached scheduler, or {HORIZON}.",
         at_least=1,
     )
-    epochs: float | None = option(None, "The same in epochs of the train_loader.", above=0)
+    epochs: float | None = option(None, "Length of the real training in epochs, instead of --horizon.", above=0)
     refine: str | None = option(
         None,
-        "Then train at three rates around the suggestion, so many steps in all (600 or more) or so long: 650, 90s, 5m; "
-        "and at one or two more where the best of them is the lowest or the highest.",
+        "Refine the suggestion by training at three rates around it, and at one or two more if the best is the lowest"
+        " or the highest. The value is the total number of steps (at least 600) or a time: 650, 90s, 5m.",
         metavar="STEPS|TIME",
         number_too=True,
     )
-    seeds: int = option(1, "Repeat the search from that many seeds and suggest the median.", at_least=1)
-    steps: int = option(bracket.SWEEP_STEPS, "Optimizer steps of the sweeps, for every seed.", at_least=3)
+    seeds: int = option(1, "Repeat the search with this many seeds and suggest the median.", at_least=1)
+    steps: int = option(bracket.SWEEP_STEPS, "Optimizer steps of the sweeps, per seed.", at_least=3)
     max_steps: int | None = option(
         None,
-        "Optimizer steps in all, for every seed, where short trainings follow because the sweeps cannot know the rate; "
-        f"by default {probing.MAX_PROBING_STEPS} more than --steps.",
+        "Most optimizer steps per seed. Short trainings follow the sweeps if these alone cannot tell the rate; by"
+        f" default they may take {probing.MAX_PROBING_STEPS} more than --steps.",
         at_least=3,
     )
-    min_lr: float | None = option(None, "Sweep once, from this rate (1e-7 with --max-lr alone).", above=0)
-    max_lr: float | None = option(None, "Sweep once, up to this rate (10 with --min-lr alone).", above=0)
+    min_lr: float | None = option(None, "Run a single sweep from this rate; 1e-7 if only --max-lr is given.", above=0)
+    max_lr: float | None = option(None, "Run a single sweep up to this rate; 10 if only --min-lr is given.", above=0)
     spacing: Literal["exponential", "linear"] = option("exponential", "How the rate rises from step to step.")
-    smoothing: float = option(0.9, "Weight of the past in the smoothed loss, 0 to below 1.", at_least=0, below=1)
+    smoothing: float = option(0.9, "Weight of the past in the smoothed loss, from 0 to below 1.", at_least=0, below=1)
     stop_factor: float = option(
         4.0,
-        "Stop once the smoothed loss stands this many times its own fall (initial - best) above its best.",
+        "Stop once the smoothed loss exceeds its best by this many times (initial - best).",
         above=0,
     )
-    early_stop: bool = option(True, "Stop where the loss diverges; without, only at a non-finite loss.")
-    rule: str = option(DEFAULT_RULE, "The rule that gives the headline.", choices=tuple(RULES))
+    early_stop: bool = option(True, "Stop when the loss diverges, not only when it is no longer finite.")
+    rule: str = option(DEFAULT_RULE, "Rule that makes the suggestion.", choices=tuple(RULES))
     val_batches: int = option(
-        0, "Sweep the mean loss of this many fixed held-out batches instead of the training loss.", at_least=0
+        0, "Record the mean loss of this many fixed held-out batches instead of the training loss.", at_least=0
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.range is not None and self.range[0] >= self.range[1]:
             raise UsageError(
-                f"--min-lr {self.range[0]:g} is not below --max-lr {self.range[1]:g}.",
-                hint="A sweep rises from --min-lr to --max-lr.",
+                f"--min-lr {self.range[0]:g} must be below --max-lr {self.range[1]:g}.",
+                hint="A sweep goes from --min-lr up to --max-lr.",
             )
         if self.horizon is not None and self.epochs is not None:
             raise UsageError(
-                f"--horizon {self.horizon} and --epochs {self.epochs:g} both tell how long the real training is.",
+                f"--horizon {self.horizon} and --epochs {self.epochs:g} both set the length of the real training.",
                 hint="Give one of them.",
             )
         if self.max_steps is not None and self.max_steps < self.steps:
             raise UsageError(
-                f"--max-steps {self.max_steps} is below --steps {self.steps}, which the sweeps alone take.",
-                hint="Lower --steps too, or raise --max-steps; where both are the same, no short training is made.",
+                f"--max-steps {self.max_steps} is less than the {self.steps} --steps of the sweeps alone.",
+                hint="Lower --steps or raise --max-steps. If they are equal, no short trainings follow the sweeps.",
             )
         _ = self.refine_budget
 

@@ -16,12 +16,12 @@ def share(text: str, flag: str) -> float:
     """A percentage as a share: 5% is 0.05; a number from 0 to below 1 is one already.
 
     Raises:
-        UsageError: it is neither, or not below 100 %.
+        UsageError: it is neither, or not below 100%.
     """
     found = _AMOUNT.fullmatch(text.strip())
     value = float(found[1]) / (100 if found[2] == "%" else 1) if found and found[2] in ("", "%") else -1.0
     if not 0 <= value < 1:
-        raise UsageError(f"{flag} {text} is no share.", hint=f"Write a percentage from 0% to below 100%, as {flag} 5%.")
+        raise UsageError(f"{flag} {text} must be a share.", hint=f"For example {flag} 5%; it must be below 100%.")
     return value
 
 
@@ -29,30 +29,30 @@ def memory_bytes(text: str, available: int | None, flag: str = "--budget") -> in
     """An amount of memory in bytes; a percentage is of what is available.
 
     Raises:
-        UsageError: it is no amount, or a percentage of nobody knows what.
+        UsageError: it is not an amount of memory, or a percentage of an unknown amount.
     """
     found = _AMOUNT.fullmatch(text.strip())
-    hint = f"Write it as {flag} 11GiB, 800MiB or 80% (of what is free)."
+    hint = f"For example {flag} 11GiB, 800MiB, or 80% of what is free."
     if found is not None and not found[2]:
-        raise UsageError(f"{flag} {text} has no unit: bytes, or gigabytes?", hint=hint)
+        raise UsageError(f"{flag} {text} needs a unit.", hint=hint)
     if found is None or (found[2] != "%" and found[2].lower() not in UNITS):
-        raise UsageError(f"{flag} {text} is no amount of memory.", hint=hint)
+        raise UsageError(f"{flag} {text} is not an amount of memory.", hint=hint)
     if found[2] == "%":
         if available is None:
-            raise UsageError(f"{flag} {text}: nobody knows how much memory this device has.", hint=hint)
+            raise UsageError(f"{flag} {text} cannot be used: this device does not report its memory.", hint=hint)
         wanted = int(available * float(found[1]) / 100)
     else:
         wanted = int(float(found[1]) * UNITS[found[2].lower()])
     if wanted < 1:
-        raise UsageError(f"{flag} {text} leaves no memory at all.", hint=hint)
+        raise UsageError(f"{flag} {text} is less than one byte.", hint=hint)
     return wanted
 
 
 def seconds(text: str, flag: str, hint: str) -> float:
-    """A time in seconds; without a unit it is that already.
+    """A time in seconds; a number without a unit is in seconds.
 
     Raises:
-        UsageError: it is no time, or none at all.
+        UsageError: it is not a time, or zero.
     """
     found = _AMOUNT.fullmatch(text.strip())
     if found is None or found[2] not in SECONDS or not float(found[1]):
@@ -61,14 +61,14 @@ def seconds(text: str, flag: str, hint: str) -> float:
 
 
 def friendly_step(text: str | None) -> int | None:
-    """N of `multiple-of N`; None where powers of two are offered beside the exact size.
+    """The N of `multiple-of-N`; None means powers of two.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: the text is anything else.
     """
     if text is None:
         return None
     found = re.fullmatch(r"multiple-of[ :=-]?([1-9][0-9]*)", text.strip())
     if found is None:
-        raise UsageError(f"--prefer {text!r} is not known.", hint="Write --prefer multiple-of-8, with any number.")
+        raise UsageError(f"--prefer {text!r} must be multiple-of-N.", hint="For example --prefer multiple-of-8.")
     return int(found[1])

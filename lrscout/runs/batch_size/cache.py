@@ -13,12 +13,12 @@ from lrscout.errors import RecordError
 from lrscout.records import cache_folder, load, save
 from lrscout.results import BatchSizeRecord
 
-FROM_CACHE = "This is the answer of an earlier run (--cache) on the same source, device and torch."
+FROM_CACHE = "Reused the answer of an earlier run with the same source, settings, device and torch (--cache)."
 MATTERS = ("torch", "device", "device_name", "threads", "platform")  # of the environment
 
 
 class BatchSizeCache:
-    """The record of the same search, where there is one: by source, target, settings, device and torch."""
+    """The record of an earlier search with the same source, target, settings, device and torch."""
 
     def __init__(
         self,
@@ -30,12 +30,12 @@ class BatchSizeCache:
     ) -> None:
         known: list[Any] = [source_digest, target, settings, {name: environment.get(name) for name in MATTERS}]
         if settings.get("budget"):
-            known.append(budget)  # else it is what happens to be free
+            known.append(budget)  # without --budget it is whatever is free now
         key = hashlib.sha256(json.dumps(known, default=str, sort_keys=True).encode()).hexdigest()[:32]
         self._path: Path = cache_folder() / "batch-sizes" / f"{key}.json"
 
     def read(self) -> BatchSizeRecord | None:
-        """The earlier record; one that cannot be read counts as none."""
+        """The earlier record; None if there is none that can be read."""
         try:
             record = load(self._path)
         except RecordError:
@@ -43,7 +43,7 @@ class BatchSizeCache:
         return dataclasses.replace(record, warnings=(*record.warnings, FROM_CACHE))
 
     def write(self, record: BatchSizeRecord) -> None:
-        """Keep a whole answer for the next time.
+        """Keep a complete answer for the next time.
 
         Raises:
             RecordError: the cache folder cannot be written to.

@@ -13,7 +13,7 @@ def estimated(shapes: ShapeEstimate, budget: MemoryBudget) -> BatchSizeResult:
     would_fit = max(0, room // max(1, shapes.bytes_per_sample))
     return BatchSizeResult(
         batch_size=None,
-        reason="nothing was run: allocators, kernels and reduced precision move it",
+        reason="this is an estimate: allocators, kernels and reduced precision change it",
         largest_fitting=None,
         fastest=None,
         mode="dry-run",

@@ -37,11 +37,11 @@ FIT_RESOLUTION = 0.02
 def search_batch_size(
     settings: FindBatchSizeSettings, target: Target, observer: BatchSizeObserver | None = None, found: Any = None
 ) -> BatchSizeRecord:
-    """Run the search; `found` is what a target without a path is made of, or what the path names.
+    """Run the search; `found` is a Workload or a function that builds one, for a target without a path.
 
     Raises:
-        LrscoutError: what the target, its data or the settings made impossible.
-        Exception: what the target's code raised in this process.
+        LrscoutError: the target, its data or the settings make it impossible.
+        Exception: the target's code raised it in this process.
     """
     observer = observer or BatchSizeObserver()
     observer.loading()
@@ -58,11 +58,11 @@ class _Run:
         self._trials, self._settings, self._target, self._observer = trials, settings, target, observer
         self._facts = facts = trials.inspect()
         self._budget = MemoryBudget(_budget_of(settings, facts), share(settings.margin, "--margin"))
-        self._free = facts.on_cpu and settings.budget is None  # memory is not what limits
+        self._free = facts.on_cpu and settings.budget is None  # memory does not limit the size
         self._mode = settings.mode or ("power" if self._free or self._budget.bytes is None else "fit")
 
     def record(self) -> BatchSizeRecord:
-        """Search, and search for evaluation too where asked; or only estimate."""
+        """Search, for evaluation too with --eval; or only estimate."""
         if self._settings.dry_run:
             return self._record(self._estimated())
         if not self._settings.cache:
@@ -77,7 +77,7 @@ class _Run:
 
     def _run(self) -> BatchSizeRecord:
         if self._settings.eval:
-            self._bounds(evaluates=True)  # a mistake in it is told before the first search, not after
+            self._bounds(evaluates=True)  # reports a mistake before the first search instead of after it
         result = self._searched(evaluates=False, so_far=lambda r: self._record(r))
         if self._settings.eval and result.stop_reason not in ("failed", "interrupted"):
             training = result
@@ -122,7 +122,7 @@ class _Run:
         return self._completed(estimated(shapes, self._budget), evaluates=False)
 
     def _bounds(self, evaluates: bool) -> tuple[Search, BatchStopReason]:
-        """Where sizes begin and end, and what it means to reach the end.
+        """The range of sizes, and the reason to give if its end is reached.
 
         Raises:
             UsageError: the data set has fewer samples than --min.
@@ -132,7 +132,7 @@ class _Run:
         most = settings.max or (LARGEST_ON_CPU if self._free else LARGEST_SIZE)
         if samples is not None and samples < settings.min:
             raise UsageError(
-                f"--min {settings.min} is above the {samples} samples of the {'evaluated ' * evaluates}data set.",
+                f"--min {settings.min} exceeds the {samples} samples of the {'evaluated ' * evaluates}data set.",
                 hint="Lower --min.",
             )
         resolution = FIT_RESOLUTION if self._mode == "fit" else 0.0
@@ -158,7 +158,7 @@ class _Run:
         free, budget = self._facts.available_bytes, self._budget.bytes
         if self._settings.dry_run or free is None or budget is None or budget <= free:
             return []
-        return [f"The budget is {format_bytes(budget)}, and only {format_bytes(free)} are free now."]
+        return [f"The budget is {format_bytes(budget)}, but only {format_bytes(free)} are free now."]
 
     def _record(self, result: BatchSizeResult) -> BatchSizeRecord:
         found = result.batch_size is not None or result.stop_reason == "estimate"
@@ -181,14 +181,14 @@ def _budget_of(settings: FindBatchSizeSettings, facts: TargetFacts) -> int | Non
         return facts.available_bytes
     if facts.available_bytes is None and not settings.dry_run:
         raise UsageError(
-            f"On {facts.environment['device']} here, memory can be neither measured nor limited.",
-            hint="Leave out --budget: the search then ends where a size fails.",
+            f"Memory can be neither measured nor limited on {facts.environment['device']} here.",
+            hint="Leave out --budget: the search then goes on until a size fails.",
         )
     return memory_bytes(settings.budget, facts.available_bytes)
 
 
 class _Sizes:
-    """The trials of one search as it asks for them: by size alone."""
+    """Runs trials for a search, which asks for them by size alone."""
 
     last: Attempt
 

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LiveTarget:
-    """What only this process can use: objects that were handed over in Python."""
+    """A target that only this process can use: objects passed from Python."""
 
-    build: Callable[[int], Workload]  # makes the workload anew, with everything seeded
+    build: Callable[[int], Workload]  # seeds everything and builds the workload
     metric_fn: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What is known of a target before the first run."""
+    """What is known about a target before the first run."""
 
     environment: Mapping[str, Any]
     held_out: bool
@@ -39,14 +39,14 @@ class Inspection:
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """A run with what is worth knowing about it."""
+    """A run and its warnings."""
 
     run: ComparedRun
     warnings: tuple[str, ...] = ()
 
 
 class _WorkbenchRequest(Request["Workbench", A]):
-    """Something to do at a workbench; running out of memory counts as the process's death."""
+    """A request to a workbench; running out of memory counts as the death of its process."""
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         from lrscout.engine.out_of_memory import is_out_of_memory  # a worker has torch by now
@@ -56,7 +56,7 @@ class _WorkbenchRequest(Request["Workbench", A]):
 
 @dataclass(frozen=True)
 class Inspect(_WorkbenchRequest[Inspection]):
-    """Build the workload once, and find out what cannot be used before the first run."""
+    """Build the workload once and check that everything can be used, before the first run."""
 
     def perform(self, host: Workbench, report: Report) -> Inspection:
         return host.inspect()
@@ -80,7 +80,7 @@ class MeasureCost(_WorkbenchRequest[Cost]):
 
 @dataclass(frozen=True)
 class MakeRun(_WorkbenchRequest[FinishedRun]):
-    """Make one run, while `jobs` of them go on at the same time; reports some of its points."""
+    """Make one run; `jobs` of them run at the same time. Reports some of its points."""
 
     plan: PlannedRun
     steps: int

@@ -1,4 +1,4 @@
-"""A comparison of schedules under way: behind both the command and the Python API."""
+"""The comparison behind compare-schedulers: find the rates, make the runs, rank, make the record."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def compare(
     before: CompareResult | None = None,
     live: LiveTarget | None = None,
 ) -> CompareRecord:
-    """Compare the schedules; `before` holds runs that need not be made again.
+    """Compare the schedules; `before` has runs to reuse.
 
-    Ctrl-C between the first run's start and the last one's end gives the status `interrupted`.
+    Ctrl-C after the inspection gives the status `interrupted`.
     """
     with closing(_open_executor(target, settings, live)) as executor:
-        # as many times as there are workers, so that all of them load the target at the same time
+        # once per worker, so that all of them load the target at the same time
         *_, (_, inspection) = executor.run([Inspect()] * executor.workers)
         if isinstance(inspection, Died):
             raise WorkerDiedError(inspection)
@@ -77,7 +77,7 @@ def compare(
 
 
 def _open_executor(target: Target, settings: CompareSchedulersSettings, live: LiveTarget | None) -> Executor[Workbench]:
-    """This process, or as many others as --jobs says; with `auto`, one until the target was inspected."""
+    """This process or --jobs others; with `auto`, a single one until the target has been inspected."""
     if settings.jobs == "1" or live is not None:
         from lrscout.runs.comparison.workbench import Workbench  # here and not above: it brings torch
 
@@ -87,7 +87,7 @@ def _open_executor(target: Target, settings: CompareSchedulersSettings, live: Li
 
 
 class _Comparison:
-    """A comparison under way: the runs that it has, and the record that they make."""
+    """A comparison in progress: its runs so far and the record they make."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class _Comparison:
         settings = self._settings
         tuned = settings.lr_mode == "tune"
         if self._center is None and settings.lr_mode != "fixed":
-            self._observer.say("No --lr: find-lr's sweep looks for one.")
+            self._observer.say("No --lr given: finding one with find-lr.")
             self._center = self._executor.ask(Sweep())
         self._fit_budget(tuned)
         self._tell_cost(tuned)
@@ -134,7 +134,7 @@ class _Comparison:
             self._ranges = {spec.label: rate.range for spec, rate in zip(self._specs, rates)}
         else:
             self._peaks = [lr] * count
-        seeds = range(settings.seed + 1, settings.seed + 1 + self._seeds)  # those that tune enter no score
+        seeds = range(settings.seed + 1, settings.seed + 1 + self._seeds)  # the tuning seed is not scored
         self._run(scoring_runs(self._peaks, seeds), "scoring")
         self._warnings |= dict.fromkeys(
             warnings_about(self._runs, self._specs, self._settings, self._seeds, self._peaks)
@@ -163,24 +163,25 @@ class _Comparison:
     def _tell_cost(self, tuned: bool) -> None:
         count, jobs = len(self._specs), self._executor.workers
         runs = runs_of(count, self._seeds, tuned)
-        told = f"{runs} runs x {self._steps} = {runs * self._steps} steps: {count} schedules x {self._seeds} seeds"
+        cost = f"{runs} runs x {self._steps} = {runs * self._steps} steps: {count} schedules x {self._seeds} seeds"
         if tuned:
-            told += f", about {runs - count * self._seeds} to tune"  # as many as the noise and the grids' edges ask for
-        self._observer.say(f"{told}, {jobs} at a time" if jobs > 1 else told)
+            # noise and the edges of the grids may ask for more
+            cost += f", about {runs - count * self._seeds} to tune"
+        self._observer.say(f"{cost}, {jobs} at a time" if jobs > 1 else cost)
         kept = len(self._known)
         if kept:
-            self._observer.say(f"{kept} runs are there already.")
+            self._observer.say(f"Reusing {kept} runs of the earlier comparison.")
         elif jobs == 1 and not self._inspection.devices and self._inspection.cores > 1 and self._target.path:
-            self._observer.say(f"--jobs auto would make {self._inspection.cores} runs at a time.")
+            self._observer.say(f"--jobs auto would run {self._inspection.cores} at a time.")
 
     def _after(self, wave: Sequence[PlannedRun]) -> int:
-        """About how many runs come after some that tune."""
+        """About how many runs follow a wave of tuning runs."""
         count = len(self._specs)
         known = len(self._runs.keys() | set(wave))
         return max(count * self._seeds, runs_of(count, self._seeds, True) - known)
 
     def _run(self, plans: Sequence[PlannedRun], label: str, later: int = 0) -> Mapping[PlannedRun, ComparedRun]:
-        """Make those of the runs that are missing; `later` are the runs that come after these."""
+        """Make the runs that are missing; `later` is how many come after them."""
         for plan in plans:
             run = self._known.get((self._specs[plan.schedule].label, plan.seed, plan.peak_lr, plan.role))
             if run is not None:
@@ -220,12 +221,12 @@ class _Comparison:
 
     @property
     def status(self) -> Status:
-        """inconclusive where no run came to its end."""
+        """`inconclusive` if no run completed."""
         scores = [run for run in self._runs.values() if run.role == "score"]
         return "ok" if any(run.final is not None for run in scores) else "inconclusive"
 
     def record(self, status: Status) -> CompareRecord:
-        """The record of what there is."""
+        """The record of the runs so far."""
         settings = self._settings
         used = list(self._runs.values())
         ranking: tuple[RankedSchedule, ...] = ()
@@ -241,7 +242,7 @@ class _Comparison:
                 min_effect=settings.min_effect,
                 ranges=self._ranges,
             )
-        if status == "interrupted":  # what an earlier one made and this one has not come to yet is still worth keeping
+        if status == "interrupted":  # keep what the earlier comparison made and this one has not reached yet
             labels, keys = {spec.label for spec in self._specs}, {_key(run) for run in used}
             used += [run for key, run in self._known.items() if run.label in labels and key not in keys]
         runs = tuple(sorted(used, key=self._place))
@@ -268,7 +269,7 @@ class _Comparison:
         )
 
     def _place(self, run: ComparedRun) -> tuple[bool, int, int, float]:
-        """Where a run stands in the record: the same however they were made."""
+        """Its position in the record, whatever order the runs were made in."""
         labels = [spec.label for spec in self._specs]
         return run.role == "score", run.seed, labels.index(run.label), run.peak_lr
 

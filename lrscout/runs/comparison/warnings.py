@@ -1,4 +1,4 @@
-"""What the numbers of a comparison must be read with."""
+"""Warnings about how far the result of a comparison can be trusted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def warnings_about(
     seeds: int,
     peaks: Sequence[float],
 ) -> list[str]:
-    """A sentence or two for each; `seeds` of every schedule were scored, at the rates of `peaks`."""
+    """The warnings; each schedule was scored with `seeds` seeds at its rate in `peaks`."""
     tuned = settings.lr_mode == "tune"
     found = []
     if not tuned:
@@ -49,12 +49,12 @@ def _about_rates(
     runs: Mapping[PlannedRun, ComparedRun], specs: Sequence[ScheduleSpec], seed: int, peaks: Sequence[float]
 ) -> Iterator[str]:
     for spec, lr in zip(specs, peaks):
-        tried = {  # with the first seed, with which every rate was tried
+        tried = {  # with the first seed, which tries every rate
             plan.peak_lr: run
             for plan, run in runs.items()
             if plan.role == "tune" and plan.seed == seed and run.label == spec.label
         }
         if len({run.auc for run in tried.values()}) == 1 and tried[lr].auc is not None:
-            yield f"{spec.label} sets rates of its own: it trains alike at every peak rate."
+            yield f"{spec.label} trains the same at every peak rate: it seems to set its own rates."
         elif lr in (min(tried), max(tried)):
-            yield f"The best rate of {spec.label} is the lowest or the highest that was tried; try another --lr."
+            yield f"The best rate of {spec.label} is the lowest or highest one tried; try another --lr."

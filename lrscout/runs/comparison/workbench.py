@@ -1,4 +1,4 @@
-"""The runs of a comparison as they are made in one process."""
+"""The host of a comparison's requests: it makes the runs of one process."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class Workbench:
         self._settings = dataclasses.replace(settings, device=device_of(settings.device, place))
 
     def inspect(self) -> Inspection:
-        """Build the workload once, and find out what cannot be used before the first run."""
+        """Build the workload once and check that everything can be used, before the first run."""
         with self._session(self._settings.seed) as session:
             for spec in self._specs:
                 make_scheduler(spec, session.optimizers, 1.0, self._settings.steps, self._target.app_dir)
             held_out = session.workload.val_loader is not None
             if self._settings.metric_fn is not None and not held_out:
                 raise UsageError(
-                    "--metric-fn needs held-out data, and the target has no val_loader.",
+                    "--metric-fn needs held-out data, but the target has no val_loader.",
                     hint="Give the target a val_loader.",
                 )
             self._metric_fn()
@@ -76,8 +76,8 @@ class Workbench:
         suggestion = record.result.suggestion
         if suggestion.lr is None:
             raise NoAnswerError(
-                f"find-lr's sweep suggests no rate to begin with: {suggestion.reason}",
-                hint="Give one by --lr; lrscout find-lr alone has the flags of the sweep.",
+                f"find-lr suggests no rate to start from: {suggestion.reason}",
+                hint="Give one with --lr. `lrscout find-lr` has more options to find it.",
             )
         return float(suggestion.lr)
 
@@ -99,7 +99,7 @@ class Workbench:
         return Cost(opened - started, (stepped - opened) / TIMED_STEPS, evaluated - stepped)
 
     def run(self, plan: PlannedRun, steps: int, jobs: int, on_point: OnPoint) -> FinishedRun:
-        """Make one run, while `jobs` of them go on at the same time."""
+        """Make one run; `jobs` of them run at the same time."""
         spec, settings = self._specs[plan.schedule], self._settings
         with self._session(plan.seed, jobs) as session:
             began = Fingerprint(session)
@@ -148,7 +148,7 @@ class Workbench:
 
 
 def _at_times(report: OnPoint) -> OnPoint:
-    """The same, but only a few times a second."""
+    """The same function, but called only a few times a second."""
     following = 0.0
 
     def sometimes(point: TrainingPoint) -> None:

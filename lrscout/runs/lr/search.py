@@ -1,11 +1,10 @@
-"""The search behind find-lr, in Python and on the command line: sweep, read off the suggestion, make the record."""
+"""The search behind find-lr: sweep, read the suggestion off the curve, make the record."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import cast
 
 from lrscout.engine.environment import describe_environment
 from lrscout.engine.session import Session
@@ -40,7 +39,7 @@ from lrscout.settings import FindLrSettings
 def search_lr(
     workload: Workload, settings: FindLrSettings, target: Target, observer: LrObserver | None = None
 ) -> LrRecord:
-    """Search, and make the record; Ctrl-C gives the status `interrupted`."""
+    """Search and make the record, whose status is `interrupted` after Ctrl-C."""
     return LrSearch(workload, settings, target, observer or LrObserver()).run()
 
 
@@ -58,14 +57,14 @@ class LrSearch:
         self._session = Session(workload, settings, val_batches=settings.val_batches)
         self._environment = describe_environment(self._session)
         self._coarse: SweepResult | None = None  # of the first seed
-        self._sweeps: list[SweepResult] = []  # the one that is judged, for every seed
+        self._sweeps: list[SweepResult] = []  # the sweep that is judged, per seed
         self._warnings: list[str] = []
         length = length_of_training(settings, self._session)
         self._horizon, self._epochs = length.steps, length.epochs
-        self._warnings += [length.told] if length.told else []
+        self._warnings += [length.warning] if length.warning else []
         self._settings = dataclasses.replace(settings, horizon=self._horizon, epochs=None)
         self._steps, self._planned = 0, 0
-        self._interrupted = False  # during short trainings; an interrupted sweep says so itself
+        self._interrupted = False  # during a short training; a sweep has its stop_reason
         self._started = time.perf_counter()
 
     def run(self) -> LrRecord:
@@ -77,19 +76,16 @@ class LrSearch:
             session = self._session if seed == self._settings.seed else self._session_of(seed)
             self._search(session)
             self._warnings += [warning for warning in session.warnings if warning not in self._warnings]
-            if self._interrupted or self._sweeps[-1].stop_reason == "interrupted":
+            if self._was_interrupted:
                 break
-        found = self._record(self._sweeps)
-        return found if self._settings.refine is None or found.status != "ok" else self._refined(found)
+        result = self._result(self._sweeps)
+        if self._settings.refine is not None and result.suggestion.lr is not None and not self._was_interrupted:
+            result = self._refined(result, result.suggestion.lr)
+        return self._record(result)
 
-    def _refined(self, found: LrRecord) -> LrRecord:
-        """The record with the suggestion moved by short trainings; Ctrl-C in them leaves it where it was."""
-
-        def on_point(point: TrainingPoint) -> None:
-            self._tell(point, lambda: dataclasses.replace(found, status="interrupted"))
-
-        settings, result = self._settings, cast(LrResult, found.result)
-        use, lr = settings.use, cast(float, result.suggestion.lr)
+    def _refined(self, result: LrResult, lr: float) -> LrResult:
+        """The result with the suggestion moved by short trainings; Ctrl-C during them leaves it where it was."""
+        settings, use = self._settings, self._settings.use
         power = power_of(result.by_length, use)
         try:
             refinement = refine(
@@ -99,16 +95,17 @@ class LrSearch:
                 use,
                 self._divergence(),
                 self._probe_steps(),
-                on_point,
+                lambda point: self._tell(point, lambda: self._record(result, "interrupted")),
             )
         except KeyboardInterrupt:
-            return dataclasses.replace(found, status="interrupted")
+            self._interrupted = True
+            return result
         factor = refinement.after / refinement.before
         moved = dataclasses.replace(moved_by(result.suggestion, factor), reason=describe(refinement))
         if learned_nothing(refinement):
-            doubts = (*moved.doubts, "no training of --refine got below the loss that it began with")
+            doubts = (*moved.doubts, "no training of --refine got below its initial loss")
             moved = dataclasses.replace(moved, confidence="low", doubts=doubts)
-        result = dataclasses.replace(
+        return dataclasses.replace(
             result,
             suggestion=moved,
             uses={**result.uses, use: moved.lr},
@@ -120,16 +117,15 @@ class LrSearch:
             steps=self._steps,
             seconds=time.perf_counter() - self._started,
         )
-        return dataclasses.replace(found, result=result, warnings=tuple(self._warnings))
 
     def _divergence(self) -> float:
-        """A rate at which the loss diverges in some seed's sweep; twice any at which a short training did not."""
+        """A rate at which the loss diverges: in a sweep, or well above every short training that did not diverge."""
         curves = [curve for sweep in self._sweeps if not (curve := Curve(sweep)).too_few]
         trained = [probe.lr for s in self._sweeps if s.probing for probe in s.probing.probes if probe.status == "ok"]
         return max([min(map(ceiling, curves)), *(lr / CEILING_SHARE for lr in trained)])
 
     def _probe_steps(self) -> int:
-        """The steps of each probe; a time is turned into steps by how fast the sweeps were."""
+        """The steps of each training of --refine; a time is converted to steps at the speed of the sweeps."""
         budget = self._settings.refine_budget
         assert budget is not None
         steps = budget.steps
@@ -145,7 +141,7 @@ class LrSearch:
         return max(each, MIN_STEPS_PER_PROBE)
 
     def _session_of(self, seed: int) -> Session:
-        """A session from another seed: a dotted path is built anew, live objects only see other random numbers."""
+        """A session with another seed: a dotted path is built anew; live objects only see other random numbers."""
         workload = self._workload if self._target.path is None else open_workload(self._target, seed)
         settings = dataclasses.replace(self._settings, seed=seed)
         return Session(workload, settings, val_batches=settings.val_batches)
@@ -169,11 +165,11 @@ class LrSearch:
             self._probe(session, curve.initial, why, most)
 
     def _probe(self, session: Session, initial: float, why: str, most: int) -> None:
-        """Make short trainings, in at most so many steps; Ctrl-C keeps those that were made."""
+        """Make short trainings of at most `most` steps together; Ctrl-C keeps those that ended."""
         sweep = self._sweeps[-1]
 
         def on_point(point: TrainingPoint) -> None:
-            self._tell(point, lambda: dataclasses.replace(self._record(self._sweeps), status="interrupted"))
+            self._tell(point, lambda: self._record(self._result(self._sweeps), "interrupted"))
 
         def keep(found: Probing) -> None:
             self._sweeps[-1] = dataclasses.replace(sweep, probing=found)
@@ -190,7 +186,8 @@ class LrSearch:
 
         def on_point(point: SweepPoint) -> None:
             measured.append(point)
-            self._tell(point, lambda: self._record([*self._sweeps, SweepResult((*measured,), "interrupted", 0.0)]))
+            sweeps = [*self._sweeps, SweepResult((*measured,), "interrupted", 0.0)]
+            self._tell(point, lambda: self._record(self._result(sweeps), "interrupted"))
 
         with session.open():
             return run_range_test(
@@ -206,39 +203,43 @@ class LrSearch:
         self._observer.planned(self._planned)
 
     def _tell(self, point: SweepPoint | TrainingPoint, so_far: Callable[[], LrRecord]) -> None:
-        """Count a step that was taken, and show it with the record as it is by then."""
+        """Count a step, and report it with a way to make the record so far."""
         self._steps += 1
         self._observer.stepped(point, so_far)
 
-    def _record(self, sweeps: Sequence[SweepResult]) -> LrRecord:
-        settings = self._settings
-        use = settings.use
+    @property
+    def _was_interrupted(self) -> bool:
+        return self._interrupted or self._sweeps[-1].stop_reason == "interrupted"
+
+    def _result(self, sweeps: Sequence[SweepResult]) -> LrResult:
+        settings, horizon = self._settings, self._horizon
         curves = [Curve(sweep) for sweep in sweeps]
-        headline = suggest(curves, settings.rule, use, self._horizon, self._epochs)
-        if headline.lr is not None:
-            headline = dataclasses.replace(headline, groups=self._session.group_lrs(headline.lr))
-        status: Status = "ok" if headline.lr is not None else "inconclusive"
-        if self._interrupted or sweeps[-1].stop_reason == "interrupted":
-            status = "interrupted"
-        first, lengths = sweeps[0], by_length(curves, settings.rule, self._horizon)
-        result = LrResult(
-            headline,
-            rates_of_rules(curves[0], use, self._horizon),
+        suggestion = suggest(curves, settings.rule, settings.use, horizon, self._epochs)
+        if suggestion.lr is not None:
+            suggestion = dataclasses.replace(suggestion, groups=self._session.group_lrs(suggestion.lr))
+        first, lengths = sweeps[0], by_length(curves, settings.rule, horizon)
+        return LrResult(
+            suggestion,
+            rates_of_rules(curves[0], settings.use, horizon),
             first.points,
             first.stop_reason,
             self._steps,
             time.perf_counter() - self._started,
-            uses=lengths[str(self._horizon)],
+            uses=lengths[str(horizon)],
             by_length=lengths,
             coarse=self._coarse.points if self._coarse is not None else (),
             seeds=self._seeds(curves),
             probing=first.probing,
         )
+
+    def _record(self, result: LrResult, status: Status | None = None) -> LrRecord:
+        if status is None and self._was_interrupted:
+            status = "interrupted"
         return RunRecord(
             command="find-lr",
-            status=status,
+            status=status or ("ok" if result.suggestion.lr is not None else "inconclusive"),
             target=self._target.as_dict(),
-            settings=dataclasses.asdict(settings),
+            settings=dataclasses.asdict(self._settings),
             environment=self._environment,
             result=result,
             warnings=tuple(dict.fromkeys([*self._warnings, *self._session.warnings])),

@@ -1,4 +1,4 @@
-"""How long the real training is that a rate is looked for."""
+"""The length of the real training that a rate is suggested for."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class TrainingLength:
     """The length of a training."""
 
     steps: int  # of the optimizer
-    epochs: float | None  # the same in passes over the data; None where nobody told it, or these have no end
-    told: str | None = None  # what the user should know of where it is from
+    epochs: float | None  # None if unknown: a stream has no epochs
+    warning: str | None = None  # if it was taken from the target
 
 
 def length_of_training(settings: FindLrSettings, session: Session) -> TrainingLength:
-    """What the settings say, else what an attached scheduler is made for, else what scout's constants hold for.
+    """The length in the settings, else that of an attached scheduler, else the one that scout was calibrated for.
 
     Raises:
-        UsageError: it is given in epochs, and the train_loader has no length.
+        UsageError: the length is given in epochs, but the train_loader has no length.
     """
     batches = batches_in(session.workload.train_loader)
     each = None if batches is None else batches / settings.accumulate
@@ -34,13 +34,13 @@ def length_of_training(settings: FindLrSettings, session: Session) -> TrainingLe
     if settings.epochs is not None:
         if each is None:
             raise UsageError(
-                "--epochs needs a train_loader with a length, and this one has none.",
-                hint="Give the optimizer steps of the real training: --horizon N.",
+                "--epochs needs a train_loader with a length, but this one has none.",
+                hint="Give the length in optimizer steps: --horizon N.",
             )
         return TrainingLength(max(1, round(settings.epochs * each)), settings.epochs)
     found = attached_total(session.optimizers) if settings.rule == "scout" else None
     if found is None:
         return TrainingLength(HORIZON, None)
     name, total = found
-    told = f"The rate is for {total} steps, as the target's {name} is made for (--horizon)."
-    return TrainingLength(total, total / each if each else None, told)
+    warning = f"Assuming a training of {total} steps, the length of the target's {name} (--horizon sets another)."
+    return TrainingLength(total, total / each if each else None, warning)

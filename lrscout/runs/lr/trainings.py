@@ -9,6 +9,7 @@ from statistics import fmean
 from lrscout.engine.schedulers import make_scheduler
 from lrscout.engine.session import Session
 from lrscout.engine.training import Trainee
+from lrscout.formatting import format_loss, format_lr
 from lrscout.results import Probe, Probing, Refinement, SweepResult, TrainingPoint, TrainingResult, Use
 from lrscout.schedules import parse_schedule
 from lrscout.search import probing
@@ -26,8 +27,8 @@ from lrscout.search.scout import horizon_factor
 from lrscout.search.training import GivesUp, run_training
 
 SCHEDULES: dict[Use, str] = {"decay": "cosine:warmup=0.05", "constant": "constant"}
-LAST_SHARE = 0.2  # of a probe: its mean training loss there stands for what it reached, where nothing is held out
-FIRST_STEPS = 5  # whose mean training loss stands for the loss before training
+LAST_SHARE = 0.2  # of a probe: its mean training loss is the result if there is no held-out data
+FIRST_STEPS = 5  # whose mean training loss counts as the loss before training
 
 OnPoint = Callable[[TrainingPoint], None]
 
@@ -41,7 +42,7 @@ def probe(
     on_point: OnPoint,
     keep: Callable[[Probing], None],
 ) -> Probing:
-    """Train at a few constant rates around what the sweep may mean, in `most` steps together."""
+    """Train at a few constant rates around the one that the sweep suggests, in at most `most` steps together."""
 
     def train(lr: float, steps: int, gives_up: GivesUp) -> TrainingResult:
         with session.open():
@@ -55,8 +56,8 @@ def refine(
 ) -> Refinement:
     """Train `steps` steps at each of a few rates around `lr`, a suggestion for trainings of HORIZON steps.
 
-    `power` is that by which it falls with the length of training. All start from the same state, on the same batches,
-    under the schedule that the rate is for.
+    The suggestion falls with the length of training to this `power`. All trainings start from the same state and see
+    the same batches, under the schedule that the rate is for.
     """
     horizon = measured_horizon(steps)
     center = lr * horizon_factor(horizon, power)
@@ -104,18 +105,16 @@ def _probe(lr: float, run: TrainingResult, held_out: bool) -> Probe:
 
 
 def describe(refinement: Refinement) -> str:
-    """What the probes reached, in one sentence."""
-    reached = [
-        f"{p.loss:.4g} at {p.lr:.2g}" if p.loss is not None else f"{p.status} at {p.lr:.2g}" for p in refinement.probes
-    ]
+    """The results of the probes in one sentence."""
+    reached = [f"{p.status if p.loss is None else format_loss(p.loss)} at {format_lr(p.lr)}" for p in refinement.probes]
     factor = f"{refinement.after / refinement.before:.2g}"
-    moved = f"{'not moved' if factor == '1' else f'moved by a factor of {factor}'} from {refinement.before:.2g}"
+    moved = f"{'not moved' if factor == '1' else f'moved by a factor of {factor}'} from {format_lr(refinement.before)}"
     if learned_nothing(refinement):
-        moved += f", as none is below {refinement.initial:.4g}, where they began"
+        moved += f", since none got below the initial {format_loss(refinement.initial)}"
     steps = max(probe.steps for probe in refinement.probes)
     return f"{refinement.metric} after {steps} steps: {', '.join(reached)}; {moved}"
 
 
 def learned_nothing(refinement: Refinement) -> bool:
-    """Whether no probe got below the loss that all began with."""
+    """Whether no probe got below the initial loss."""
     return all(probe.loss is None or probe.loss >= refinement.initial for probe in refinement.probes)
