@@ -51,7 +51,7 @@ def test_a_schedule_that_diverged_is_worse_than_one_that_did_not():
     finals = {"cosine": [0.1, None, 0.1], "constant": BAD}
     (check,) = checked("cosine worse than constant", finals=finals)
     assert not check.passed
-    assert "1 of its runs diverged" in check.detail
+    assert "1 of cosine, 0 of constant" in check.detail
 
 
 def test_what_cannot_be_told_fails():
@@ -78,7 +78,7 @@ def test_the_best_does_not_depend_on_a_named_baseline():
 def test_nothing_is_best_where_no_run_came_to_its_end():
     check = check_best(["cosine"], record_of({"cosine": [None], "constant": [None]}).result, 0.0)
     assert not check.passed
-    assert check.detail == "best is none: no run came to its end"
+    assert check.detail == "best is none: no run completed"
 
 
 @pytest.mark.parametrize(

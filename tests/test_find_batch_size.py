@@ -112,7 +112,7 @@ def test_nothing_fits_and_it_says_how_far_it_is_over(lrscout_command):
     assert code == 4
     assert "No batch size recommended" in out
     assert "not even size 8 fits: it needs" in out
-    assert "over the 2.85 MiB that the budget leaves" in out
+    assert "over the 2.85 MiB that the budget allows" in out
 
 
 def test_without_a_budget_it_ends_where_throughput_stops_rising_or_at_the_max(lrscout_command):

@@ -18,7 +18,7 @@ from lrscout.results import Probing, SweepPoint, SweepResult, TrainingPoint, Tra
 from lrscout.search.bracket import MAX_LOSS_LEFT, first_probe, why_probe
 from lrscout.search.curve import Curve
 from lrscout.search.probing import (
-    EARLIEST,
+    GIVE_UP_AFTER,
     PROBE_STEPS,
     USE_OFFSETS,
     horizon_power,
@@ -102,7 +102,7 @@ def test_clearly_worse_trainings_are_given_up_and_the_best_runs_to_its_end():
     probe(train, "why", BEST, INITIAL, AMPLE)
     given = [steps for _, status, steps in train.made if status == "given_up"]
     assert given
-    assert min(given) >= EARLIEST * PROBE_STEPS
+    assert min(given) >= GIVE_UP_AFTER * PROBE_STEPS
     assert all(steps < PROBE_STEPS for steps in given)
     assert (BEST, "ok", PROBE_STEPS) in [(pytest.approx(lr), status, steps) for lr, status, steps in train.made]
 
@@ -124,7 +124,7 @@ def test_where_every_training_fails_there_is_no_answer():
     found = probed(1.0, failing=0.0)
     made = suggest([with_probes(found)], "scout", "decay", 400)
     assert made.lr is None
-    assert "every short training diverged" in made.reason
+    assert "every short training run diverged" in made.reason
     assert found.probes[0].lr >= 1e-6 / 2  # the walk down has an end
 
 
@@ -272,7 +272,7 @@ def with_probes(found):
 def test_the_trainings_have_the_last_word():
     made = suggest([with_probes(probed(BEST))], "scout", "decay", 400)
     assert made.lr == pytest.approx(BEST, rel=0.1)
-    assert "short trainings" in made.reason
+    assert "short training runs" in made.reason
     assert made.confidence == "high"
 
 
@@ -302,7 +302,7 @@ def test_a_lowest_loss_at_the_edge_of_what_was_tried_is_doubted():
 def test_a_sweep_that_left_most_and_was_not_probed_is_not_answered_with_high_confidence():
     made = suggest([swept(0.7, noise=0.005)], "scout", "decay", 400)
     assert made.confidence == "medium"
-    assert "cannot see" in made.doubts[0]
+    assert "cannot show" in made.doubts[0]
 
 
 def test_the_other_rules_do_not_listen_to_them():

@@ -18,8 +18,8 @@ from lrscout.errors import UsageError
 from lrscout.results import Probe, Refinement
 from lrscout.runs.lr.trainings import describe
 from lrscout.search.refinement import (
-    HELD_OUT_PRICE,
-    TRAINING_PRICE,
+    HELD_OUT_PENALTY,
+    TRAINING_PENALTY,
     measured_horizon,
     probe_rates,
     rate_beyond,
@@ -36,7 +36,7 @@ def probes(losses, rates=RATES):
     return [Probe(lr, "ok" if loss is not None else "diverged", loss, 215) for lr, loss in zip(rates, losses)]
 
 
-def refined(losses, initial=2.0, price=HELD_OUT_PRICE["decay"], rates=RATES):
+def refined(losses, initial=2.0, price=HELD_OUT_PENALTY["decay"], rates=RATES):
     return refined_rate(CENTER, probes(losses, rates), initial, price)
 
 
@@ -92,7 +92,7 @@ def test_a_gain_that_does_not_pay_for_the_distance_leaves_the_suggestion_alone()
 
 
 def test_the_less_a_probe_has_to_say_the_less_it_moves_the_suggestion():
-    prices = (HELD_OUT_PRICE["decay"], HELD_OUT_PRICE["constant"], TRAINING_PRICE)
+    prices = (HELD_OUT_PENALTY["decay"], HELD_OUT_PENALTY["constant"], TRAINING_PENALTY)
     moved = [math.log10(refined([1.3, 1.0, 0.85], price=price) / CENTER) for price in prices]
     assert moved[0] > moved[1] > moved[2] > 0
 

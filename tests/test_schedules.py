@@ -157,7 +157,7 @@ def values_of(parameter):
     name = parameter.type
     if name.startswith("a list"):
         return st.lists(LENGTHS.filter(lambda n: n < 1 or n == int(n)), min_size=1, max_size=4)
-    if name.startswith("whole steps"):
+    if name.startswith("a whole number of steps"):
         return LENGTHS
     if parameter.hint is bool:
         return st.booleans()
@@ -292,23 +292,23 @@ def test_a_value_takes_the_parameters_type():
         ("cosine:min_ratio=1.5", "must be a number from 0 to 1, not 1.5."),
         ("cosine:min_ratio=nan", "must be a number from 0 to 1, not nan."),
         ("cosine:min_ratio=true", "must be a number from 0 to 1, not True."),
-        ("exponential:end_ratio=0", "must be a number above 0 up to 1, not 0."),
+        ("exponential:end_ratio=0", "must be a number above 0 and up to 1, not 0."),
         ("cosine-restarts:cycles=2.5", "must be a whole number from 1 to 100, not 2.5."),
-        ("cosine:warmup=2.5", "warmup must be whole steps or a fraction below 1, not 2.5."),
+        ("cosine:warmup=2.5", "warmup must be a whole number of steps or a fraction below 1, not 2.5."),
         ("cosine:warmup=-1", "not -1."),
-        ("cosine:warmup=1" + 400 * "0", "warmup must be whole steps"),
+        ("cosine:warmup=1" + 400 * "0", "warmup must be a whole number of steps"),
         ("wsd:shape=liner", "shape must be 1-sqrt or linear, not 'liner'.\nDid you mean 'linear'?"),
         ("one-cycle:three_phase=1", "three_phase must be true or false, not 1."),
         ("cosine:min_ratio", "'min_ratio' in 'cosine:min_ratio' is not key=value."),
         ("cosine:min_ratio=0.1,", "'' in 'cosine:min_ratio=0.1,' is not key=value."),
         ("cosine:min_ratio=0,min-ratio=1", "gives 'min_ratio' twice"),
         ("cosine:warmup=1,warmup=2", "gives 'warmup' twice"),
-        ("torch:", "'torch:' is no schedule."),
-        ("torch:CosineAnnealingLR:T_max=$totl", "there is no $totl.\nDid you mean '$total'?"),
-        ("torch:CosineAnnealingLR:T_max=$warmup", "$warmup stands for a warmup that is not given."),
-        ("mymod:curve:warmup=-3", "mymod:curve: warmup must be whole steps"),
-        (3, "3 is no schedule."),
-        ({"min_ratio": 0.1}, "is no schedule."),
+        ("torch:", "'torch:' is not a valid schedule."),
+        ("torch:CosineAnnealingLR:T_max=$totl", "there is no placeholder $totl.\nDid you mean '$total'?"),
+        ("torch:CosineAnnealingLR:T_max=$warmup", "$warmup is used, but no warmup is given."),
+        ("mymod:curve:warmup=-3", "mymod:curve: warmup must be a whole number of steps"),
+        (3, "3 is not a valid schedule."),
+        ({"min_ratio": 0.1}, "is not a valid schedule."),
         ({"name": "cosine:min_ratio=0.1"}, "'min_ratio=0.1' in 'cosine:min_ratio=0.1' is not key=value."),
         ({"name": "cosine", "min_ratio": "0.1"}, "min_ratio must be a number from 0 to 1, not '0.1'."),
     ],

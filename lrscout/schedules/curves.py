@@ -1,7 +1,8 @@
-"""Every schedule as a pure function of `(step, total)` that gives the multiplier of the peak rate.
+"""Every schedule as a pure function of `(step, total)` that returns the multiplier of the peak rate.
 
-`step` counts from 0 to `total - 1`, and the first step is never at rate 0. What ends in 0 would be there at step
-`total`, so that the last step still trains. Where torch.optim.lr_scheduler has the same schedule, its values are these.
+`step` counts from 0 to `total - 1`. The rate is never 0 at the first step, and a schedule that ends at 0 would get
+there at step `total`, so the last step still trains. The values match those of torch.optim.lr_scheduler for every
+schedule that it has.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Literal
 from lrscout.schedules.parameters import Count, Cycles, Divisor, Factor, Growth, Length, Positive, Ratio, steps_of
 
 Curve = Callable[..., float]
-ROUNDING = 1e-9  # of a cycle: its end may come out this much late
+ROUNDING = 1e-9  # of a cycle; rounding may delay its end by this much
 
 
 def constant(step: int, total: int) -> float:
@@ -35,12 +36,12 @@ def cosine(step: int, total: int, *, min_ratio: Ratio = 0.0) -> float:
 
 
 def polynomial(step: int, total: int, *, power: Positive = 2.0, min_ratio: Ratio = 0.0) -> float:
-    """A power of the part of the run that is left, down to min_ratio."""
+    """A power of the remaining share of the run, down to min_ratio."""
     return _down_to(min_ratio, math.pow(1 - step / total, power))
 
 
 def step_decay(step: int, total: int, *, size: Length = 0.3, gamma: Factor = 0.1) -> float:
-    """Multiplied by gamma after every `size`."""
+    """Multiplied by gamma after every interval of `size`."""
     return math.pow(gamma, step // max(steps_of(size, total), 1))
 
 
@@ -50,7 +51,7 @@ def multistep(step: int, total: int, *, milestones: tuple[Length, ...] = (0.5, 0
 
 
 def exponential(step: int, total: int, *, end_ratio: Factor = 0.01) -> float:
-    """Multiplied by the same factor at every step, so that end_ratio is left at the end."""
+    """Multiplied by the same factor at every step, down to end_ratio."""
     return math.pow(end_ratio, step / total)
 
 
@@ -63,7 +64,7 @@ def cosine_restarts(
     restart_decay: Factor = 1.0,
     min_ratio: Ratio = 0.0,
 ) -> float:
-    """Cosine cycles that fill the run, each t_mult times as long as the one before, from a peak times restart_decay.
+    """Cosine cycles, each t_mult times as long as the previous one, with a peak restart_decay times as high.
 
     Source: SGDR, Loshchilov and Hutter (2017), https://arxiv.org/abs/1608.03983.
     """
@@ -86,7 +87,7 @@ def one_cycle(
     final_div: Divisor = 1e4,
     three_phase: bool = False,
 ) -> float:
-    """From peak / div up to the peak, then down to peak / (div * final_div).
+    """Up from peak / div to the peak, then down to peak / (div * final_div).
 
     Source: Smith and Topin (2018), https://arxiv.org/abs/1708.07120.
     """
@@ -105,7 +106,7 @@ def one_cycle_momentum(
     low_momentum: Ratio = 0.85,
     high_momentum: Ratio = 0.95,
 ) -> float | None:
-    """The momentum that goes down while the rate goes up; None where it is left alone."""
+    """The momentum, which falls while the rate rises; None if it does not change."""
     if not cycle_momentum:
         return None
     corners = [high_momentum, low_momentum, *([high_momentum] if three_phase else []), high_momentum]
@@ -113,7 +114,7 @@ def one_cycle_momentum(
 
 
 def _through(corners: Sequence[float], step: int, total: int, pct_start: float, anneal: str) -> float:
-    """Where a path through the corners is at a step; the first leg takes pct_start, as does the middle one of three."""
+    """The value at a step on a path through the corners. The first leg takes pct_start, as does the second of three."""
     ends = [0.0, *(n * (pct_start * total - 1) for n in range(1, len(corners) - 1)), total - 1.0]
     leg = next((n for n in range(len(corners) - 2) if step <= ends[n + 1]), len(corners) - 2)
     length = ends[leg + 1] - ends[leg]
@@ -132,7 +133,7 @@ def cyclic(
     base_ratio: Factor = 0.1,
     end_ratio: Factor = 0.1,
 ) -> float:
-    """Up from base_ratio and down again; triangular2 halves each cycle's height, exp_range shrinks it to end_ratio.
+    """Up from base_ratio and down again; triangular2 halves the height each cycle, exp_range shrinks it to end_ratio.
 
     Source: Smith (2017), https://arxiv.org/abs/1506.01186.
     """
@@ -151,7 +152,7 @@ def cyclic_momentum(
     low_momentum: Ratio = 0.8,
     high_momentum: Ratio = 0.9,
 ) -> float | None:
-    """The momentum that goes down while the rate goes up; None where it is left alone."""
+    """The momentum, which falls while the rate rises; None if it does not change."""
     if not cycle_momentum:
         return None
     return high_momentum - (high_momentum - low_momentum) * _triangle(step, total, mode, cycles, up, end_ratio)
@@ -174,7 +175,7 @@ def wsd(
     shape: Literal["1-sqrt", "linear"] = "1-sqrt",
     min_ratio: Ratio = 0.0,
 ) -> float:
-    """Warmup-stable-decay: the peak rate, then down to min_ratio over the last `decay`.
+    """Warmup-stable-decay: the peak rate, then down to min_ratio over the last `decay` of the run.
 
     Source: Hägele et al. (2024), https://arxiv.org/abs/2405.18392.
     """
@@ -186,7 +187,7 @@ def wsd(
 
 
 def inverse_sqrt(step: int, total: int, *, warmup: Length = 0.05) -> float:
-    """Noam: a linear warmup, then down with the root of the steps taken.
+    """Noam: a linear warmup, then down with the inverse square root of the step.
 
     Source: Vaswani et al. (2017), https://arxiv.org/abs/1706.03762.
     """
@@ -195,7 +196,7 @@ def inverse_sqrt(step: int, total: int, *, warmup: Length = 0.05) -> float:
 
 
 def rex(step: int, total: int, *, min_ratio: Ratio = 0.0) -> float:
-    """Reflected exponential: above a line for most of the run, then steeply down to min_ratio.
+    """Reflected exponential: slowly down at first, then steeply to min_ratio.
 
     Source: Chen, Wolfe and Kyrillidis (2021), https://arxiv.org/abs/2107.04197.
     """
@@ -214,10 +215,10 @@ def plateau(
     cooldown: Count = 0,
     min_ratio: Ratio = 0.0,
 ) -> float:
-    """Multiplied by factor whenever more than `patience` evaluations in a row bring no improvement.
+    """Multiplied by factor whenever more than `patience` evaluations in a row show no improvement.
 
-    `metrics` are the evaluations so far, smaller being better. One improves on the best by a share of `threshold` of
-    it, or not at all; after a cut, `cooldown` evaluations are not counted.
+    `metrics` are the evaluations so far, where smaller is better. One counts as an improvement if it is below the best
+    by more than a share of `threshold`. After each reduction, the next `cooldown` evaluations do not count.
     """
     ratio, best, bad, resting = 1.0, math.inf, 0, 0
     for metric in metrics:
@@ -231,7 +232,7 @@ def plateau(
 
 
 def _half_cosine(share: float) -> float:
-    """From 1 to 0 along half a wave."""
+    """From 1 to 0 along half a cosine wave."""
     return 0.5 + 0.5 * math.cos(math.pi * share)
 
 
@@ -257,4 +258,4 @@ SCHEDULES: dict[str, Curve] = {
 }
 
 MOMENTA: dict[str, Callable[..., float | None]] = {"one-cycle": one_cycle_momentum, "cyclic": cyclic_momentum}
-"""The momentum that goes with a schedule, for optimizers that have one; it takes the schedule's parameters too."""
+"""The momentum that goes with a schedule, as a function that also takes the parameters of the schedule."""

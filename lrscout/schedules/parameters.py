@@ -1,4 +1,4 @@
-"""What a schedule's parameters may be, read from its function's signature, and how a value for one is checked."""
+"""The parameters of schedules: read from the signatures of their functions, and used to check values."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from lrscout.errors import UsageError, perhaps
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The numbers that a parameter may be."""
+    """The range of a numeric parameter."""
 
     low: float
     high: float = math.inf
-    open: bool = False  # low itself is left out
+    open: bool = False  # whether to exclude low itself
 
     def __contains__(self, value: float) -> bool:
         return (self.low < value if self.open else self.low <= value) and value <= self.high and math.isfinite(value)
 
     def __str__(self) -> str:
-        start = f"{'above' if self.open else 'from'} {self.low:g}"
-        return start if self.high == math.inf else f"{start} {'up ' if self.open else ''}to {self.high:g}"
+        if self.high == math.inf:
+            return f"{'above' if self.open else 'of at least'} {self.low:g}"
+        return f"above {self.low:g} and up to {self.high:g}" if self.open else f"from {self.low:g} to {self.high:g}"
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Marks a length of time: optimizer steps, or a fraction of the run."""
+    """Marks a length of time: a number of optimizer steps, or a fraction of the run."""
 
     def __str__(self) -> str:
-        return "whole steps or a fraction below 1"
+        return "a whole number of steps or a fraction below 1"
 
 
 Ratio = Annotated[float, Range(0, 1)]
@@ -47,32 +48,32 @@ Length = Annotated[float, Steps()]
 
 
 def steps_of(length: float, total: int) -> int:
-    """A length in steps: it is one already from 1 on, and a fraction of the run below."""
+    """Convert a length to steps: below 1, it is a fraction of the run."""
     return int((length if length >= 1 else length * total) + 0.5)
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of a schedule, as its function declares it."""
+    """A parameter of a schedule, as declared by its function."""
 
     name: str
-    hint: Any  # its annotation: what a value may be
+    hint: Any  # its annotation
     default: Any
 
     @property
     def type(self) -> str:
-        """What a value may be, in words."""
+        """The valid values, in words."""
         return _in_words(self.hint)
 
     def check(self, value: Any) -> Any:
-        """The value in the parameter's type.
+        """Convert a value to the type of the parameter.
 
         Raises:
-            UsageError: it is of another type, or out of range.
+            UsageError: the value has the wrong type, or is out of range.
         """
         try:
             return _converted(self.hint, value)
-        except (ValueError, OverflowError):  # no float holds a whole number of 400 digits
+        except (ValueError, OverflowError):  # an integer of 400 digits overflows a float
             known = get_args(self.hint) if get_origin(self.hint) is Literal else ()
             message = f"{self.name} must be {self.type}, not {value!r}."
             raise UsageError(message, hint=perhaps(str(value), known)) from None
@@ -80,7 +81,7 @@ class Parameter:
 
 @cache
 def parameters_of(function: Callable[..., Any]) -> Mapping[str, Parameter]:
-    """The keyword-only parameters of a function, in its order."""
+    """The keyword-only parameters of a function, in order."""
     hints = get_type_hints(function, include_extras=True)
     return {
         name: Parameter(name, hints[name], given.default)
@@ -91,7 +92,7 @@ def parameters_of(function: Callable[..., Any]) -> Mapping[str, Parameter]:
 
 def _in_words(hint: Any) -> str:
     if get_origin(hint) is tuple:
-        return f"a list, each {_in_words(get_args(hint)[0])}"
+        return f"a list, each item {_in_words(get_args(hint)[0])}"
     if get_origin(hint) is Literal:
         return " or ".join(get_args(hint))
     if hint is bool:

@@ -1,4 +1,4 @@
-"""A schedule as the user names it: `NAME[:key=value,...]` or a recipe's mapping -> ScheduleSpec, checked."""
+"""Parsing schedules: `NAME[:key=value,...]` or a mapping from a recipe -> a validated ScheduleSpec."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from lrscout.errors import UsageError, did_you_mean, perhaps
 from lrscout.schedules.curves import MOMENTA, SCHEDULES, Curve
 from lrscout.schedules.parameters import Length, Parameter, parameters_of, steps_of
 
-TORCH = "torch:"  # what a scheduler of torch.optim.lr_scheduler begins with
-RUN_VALUES = ("$total", "$peak", "$warmup")  # what an argument of torch's or the user's own may stand for
+TORCH = "torch:"  # the prefix of schedulers from torch.optim.lr_scheduler
+RUN_VALUES = ("$total", "$peak", "$warmup")  # placeholders in arguments of torch's schedulers and user code
 DEFAULT_SCHEDULES = ("constant", "linear:warmup=0.05", "cosine:warmup=0.05", "wsd:warmup=0.05")
-_GIVEN = re.compile(r"(.*?)(?::(\s*[\w-]+\s*=.*))?", re.DOTALL)  # a name may hold colons, a key may not
+_GIVEN = re.compile(r"(.*?)(?::(\s*[\w-]+\s*=.*))?", re.DOTALL)  # names may contain colons, keys may not
 _COMMA = re.compile(r",(?![^\[]*\])")  # outside brackets
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleSpec:
-    """A schedule with its parameters; a built-in is called with (step, total), any other is made by the engine."""
+    """A schedule with its parameters. Only built-in schedules can be called; the engine makes all others."""
 
     name: str  # a key of SCHEDULES, torch:CLASS, or the path of user code
-    params: Mapping[str, Any]  # all of a built-in's, defaults too; of any other those that were given
+    params: Mapping[str, Any]  # including defaults if built-in, otherwise just those that were given
     label: str  # as the user wrote it
 
     @property
@@ -33,7 +33,7 @@ class ScheduleSpec:
 
     @property
     def needs_metric(self) -> bool:
-        """Whether this built-in goes by the metrics of evaluations."""
+        """Whether this is a built-in schedule that depends on the metrics of evaluations."""
         return self.is_builtin and "metrics" in SCHEDULES[self.name].__annotations__
 
     @property
@@ -43,19 +43,19 @@ class ScheduleSpec:
 
     @property
     def has_own_warmup(self) -> bool:
-        """Whether it makes its warmup itself: by a parameter of its function, or by an argument of $warmup."""
+        """Whether the schedule implements its own warmup, by a parameter of its function or an argument of $warmup."""
         if self.is_builtin:
             return "warmup" in parameters_of(SCHEDULES[self.name])
         return "$warmup" in _leaves(list(self.params.values()))
 
     def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of torch's or the user's own, with the run's values in place of $total, $peak and $warmup."""
+        """The arguments for a scheduler of torch or user code, with the placeholders replaced by their values."""
         return {key: _filled(value, values) for key, value in self.params.items() if key != "warmup"}
 
     def __call__(self, step: int, total: int, metrics: Sequence[float] = ()) -> float:
-        """The multiplier of the peak rate, 0 to 1; past the last step it stays where it is.
+        """The multiplier of the peak rate, 0 to 1; constant after the last step.
 
-        `metrics` are the evaluations so far, smaller being better; only `plateau` looks at them.
+        `metrics` are the evaluations so far, where smaller is better; only `plateau` uses them.
         """
         function, step = SCHEDULES[self.name], min(step, total - 1)
         seen = (metrics,) if self.needs_metric else ()
@@ -68,7 +68,7 @@ class ScheduleSpec:
         return warmed_up(curve, step, total, warmup=self.warmup)
 
     def momentum(self, step: int, total: int) -> float | None:
-        """The momentum, or first beta, that goes with the rate; None where it is left alone."""
+        """The momentum, or first beta, that goes with the rate; None if it does not change."""
         if self.name not in MOMENTA:
             return None
         rise = steps_of(self.warmup, total)
@@ -77,7 +77,7 @@ class ScheduleSpec:
 
 
 def warmed_up(curve: Curve, step: int, total: int, *, warmup: Length = 0) -> float:
-    """Rise linearly to where the curve begins, then follow it over the steps that are left."""
+    """Rise linearly to the start of the curve, then follow it over the remaining steps."""
     rise = steps_of(warmup, total)
     if step < rise:
         return (step + 1) / (rise + 1) * curve(0, max(total - rise, 1))
@@ -90,7 +90,7 @@ def _call(function: Callable[..., Any], params: Mapping[str, Any], *arguments: A
 
 @cache
 def schedule_parameters(name: str) -> Mapping[str, Parameter]:
-    """Every parameter of a built-in: its function's own, its momentum's and the shared warmup."""
+    """Every parameter of a built-in schedule: those of its function and its momentum, and the shared warmup."""
     known = dict(parameters_of(SCHEDULES[name]))
     for function in (MOMENTA.get(name), warmed_up):
         for key, parameter in parameters_of(function).items() if function is not None else ():
@@ -99,15 +99,15 @@ def schedule_parameters(name: str) -> Mapping[str, Parameter]:
 
 
 def describe_schedule(name: str) -> str:
-    """What a built-in does: the first line of its function's docstring."""
+    """A one-line description of a built-in schedule: the first line of its function's docstring."""
     return (SCHEDULES[name].__doc__ or "").strip().split("\n")[0]
 
 
 def parse_schedules(given: Iterable[str | Mapping[str, Any]]) -> tuple[ScheduleSpec, ...]:
-    """Several schedules, each once.
+    """Parse several schedules, which must be distinct.
 
     Raises:
-        UsageError: one of them cannot be used, or is given twice.
+        UsageError: a schedule is invalid, or given twice.
     """
     specs = tuple(map(parse_schedule, given))
     for i, spec in enumerate(specs):
@@ -117,25 +117,26 @@ def parse_schedules(given: Iterable[str | Mapping[str, Any]]) -> tuple[ScheduleS
 
 
 def schedule_among(given: str, specs: Sequence[ScheduleSpec]) -> ScheduleSpec:
-    """The schedule that was meant, by its label, or by a name that only one of them has.
+    """Find a schedule by its label, or by its name if that is unique.
 
     Raises:
-        UsageError: none or several.
+        UsageError: no schedule matches, or several do.
     """
     found = [spec for spec in specs if spec.label == given] or [spec for spec in specs if spec.name == given]
     labels = tuple(spec.label for spec in specs)
     if not found:
-        raise UsageError(f"There is no {given!r} among the schedules.", hint=did_you_mean(given, labels))
+        raise UsageError(f"{given!r} is not one of the schedules.", hint=did_you_mean(given, labels))
     if len(found) > 1:
-        raise UsageError(f"{given!r} may be each of {', '.join(spec.label for spec in found)}.", hint="Name one whole.")
+        matches = " or ".join(spec.label for spec in found)
+        raise UsageError(f"{given!r} is ambiguous: it could be {matches}.", hint="Give the full label.")
     return found[0]
 
 
 def parse_schedule(given: str | Mapping[str, Any]) -> ScheduleSpec:
-    """A schedule from `NAME[:key=value,...]`, or from a mapping with a `name` and parameters.
+    """Parse a schedule from `NAME[:key=value,...]`, or from a mapping with a `name` and parameters.
 
     Raises:
-        UsageError: an unknown name or parameter, or a value that it cannot have.
+        UsageError: the name or a parameter is unknown, or a value is invalid.
     """
     if isinstance(given, str):
         label = given.strip()
@@ -145,7 +146,7 @@ def parse_schedule(given: str | Mapping[str, Any]) -> ScheduleSpec:
         label = ":".join(filter(None, [name, ",".join(f"{key}={written(value)}" for key, value in params.items())]))
     else:
         hint = "Write cosine, cosine:min_ratio=0.1 or {name: cosine, min_ratio: 0.1}."
-        raise UsageError(f"{given!r} is no schedule.", hint=hint)
+        raise UsageError(f"{given!r} is not a valid schedule.", hint=hint)
     name, params = _known_name(name), {key.replace("-", "_"): value for key, value in params.items()}
     if name not in SCHEDULES:
         return ScheduleSpec(name, _check_arguments(name, params), label)
@@ -158,7 +159,7 @@ def parse_schedule(given: str | Mapping[str, Any]) -> ScheduleSpec:
 
 def _read(text: str) -> tuple[str, dict[str, Any]]:
     match = _GIVEN.fullmatch(text)
-    assert match is not None  # it takes any text
+    assert match is not None  # the pattern matches any text
     name, pairs = match[1], match[2]
     params: dict[str, Any] = {}
     for pair in _COMMA.split(pairs) if pairs is not None else ():
@@ -173,11 +174,11 @@ def _read(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _no_pair(pair: str, text: str) -> UsageError:
-    return UsageError(f"{pair!r} in {text!r} is not key=value.", hint="For example cosine:min_ratio=0.1,warmup=50.")
+    return UsageError(f"{pair!r} in {text!r} is not key=value.", hint="For example: cosine:min_ratio=0.1,warmup=50.")
 
 
 def _literal(text: str) -> Any:
-    """Text as a number, true, false, null, a list in brackets, or else itself."""
+    """Parse a number, true, false, null or a list in brackets; any other text stands for itself."""
     if text.startswith("[") and text.endswith("]"):
         return [_literal(item.strip()) for item in text[1:-1].split(",") if item.strip()]
     for kind in (int, float):
@@ -189,7 +190,7 @@ def _literal(text: str) -> Any:
 
 
 def written(value: Any) -> str:
-    """A value as it is given in a line of text."""
+    """Format a value as `parse_schedule` reads it."""
     if isinstance(value, (list, tuple)):
         return f"[{','.join(map(written, value))}]"
     if value is None or isinstance(value, bool):
@@ -198,7 +199,7 @@ def written(value: Any) -> str:
 
 
 def _builtin(name: str) -> str | None:
-    """The key of a built-in, also for onecycle and one_cycle."""
+    """The key of a built-in schedule, which may also be written like onecycle or one_cycle."""
     plain = re.sub("[-_ ]", "", name).lower()
     return next((key for key in SCHEDULES if key.replace("-", "") == plain), None)
 
@@ -208,13 +209,13 @@ def _known_name(name: str) -> str:
     if not colon:
         known = _builtin(name)
         if known is None:
-            listed = f"Known: {', '.join(SCHEDULES)}; torch:CLASS for one of torch's, pkg.mod:attr for one of your own."
+            listed = f"Known: {', '.join(SCHEDULES)}; torch:CLASS for one from torch, pkg.mod:attr for your own."
             raise UsageError(f"There is no schedule {name!r}.", hint=perhaps(name, tuple(SCHEDULES)) or listed)
         return known
     if _builtin(place) is not None:
         raise _no_pair(attribute, name)
     if not place or not attribute:
-        raise UsageError(f"{name!r} is no schedule.", hint="Name a built-in, torch:CLASS or pkg.mod:attr.")
+        raise UsageError(f"{name!r} is not a valid schedule.", hint="Use a built-in, torch:CLASS or pkg.mod:attr.")
     return name
 
 
@@ -226,21 +227,21 @@ def _checked(name: str, parameter: Parameter, value: Any) -> Any:
 
 
 def _check_arguments(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of torch's or the user's own: only warmup and what stands for a run's value can be checked."""
+    """Check the arguments for a scheduler of torch or user code, as far as possible: the warmup and placeholders."""
     checked = dict(params)
     if "warmup" in params:
         checked["warmup"] = _checked(name, parameters_of(warmed_up)["warmup"], params["warmup"])
     for value in _leaves(list(params.values())):
         if isinstance(value, str) and value.startswith("$") and value not in RUN_VALUES:
             hint = perhaps(value, RUN_VALUES) or f"Known: {', '.join(RUN_VALUES)}."
-            raise UsageError(f"{name}: there is no {value}.", hint=hint)
+            raise UsageError(f"{name}: there is no placeholder {value}.", hint=hint)
         if value == "$warmup" and not checked.get("warmup"):
-            raise UsageError(f"{name}: $warmup stands for a warmup that is not given.", hint="Add warmup=0.05.")
+            raise UsageError(f"{name}: $warmup is used, but no warmup is given.", hint="Add warmup=0.05.")
     return checked
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """The values in a value, however deep its lists."""
+    """Yield the values in arbitrarily nested lists."""
     if isinstance(value, (list, tuple)):
         for item in value:
             yield from _leaves(item)

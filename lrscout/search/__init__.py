@@ -1,1 +1,1 @@
-"""The algorithms: pure functions of plain numbers, free of torch and of input and output."""
+"""The search algorithms: plain numbers in, plain numbers out, with no torch and no I/O."""

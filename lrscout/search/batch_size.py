@@ -1,4 +1,4 @@
-"""The search for batch sizes: the largest that fits and the fastest, from trials that really ran."""
+"""The search for the largest batch size that fits and for the fastest, based on trials that actually ran."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from typing import Protocol
 from lrscout.results import BatchStopReason, Split, Throughput, Trial
 from lrscout.search.memory_model import predicted_size
 
-PLATEAU = 0.05  # throughput that rises by less than this does not count as rising, and this near the best is best
-STALLED_DOUBLINGS = 2  # without a rise, after which larger sizes are taken to be no faster
-FIRST_SIZES = (4, 16)  # that fit's first line goes through: small enough to be quick, far enough apart for a slope
-LONGEST_JUMP = 64  # times the largest size that ran: a slope that is all noise predicts anything
-LARGEST_SIZE = 1 << 20  # of a search that nothing else ends
-FIRST_RETREAT = 0.1  # of the way back to what fits, doubled at every prediction that failed
+PLATEAU = 0.05  # a smaller rise in throughput does not count, and neither does a smaller distance from the best
+STALLED_DOUBLINGS = 2  # after so many doublings without a rise, larger sizes are assumed to be no faster
+FIRST_SIZES = (4, 16)  # for the first line of `fit`: small enough to be quick, far enough apart for a slope
+LONGEST_JUMP = 64  # times the largest size that ran, because a slope of pure noise can predict anything
+LARGEST_SIZE = 1 << 20  # if nothing else limits the search
+FIRST_RETREAT = 0.1  # of the way back to the largest fitting size; doubles with every failed prediction
 
 
 class TrialRunner(Protocol):
-    """What a search needs of whoever runs the trials."""
+    """Runs the trials of a search."""
 
     def try_size(self, batch_size: int) -> Trial:
-        """Run training steps of this size, or find out why there can be none."""
+        """Run training steps with this batch size, or find out why that is impossible."""
 
 
 @dataclass(slots=True)
 class Search:
-    """What is known so far, and between which sizes the answer lies."""
+    """The state of a search: the trials so far, and the limits on the answer."""
 
     smallest: int = 1
-    ceiling: int = LARGEST_SIZE  # the user's --max, or the data set's length
+    ceiling: int = LARGEST_SIZE  # --max, or the length of the data set
     limit_bytes: int | None = None
-    resolution: float = 0.0  # share of the size within which the largest is found; 0: to the sample
+    resolution: float = 0.0  # how precisely to find the largest size, as a share of it; 0: exactly
     trials: list[Trial] = field(default_factory=list)
 
     @property
     def largest(self) -> int:
-        """The largest size that fits; one below the smallest where none does."""
+        """The largest size that fits; one below the smallest if none does."""
         return max((t.batch_size for t in self.trials if t.outcome == "fits"), default=self.smallest - 1)
 
     @property
@@ -48,16 +48,16 @@ class Search:
 
     @property
     def tolerance(self) -> int:
-        """Samples that the answer may be off."""
+        """How many samples the answer may be off by."""
         return self.tolerance_at(self.largest)
 
     def tolerance_at(self, size: float) -> int:
-        """The same for another answer."""
+        """The same if `size` were the answer."""
         return max(1, int(self.resolution * min(size, LARGEST_SIZE)))
 
     @property
     def settled(self) -> bool:
-        """Whether there is nothing left to find between what fits and what does not."""
+        """Whether the largest fitting size is known to within the tolerance."""
         if self.over is None:
             return self.largest >= self.ceiling
         return self.over - self.largest <= self.tolerance
@@ -73,13 +73,13 @@ def power(search: Search) -> Iterator[int]:
 
 
 def binsearch(search: Search) -> Iterator[int]:
-    """Double until a size does not fit, then halve the gap."""
+    """Double until a size does not fit, then bisect."""
     yield from power(search)
     yield from _bisect(search)
 
 
 def fit(search: Search) -> Iterator[int]:
-    """Measure two small sizes, predict the largest from their peaks, try it, and correct the line."""
+    """Predict the largest size from the peaks of two small ones, try it, and refine the prediction."""
     for size in FIRST_SIZES:
         if search.over is None:
             yield min(max(size, search.smallest * size // FIRST_SIZES[0]), search.ceiling)
@@ -93,7 +93,7 @@ def fit(search: Search) -> Iterator[int]:
     if search.largest < search.smallest:  # not even the first size fits
         yield from _bisect(search)
         return
-    streak = 0  # of failures, or of fits at a size that the line took for too large
+    streak = 0  # consecutive wrong predictions
     while not search.settled:
         size, expected = _next_by_line(search, streak)
         yield size
@@ -102,7 +102,7 @@ def fit(search: Search) -> Iterator[int]:
 
 
 MODES: dict[str, Callable[[Search], Iterator[int]]] = {"fit": fit, "binsearch": binsearch, "power": power}
-"""How sizes are chosen: each gives the next size to try and sees the outcome in its search."""
+"""How sizes are chosen: each mode yields the next size to try, and finds the outcome in the search."""
 
 
 def _bisect(search: Search) -> Iterator[int]:
@@ -111,7 +111,7 @@ def _bisect(search: Search) -> Iterator[int]:
 
 
 def _next_by_line(search: Search, streak: int) -> tuple[int, bool]:
-    """The next size by the line through the peaks, and whether it should fit."""
+    """The next size according to the line through the peaks, and whether it should fit."""
     low, over, step = search.largest, search.over, search.tolerance
     assert search.limit_bytes is not None
     predicted = predicted_size(search.trials, search.limit_bytes)
@@ -122,11 +122,11 @@ def _next_by_line(search: Search, streak: int) -> tuple[int, bool]:
     if over is None:
         if promising:
             size = min(aim, LONGEST_JUMP * low, search.ceiling)
-            # from the small sizes alone the line is rough: a power of two is worth a trial in any case
+            # the line through the first sizes is only rough, so try a power of two, which is useful in any case
             rough = len(search.trials) == len(FIRST_SIZES) and power_of_two_below(size) > low
             return (power_of_two_below(size) if rough else size), True
-        return min(low + step * 2**streak, search.ceiling), False  # the line's end is reached: show that it is one
-    if aim >= over:  # the line promised too much
+        return min(low + step * 2**streak, search.ceiling), False  # confirm that this is the limit
+    if aim >= over:  # the prediction was too high
         back = max(1, int((over - low) * min(0.5, FIRST_RETREAT * 2**streak)))
         return max(low + 1, over - back), True
     if promising:
@@ -135,13 +135,13 @@ def _next_by_line(search: Search, streak: int) -> tuple[int, bool]:
 
 
 def _just_below(predicted: float, search: Search) -> int:
-    """A size that should fit, so near to the predicted limit that one size more than the tolerance should not."""
+    """A size that should fit, so close to the predicted limit that exceeding it by the tolerance should not."""
     return min(math.floor(predicted), math.ceil(predicted - (search.tolerance_at(predicted) - 1) / 2))
 
 
 @dataclass(frozen=True, slots=True)
 class SearchEnd:
-    """What a search tried, and why it ended."""
+    """The trials of a search, and why it ended."""
 
     trials: tuple[Trial, ...]
     stop_reason: BatchStopReason
@@ -158,9 +158,9 @@ def run_search(
     on_trial: Callable[[Trial], None] | None = None,
     ceiling_reason: BatchStopReason = "max",
 ) -> SearchEnd:
-    """Try the sizes that the mode asks for until it has its answer; Ctrl-C ends it with what was tried.
+    """Try the sizes that the mode yields until it is done; Ctrl-C ends the search and keeps the trials.
 
-    At the end, `friendly_of` the largest fitting size is tried too, so that it can be offered.
+    Finally tries `friendly_of` the largest fitting size as well, so that it can be recommended.
     """
     started = time.perf_counter()
     reason: BatchStopReason | None = None
@@ -192,7 +192,7 @@ def _tried(runner: TrialRunner, size: int, search: Search, on_trial: Callable[[T
 def _early_end(trial: Trial, search: Search, stops_at_plateau: bool) -> BatchStopReason | None:
     if trial.outcome == "failed":
         return "failed"
-    if trial.outcome == "timeout":  # larger sizes take longer still
+    if trial.outcome == "timeout":  # larger sizes would take even longer
         return "timeout"
     if trial.growth_bytes is not None:
         return "unstable"
@@ -207,37 +207,37 @@ def _end_of(search: Search, ceiling_reason: BatchStopReason) -> BatchStopReason:
 
 
 def reached_plateau(trials: Sequence[Trial]) -> bool:
-    """Whether the last doublings brought no more samples a second than the sizes before them."""
+    """Whether the last doublings did not raise the throughput above that of smaller sizes."""
     rates = [rate for _, rate in _rates(trials)]
     before, last = rates[:-STALLED_DOUBLINGS], rates[-STALLED_DOUBLINGS:]
     return bool(before) and max(last) < (1 + PLATEAU) * max(before)
 
 
 def fastest(trials: Sequence[Trial]) -> Throughput | None:
-    """The smallest size that is within 5 % of the best throughput."""
+    """The smallest size within 5 % of the best throughput."""
     rates = _rates(trials)
     best = max((rate for _, rate in rates), default=0.0)
     return next((Throughput(size, rate) for size, rate in rates if rate >= (1 - PLATEAU) * best), None)
 
 
 def _rates(trials: Sequence[Trial]) -> list[tuple[int, float]]:
-    """Size and samples a second of the trials that ran, in order of size."""
+    """The size and throughput of the trials that fit, in order of size."""
     known = {t.batch_size: t.samples_per_second for t in trials if t.outcome == "fits"}
     return [(size, rate) for size, rate in sorted(known.items()) if rate is not None]
 
 
 def power_of_two_below(size: int) -> int:
-    """The largest power of two that is not above the size; 0 for a size below 1."""
+    """The largest power of two up to this size; 0 for a size below 1."""
     return 1 << (size.bit_length() - 1) if size > 0 else 0
 
 
 def multiple_below(size: int, step: int) -> int:
-    """The largest multiple of `step` that is not above the size."""
+    """The largest multiple of `step` up to this size."""
     return size // step * step
 
 
 def splits(effective: int, largest: int, processes: Sequence[int] = (1, 2, 4, 8)) -> tuple[Split, ...]:
-    """The ways to an effective batch size with the largest micro-batches that divide it, one a number of processes."""
+    """The splits of an effective batch size into the largest possible micro-batches, one per number of processes."""
     found = []
     for count in processes:
         if effective % count == 0:

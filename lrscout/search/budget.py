@@ -1,4 +1,4 @@
-"""What a comparison costs, and how it is fitted into a time."""
+"""How long a comparison takes, and how to fit it into a time budget."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass, replace
 from lrscout.search.comparison import MIN_SEEDS
 from lrscout.search.training import evaluation_steps
 
-TUNING_RUNS = 6  # of a schedule: three rates with one seed, two of them with another, and what the noise asks for
-MIN_RUN_STEPS = 20  # of a run: below it, no schedule has a shape
-USABLE_SHARE = 0.9  # of a budget: timings of a few steps promise too much
+TUNING_RUNS = 6  # per schedule: three rates with one seed, two of them with another, and some more if it is noisy
+MIN_RUN_STEPS = 20  # with fewer, a schedule has no recognizable shape
+USABLE_SHARE = 0.9  # of a budget, because timings of a few steps are too optimistic
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds of the parts of a run."""
+    """The cost of the parts of a run, in seconds."""
 
-    start: float  # building the workload, and the first steps
+    start: float  # building the workload and taking the first steps
     step: float
     evaluation: float
 
     def of_run(self, steps: int, evaluations: int) -> float:
-        """Seconds of a whole run."""
+        """How long a whole run takes, in seconds."""
         return self.start + steps * self.step + len(evaluation_steps(steps, evaluations)) * self.evaluation
 
 
@@ -37,18 +37,18 @@ class Plan:
     jobs: int  # runs at a time
 
     def seconds(self, cost: Cost) -> float:
-        """How long the comparison takes."""
+        """How long the comparison takes, in seconds."""
         rounds = -(-runs_of(self.schedules, self.seeds, self.tuned) // self.jobs)
         return rounds * cost.of_run(self.steps, self.evaluations)
 
 
 def runs_of(schedules: int, seeds: int, tuned: bool) -> int:
-    """The number of runs in a comparison; how many of them tune is an estimate."""
+    """The number of runs in a comparison; the number of tuning runs is an estimate."""
     return schedules * (seeds + (TUNING_RUNS if tuned else 0))
 
 
 def fit_to_budget(plan: Plan, cost: Cost, seconds: float) -> Plan:
-    """The plan with fewer seeds, but at least three, and then fewer steps, so that it takes no longer than this."""
+    """Shrink a plan to fit into a time: first to fewer seeds, but at least three, then to fewer steps."""
 
     def fits(plan: Plan) -> bool:
         return plan.seconds(cost) <= USABLE_SHARE * seconds

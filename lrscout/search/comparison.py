@@ -1,4 +1,4 @@
-"""A fair comparison of schedules: which runs it takes, what each of them scores, and what they say together."""
+"""A fair comparison of schedules: which runs it takes, how each run scores, and how the schedules rank."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ from lrscout.schedules import ScheduleSpec
 from lrscout.search.paired import SIGNIFICANT, Estimate, difference_of, holm, mean_of
 from lrscout.search.training import final_steps
 
-MIN_SEEDS = 3  # below it intervals are too wide to tell anything
-KEPT_POINTS = 50  # of a run in its record
-LARGEST_FINAL = 1e100  # beyond it sums of squares overflow; such a run has diverged
+MIN_SEEDS = 3  # with fewer, intervals are too wide to be useful
+KEPT_POINTS = 50  # per run, in the record
+LARGEST_FINAL = 1e100  # treat runs beyond it as diverged, since sums of squares overflow
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """A training run to be made."""
+    """A training run to do."""
 
-    schedule: int  # its place among the schedules
+    schedule: int  # its index among the schedules
     seed: int
     peak_lr: float
     role: Role
 
 
 MakeRuns = Callable[[Sequence[PlannedRun]], Mapping[PlannedRun, ComparedRun]]
-"""Makes runs, in any order, and gives those that came to an end of whatever kind."""
+"""Does the runs in any order, and returns those that ended, successfully or not."""
 
 
 def scoring_runs(peaks: Sequence[float], seeds: Iterable[int]) -> list[PlannedRun]:
-    """Every schedule at its rate with every seed, seed by seed, so that what is broken off is still paired."""
+    """Every schedule at its rate with every seed, ordered by seed so that an interrupted comparison is still paired."""
     return [PlannedRun(i, seed, lr, "score") for seed in seeds for i, lr in enumerate(peaks)]
 
 
 def scored(
     plan: PlannedRun, spec: ScheduleSpec, result: TrainingResult, metric: Metric, fingerprint: str
 ) -> ComparedRun:
-    """What a training run amounts to."""
+    """The scores of a training run."""
     final = best = auc = None
-    assert result.status != "given_up"  # only the probes of find-lr are
+    assert result.status != "given_up"  # only the probes of find-lr ever are
     status: RunStatus = result.status
     if status == "ok":
         losses = [point.loss for point in result.points]
@@ -86,25 +86,25 @@ def scored(
 
 
 def failed(plan: PlannedRun, spec: ScheduleSpec, error: str) -> ComparedRun:
-    """A run whose process died."""
+    """The result of a run whose process died."""
     run = (plan.seed, plan.peak_lr, plan.role)
     return ComparedRun(spec.name, spec.label, *run, "failed", None, None, None, (), 0.0, error=error)
 
 
 def thinned(points: Sequence[TrainingPoint], most: int = KEPT_POINTS) -> tuple[TrainingPoint, ...]:
-    """At most so many points: each the last of a stretch of steps, with the stretch's mean loss and last evaluation."""
+    """Reduce a run to `most` points: the last of each stretch of steps, with its mean loss and last evaluation."""
     size = max(1, -(-len(points) // most))
     kept = []
     for start in range(0, len(points), size):
         part = points[start : start + size]
         evaluated = [p.val_loss for p in part if p.val_loss is not None]
-        loss = sum(p.loss for p in part) / len(part)  # fmean raises where the sum overflows
+        loss = sum(p.loss for p in part) / len(part)  # fmean raises if the sum overflows
         kept.append(TrainingPoint(part[-1].step, part[-1].lr, loss, evaluated[-1] if evaluated else None))
     return tuple(kept)
 
 
 def began_alike(runs: Iterable[ComparedRun]) -> bool:
-    """Whether within every seed all runs had the same initial weights and first batches."""
+    """Whether all runs with the same seed had the same initial weights and first batches."""
     seen: dict[int, str] = {}
     return all(
         seen.setdefault(run.seed, run.fingerprint) == run.fingerprint for run in runs if run.fingerprint is not None
@@ -121,11 +121,10 @@ def rank(
     min_effect: float = 0.0,
     ranges: Mapping[str, RateRange | None] | None = None,
 ) -> tuple[tuple[RankedSchedule, ...], str | None]:
-    """The schedules in order, each with its difference from the baseline, and the baseline's label.
+    """Rank the schedules, each with its difference from the baseline, and return the baseline's label, too.
 
-    Without a named baseline it is the schedule that ranks first. `ranges` tells, by label, which rates the tuning did
-    not tell from each other. A schedule with a run that diverged comes behind
-    those without, since its mean leaves out its worst.
+    The baseline defaults to the schedule that ranks first. `ranges` holds, by label, the rates that tuning could not
+    tell apart. A schedule with diverged runs ranks below those without, since its mean omits its worst runs.
     """
     sign = -1.0 if mode == "max" else 1.0
     tuned = ranges or {}
@@ -164,7 +163,7 @@ def _verdict(worse_by: float, p: float, min_effect: float) -> Verdict:
 
 
 def _of_first(entrants: Sequence[_Entrant], verdicts: Mapping[str, Verdict]) -> Verdict:
-    """The verdict on the schedule that ranks first: best where it beats all others that there is enough to say of."""
+    """The verdict on the schedule that ranks first: best if it beats all others that have enough seeds to judge."""
     others = [verdicts.get(e.spec.label, "descriptive") for e in entrants[1:] if e.outcome is None]
     judged = [verdict for verdict in others if verdict != "descriptive"]
     if len(entrants[0].finals) < MIN_SEEDS or (others and not judged):
@@ -173,7 +172,7 @@ def _of_first(entrants: Sequence[_Entrant], verdicts: Mapping[str, Verdict]) -> 
 
 
 class _Entrant:
-    """A schedule with its scored runs."""
+    """A schedule with its scoring runs."""
 
     def __init__(self, spec: ScheduleSpec, lr: float, tuned: RateRange | None, runs: Sequence[ComparedRun]) -> None:
         scores = [run for run in runs if run.role == "score"]
@@ -185,7 +184,7 @@ class _Entrant:
             self.outcome = "failed"
 
     def order(self, sign: float) -> tuple[bool, int, float]:
-        """Smaller comes first."""
+        """The sort key: smaller ranks higher."""
         mean = sign * fmean(self.finals.values()) if self.finals else math.inf
         return not self.finals, self._diverged, mean
 

@@ -1,4 +1,4 @@
-"""What a script may demand of a comparison, and whether it holds."""
+"""The conditions that a script can impose on a comparison."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lrscout.errors import UsageError
+from lrscout.formatting import format_loss
 from lrscout.results import CompareResult
 from lrscout.schedules import ScheduleSpec, schedule_among
 from lrscout.search.comparison import MIN_SEEDS
 from lrscout.search.paired import SIGNIFICANT, Estimate, difference_of, holm
 
-FORM = "Write 'cosine worse than constant', with worse, better, not worse or not better."
+FORM = "Use the form 'cosine worse than constant', with worse, better, not worse or not better."
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """`left worse than right`, by labels; under `--fail-if` it must not hold."""
+    """A condition such as `left worse than right`, in terms of labels; with `--fail-if`, it must not hold."""
 
     left: str
     relation: str  # worse or better
@@ -30,7 +31,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One demand, and how it went."""
+    """The outcome of checking a condition."""
 
     name: str
     passed: bool
@@ -38,14 +39,14 @@ class Check:
 
 
 def parse_condition(text: str, specs: Sequence[ScheduleSpec]) -> Condition:
-    """A condition as the user writes it.
+    """Parse a condition as written by the user.
 
     Raises:
-        UsageError: another form, or a schedule that is not compared.
+        UsageError: the text has another form, or names a schedule that is not compared.
     """
     found = re.fullmatch(r"\s*(.+?)\s+(not\s+)?(worse|better)\s+than\s+(.+?)\s*", text)
     if found is None:
-        raise UsageError(f"--fail-if {text!r} is no condition.", hint=FORM)
+        raise UsageError(f"--fail-if {text!r} is not a valid condition.", hint=FORM)
     left, right = (schedule_among(name, specs).label for name in (found[1], found[4]))
     if left == right:
         raise UsageError(f"--fail-if {text!r} compares {left} with itself.", hint=FORM)
@@ -53,9 +54,9 @@ def parse_condition(text: str, specs: Sequence[ScheduleSpec]) -> Condition:
 
 
 def check_conditions(conditions: Sequence[Condition], result: CompareResult) -> list[Check]:
-    """Whether none of them holds; the more there are, the surer each must be (Holm).
+    """Check that none of the conditions holds; the more there are, the stricter each test is (Holm).
 
-    A schedule of which a run diverged is worse than one without. What cannot be told is a failure of its own.
+    A schedule with diverged runs is worse than one without. If there are too few runs to decide, the check fails.
     """
     finals = _finals(result)
     diverged = {row.label: row.diverged for row in result.ranking}
@@ -65,14 +66,15 @@ def check_conditions(conditions: Sequence[Condition], result: CompareResult) -> 
 
 
 def _check(condition: Condition, found: Estimate | None, p: float, diverged: Mapping[str, int]) -> Check:
-    name = str(replace(condition, negated=not condition.negated))  # what has to hold
+    name = str(replace(condition, negated=not condition.negated))  # name the check after what must hold
     left, right = diverged[condition.left], diverged[condition.right]
     if (left > 0) != (right > 0):
-        worse, detail = left > 0, f"{left} of its runs diverged, and {right} of {condition.right}"
+        worse, detail = left > 0, f"diverged runs: {left} of {condition.left}, {right} of {condition.right}"
     elif found is None or found.n < MIN_SEEDS:
-        return Check(name, False, f"{condition.left} and {condition.right} have too few runs in common to tell")
+        return Check(name, False, f"{condition.left} and {condition.right} have too few runs in common")
     else:
-        detail = f"{condition.left} lies {abs(found.mean):.4g} {'behind' if found.mean > 0 else 'ahead'}, p = {p:.2g}"
+        side = "behind" if found.mean > 0 else "ahead"
+        detail = f"{condition.left} is {format_loss(abs(found.mean))} {side}, p = {p:.2g}"
         if p >= SIGNIFICANT:
             return Check(name, not condition.negated, detail)
         worse = found.mean > 0
@@ -81,11 +83,11 @@ def _check(condition: Condition, found: Estimate | None, p: float, diverged: Map
 
 
 def check_best(expected: Sequence[str], result: CompareResult, min_effect: float) -> Check:
-    """Whether one of these labels ranks first, or ties with what does."""
+    """Check that one of these labels ranks first, or ties with the one that does."""
     first = next((row.label for row in result.ranking if row.final is not None), None)
     ahead = [] if first is None else [first, *_tied_with(first, result, min_effect)]
     name = f"best is {' or '.join(expected)}"
-    found = " and ".join(ahead) or "none: no run came to its end"
+    found = " and ".join(ahead) or "none: no run completed"
     return Check(name, bool(set(ahead) & set(expected)), f"best {'are' if len(ahead) > 1 else 'is'} {found}")
 
 
@@ -102,7 +104,7 @@ def _tied_with(first: str, result: CompareResult, min_effect: float) -> list[str
 
 
 def _finals(result: CompareResult) -> dict[str, dict[int, float]]:
-    """What every schedule's runs reached by their seed, smaller being better."""
+    """The final metrics of every schedule by seed, with signs such that smaller is better."""
     sign = -1.0 if result.metric.mode == "max" else 1.0
     finals: dict[str, dict[int, float]] = {row.label: {} for row in result.ranking}
     for run in result.runs:

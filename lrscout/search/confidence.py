@@ -1,6 +1,6 @@
-"""How sure a suggestion of scout's is, and why it is not surer.
+"""How far to trust a suggestion of scout, and the reasons for doubt.
 
-Over all suites, `high` meant a regret within 5 % in at least 95 % of cases; docs/suggestion.md has the figures.
+Across all benchmark suites, `high` meant a regret within 5 % in at least 95 % of cases; see docs/suggestion.md.
 """
 
 from __future__ import annotations
@@ -15,36 +15,35 @@ from lrscout.search.curve import Curve
 from lrscout.search.probing import BAND
 from lrscout.search.scout import HORIZON
 
-FEW_PER_DECADE = 12.0  # steps: with fewer the mean regret doubles
-NARROW = 0.25  # decades: where the usable rates lie closer together, a small error of the suggestion costs much
-DISAGREEING = 3.0  # seeds that lie further apart than this factor
-FAR = 10.0  # times the horizon that the constants were measured for, or that fraction of it
-
-MANY_EPOCHS = 100  # passes over the data
+MIN_STEPS_PER_DECADE = 12.0  # with fewer, the mean regret doubles
+NARROW_BAND = 0.25  # decades; if the band of usable rates is narrower, small errors are costly
+MAX_SEED_RATIO = 3.0  # seeds that differ by a larger factor disagree
+MAX_EXTRAPOLATION = 10.0  # factor between the horizon and the one that the constants were measured for
+MANY_EPOCHS = 100
 
 
 def judge(
     curves: Sequence[Curve], rates: Sequence[float], horizon: int, epochs: float | None = None
 ) -> tuple[Confidence, tuple[str, ...]]:
-    """The confidence in a suggestion, and why it is not high.
+    """The confidence in a suggestion, and the doubts that keep it from being high.
 
-    `curves` are those of all seeds, `rates` what each that answers suggests; `epochs` is the horizon in passes over the
-    data, None where nobody knows or asked.
+    `curves` are those of all seeds, `rates` the suggestions of the seeds that have one. `epochs` is the horizon in
+    passes over the data, or None if unknown.
     """
     unsure = Counter(doubt for curve in curves if (doubt := _grave_doubt(curve)) is not None)
     if unsure:
-        told = (f"in {count} of {len(curves)} seeds {doubt}" for doubt, count in unsure.items())
-        return "low", tuple(unsure if len(curves) == 1 else told)
+        by_seed = (f"in {count} of {len(curves)} seeds, {doubt}" for doubt, count in unsure.items())
+        return "low", tuple(unsure if len(curves) == 1 else by_seed)
     first, probing = curves[0], curves[0].sweep.probing
     doubts = [] if first.too_few else doubts_of_reading(first)
     doubts += _doubts_of_sweep(first) if probing is None else _doubts_of_probes(probing)
-    if max(rates) > DISAGREEING * min(rates):
+    if max(rates) > MAX_SEED_RATIO * min(rates):
         doubts.append(f"the seeds disagree by a factor of {max(rates) / min(rates):.2g}")
-    if not HORIZON / FAR <= horizon <= HORIZON * FAR:
-        doubts.append(f"measured for trainings of {HORIZON} steps, and extrapolated to {horizon}")
+    if not HORIZON / MAX_EXTRAPOLATION <= horizon <= HORIZON * MAX_EXTRAPOLATION:
+        doubts.append(f"extrapolated to {horizon} steps of training from measurements at {HORIZON}")
     if epochs is not None and epochs > MANY_EPOCHS:
         doubts.append(
-            f"{epochs:.0f} epochs may overfit, and then no rate that learns is right: watch the held-out loss"
+            f"{epochs:.0f} epochs may overfit, in which case no rate that learns is right: watch the held-out loss"
         )
     return ("medium" if doubts else "high"), tuple(doubts)
 
@@ -52,26 +51,28 @@ def judge(
 def _grave_doubt(curve: Curve) -> str | None:
     probing = curve.sweep.probing
     if probing is not None and probing.best is None:
-        return "no short training lowered the loss by more than the batches' noise"
+        return "no short training run lowered the loss by more than the noise between batches"
     if probing is None and (curve.too_few or not curve.falls):
-        return "the fall is hidden in the noise: only the divergence places this rate"
+        return "the fall is hidden in the noise, so the rate is based on the divergence alone"
     return None
 
 
 def _doubts_of_sweep(curve: Curve) -> list[str]:
-    """Where the sweep alone places the rate."""
+    """Doubts about a rate that is based on the sweep alone."""
     doubts, diverges = doubts_of_reach(curve), curve.rate_of_divergence
-    if diverges is not None and curve.steps_per_decade(diverges) < FEW_PER_DECADE:
-        doubts.append(f"only {curve.steps_per_decade(diverges):.0f} steps in the decade that matters")
+    if diverges is not None and curve.steps_per_decade(diverges) < MIN_STEPS_PER_DECADE:
+        doubts.append(f"only {curve.steps_per_decade(diverges):.0f} steps in the decade below the divergence")
     return doubts
 
 
 def _doubts_of_probes(found: Probing) -> list[str]:
+    """Doubts about a rate that is based on short training runs."""
     if found.best is None or found.low is None or found.high is None:
-        return []  # a grave doubt already
+        return []  # already a grave doubt
     rates = [probe.lr for probe in found.probes]
     if not min(rates) < found.best < max(rates):
-        return ["the loss is lowest at the edge of what was tried"]
-    if math.log10(found.high / found.low) < NARROW:
-        return [f"only rates within a factor of {found.high / found.low:.2g} of each other come within {BAND:.0%}"]
+        return ["the loss is lowest at the edge of the rates that were tried"]
+    if math.log10(found.high / found.low) < NARROW_BAND:
+        width = found.high / found.low
+        return [f"only a narrow band of rates, a factor of {width:.2g} wide, comes within {BAND:.0%} of the best"]
     return []

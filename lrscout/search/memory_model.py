@@ -1,4 +1,4 @@
-"""How the peak of a training step follows the batch size: a line for each phase, and the higher of them."""
+"""Peak memory as a function of the batch size: a line per phase of a training step, and the maximum of these."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ PHASES: tuple[Callable[[Trial], int | None], ...] = (
 
 
 def predicted_size(trials: Sequence[Trial], limit_bytes: int) -> float | None:
-    """The size at which the peak reaches the limit, by a line a phase through the two largest sizes that were measured.
+    """The size at which the peak reaches the limit, extrapolated from the two largest measured sizes for each phase.
 
-    A size over the limit counts where its peak is known. inf where no phase grows; None for fewer than two sizes. The
-    real peak is the maximum of its phases, so it is convex: from small sizes alone this comes out too large.
+    This includes sizes over the limit if their peak is known. Returns inf if no phase grows with the size, and None for
+    fewer than two sizes. The actual peak is the maximum of its phases and therefore convex, so predictions from small
+    sizes alone are too large.
     """
     lines = [line for phase in (*PHASES, _peak) if (line := _secant(trials, phase)) is not None]
     if not lines:
@@ -26,10 +27,10 @@ def predicted_size(trials: Sequence[Trial], limit_bytes: int) -> float | None:
 
 
 def fitted_model(trials: Sequence[Trial]) -> MemoryModel | None:
-    """The line of the whole peak through the two largest sizes that fit, and how far the other sizes are off it."""
+    """The line through the peaks of the two largest fitting sizes, and how far the other sizes are off it."""
     fitting = [t for t in trials if t.outcome == "fits"]
     line = _secant(fitting, _peak)
-    if line is None or line[1] <= 0:  # sizes so small that the noise is larger than what a sample takes
+    if line is None or line[1] <= 0:  # the noise exceeds the memory per sample
         return None
     base, slope = line
     points = _points(fitting, _peak)
@@ -42,7 +43,7 @@ def _peak(trial: Trial) -> int | None:
 
 
 def _points(trials: Sequence[Trial], bytes_of: Callable[[Trial], int | None]) -> list[tuple[int, int]]:
-    """Size and bytes of the trials that were measured, in order of size."""
+    """The size and bytes of the measured trials, in order of size."""
     return sorted((t.batch_size, held) for t in trials if (held := bytes_of(t)) is not None)
 
 

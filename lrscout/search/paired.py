@@ -1,6 +1,6 @@
-"""Is a difference between a few runs real: Student's t, intervals, and Holm's correction for several questions.
+"""Whether a difference between a few runs is real: Student's t, intervals, and Holm's correction for multiple tests.
 
-A t interval and not a bootstrap: at 3 seeds a percentile bootstrap of 95 % covers 71 %, the t interval what it says.
+The intervals are t intervals, which cover what they claim: at 3 seeds, a 95 % percentile bootstrap only covers 71 %.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from functools import cache
 from statistics import fmean, variance
 
 LEVEL = 0.95  # of every interval
-SIGNIFICANT = 0.05  # the adjusted p below which a difference is real
-ROUNDING = 1e-6  # of the values: a difference below it is how fp32 sums were rounded, and no finding
-TINY = 1e-300  # in place of a zero denominator of a continued fraction
+SIGNIFICANT = 0.05  # a difference with a smaller adjusted p is real
+ROUNDING = 1e-6  # of the values; smaller differences are due to the rounding of fp32 sums
+TINY = 1e-300  # replaces a zero denominator in a continued fraction
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean with its 95 % interval and the p value of its being 0."""
+    """A mean with its 95 % interval and the p-value for its being 0."""
 
     mean: float
-    half_width: float | None  # None: fewer than two values tell no spread
+    half_width: float | None  # None for fewer than two values
     p: float | None
     n: int
 
 
 def mean_of(values: Sequence[float]) -> Estimate:
-    """The mean of independent values, with the t interval.
+    """The mean of independent values with its t interval.
 
     Source: Student (1908), doi:10.1093/biomet/6.1.1.
     """
@@ -37,9 +37,9 @@ def mean_of(values: Sequence[float]) -> Estimate:
 
 
 def difference_of(ours: Mapping[int, float], theirs: Mapping[int, float], paired: bool) -> Estimate | None:
-    """The mean difference ours - theirs, over the seeds that both have where they are paired.
+    """The mean difference ours - theirs; if paired, over the seeds that both have. None without data.
 
-    Unpaired it is Welch's (1947, doi:10.1093/biomet/34.1-2.28), whose variances may differ. None without any data.
+    The unpaired test is that of Welch (1947, doi:10.1093/biomet/34.1-2.28), which allows for different variances.
     """
     if paired:
         seeds = sorted(ours.keys() & theirs.keys())
@@ -74,7 +74,7 @@ def _beyond_rounding(found: Estimate, largest: float) -> Estimate:
 
 
 def holm(ps: Sequence[float]) -> tuple[float, ...]:
-    """Adjust p values so that all of them below a level together err no more often than one alone would.
+    """Adjust p-values so that the chance of any false positive among them stays below the level.
 
     Source: Holm (1979), https://www.jstor.org/stable/4615733.
     """
@@ -87,15 +87,15 @@ def holm(ps: Sequence[float]) -> tuple[float, ...]:
 
 
 def two_sided_p(t: float, freedom: float) -> float:
-    """The probability that Student's t lies as far from 0 as this."""
-    if t * t < freedom:  # the share near 1 would be rounded to it
+    """The probability that Student's t is at least this far from 0."""
+    if t * t < freedom:  # the argument below would be rounded near 1
         return 1 - incomplete_beta(0.5, freedom / 2, t * t / (freedom + t * t))
     return incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t))
 
 
 @cache
 def t_quantile(share: float, freedom: float) -> float:
-    """The value below which this share (above one half) of Student's t lies."""
+    """The quantile of Student's t for a share above one half."""
     tail = 2 * (1 - share)
     low, high = 0.0, 1.0
     while two_sided_p(high, freedom) > tail:
@@ -109,13 +109,13 @@ def t_quantile(share: float, freedom: float) -> float:
 
 
 def incomplete_beta(a: float, b: float, x: float) -> float:
-    """The regularized incomplete beta function, for x from 0 to 1.
+    """The regularized incomplete beta function for x from 0 to 1.
 
-    By its continued fraction (DLMF 8.17.22), evaluated as Lentz (1976) does.
+    Evaluates its continued fraction (DLMF 8.17.22) by the method of Lentz (1976).
     """
     if x <= 0 or x >= 1:
         return 0.0 if x <= 0 else 1.0
-    if x > (a + 1) / (a + b + 2):  # there the fraction of the other tail converges fast
+    if x > (a + 1) / (a + b + 2):  # the fraction for the other tail converges faster
         return 1 - incomplete_beta(b, a, 1 - x)
     front = math.exp(
         math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x) - math.log(a)

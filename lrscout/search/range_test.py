@@ -1,4 +1,4 @@
-"""The learning-rate range test: raise the rate, watch the loss, stop where it diverges.
+"""The learning-rate range test: raise the rate step by step until the loss diverges.
 
 Source: Smith (2017), https://arxiv.org/abs/1506.01186.
 """
@@ -13,23 +13,23 @@ from typing import Protocol
 from lrscout.results import StopReason, SweepPoint, SweepResult
 from lrscout.search.statistics import ExponentialAverage, noise_level
 
-INITIAL_STEPS = 5  # the loss before anything was learned is the mean of so many first losses
-NOISE_FACTOR = 3.0  # a fall of less than three deviations of the noise counts as no fall
-RELATIVE_FLOOR = 1e-3  # nor does a fall of less than this share of the initial loss (a loss without any noise)
+INITIAL_STEPS = 5  # the mean of the first losses is the loss before anything was learned
+NOISE_FACTOR = 3.0  # a fall of less than three standard deviations of the noise does not count
+RELATIVE_FLOOR = 1e-3  # nor does a fall of less than this share of the initial loss, which may have no noise
 
 
 class SweepSession(Protocol):
-    """What a sweep needs of a training session; losses may arrive some steps after the step was taken."""
+    """What a sweep needs from a training session. Losses may arrive a few steps late."""
 
     def step(self, lr: float) -> None:
         """Take one optimizer step at this rate."""
 
     def losses(self, wait: bool = False) -> Sequence[float]:
-        """The losses that arrived since the last call, in the steps' order; with `wait`, all that are due."""
+        """The losses that have arrived since the last call, in order; with `wait`, all outstanding ones."""
 
 
 def learning_rates(min_lr: float, max_lr: float, steps: int, spacing: str = "exponential") -> tuple[float, ...]:
-    """`steps` rates from `min_lr` to `max_lr`, both included, spaced evenly in the logarithm or linearly."""
+    """`steps` rates from `min_lr` to `max_lr`, both included, spaced exponentially or linearly."""
     if steps == 1:
         return (min_lr,)
     shares = [i / (steps - 1) for i in range(steps)]
@@ -43,33 +43,33 @@ def learning_rates(min_lr: float, max_lr: float, steps: int, spacing: str = "exp
 class DivergenceRule:
     """Decides when a loss that fell has risen too far.
 
-    Diverged: the smoothed loss stands `factor` times the fall (initial - best) above its best. Measured by the
-    fall and not by the best loss itself, it also holds for negative losses. Before anything was learned the
-    fall is nothing but noise, so the noise is its least value.
+    The loss has diverged once its smoothed value exceeds its best by `factor` times the fall (initial - best). Relative
+    to the fall instead of the best loss, the rule works for negative losses, too. Before anything has been learned, the
+    fall is pure noise, so it counts as no less than the noise.
     """
 
     def __init__(self, factor: float) -> None:
         self._factor = factor
-        self._first: list[float] = []  # raw losses up to the first point where noise can be told
+        self._first: list[float] = []  # the raw losses that the noise is measured on
         self._best = math.inf
         self._initial = math.nan  # the loss before anything was learned
-        self._least_fall = math.inf  # what noise and rounding may look like
+        self._least_fall = math.inf  # the largest fall that may be noise or rounding
 
     def diverged(self, loss: float, smoothed_loss: float) -> bool:
-        """Take one more finite loss."""
+        """Add a finite loss, and return whether the sweep has diverged."""
         self._best = min(self._best, smoothed_loss)
         if len(self._first) < 2 * INITIAL_STEPS:
             self._first.append(loss)
             if len(self._first) < INITIAL_STEPS:
-                return False  # too few to tell a rise from noise
-            self._initial = sum(self._first[:INITIAL_STEPS]) / INITIAL_STEPS  # fmean raises where the sum overflows
+                return False  # too few to distinguish a rise from noise
+            self._initial = sum(self._first[:INITIAL_STEPS]) / INITIAL_STEPS  # fmean raises if the sum overflows
             noise = NOISE_FACTOR * noise_level(self._first)
             self._least_fall = max(noise, RELATIVE_FLOOR * abs(self._initial))
         return smoothed_loss - self._best > self._factor * max(self._initial - self._best, self._least_fall)
 
 
 class Sweep:
-    """A sweep under way: turns rates and losses into points, and knows when it is over."""
+    """A sweep in progress: turns rates and losses into points, and decides when to stop."""
 
     def __init__(self, smoothing: float, stop_factor: float | None) -> None:
         self.points: list[SweepPoint] = []
@@ -78,7 +78,7 @@ class Sweep:
         self._rule = None if stop_factor is None else DivergenceRule(stop_factor)
 
     def add(self, lr: float, loss: float) -> SweepPoint:
-        """Record the next step's loss and judge it."""
+        """Add the loss of the next step, and decide whether it is the last."""
         smoothed = self._average.update(loss)
         point = SweepPoint(len(self.points), lr, loss, smoothed)
         self.points.append(point)
@@ -99,8 +99,8 @@ def run_range_test(
 ) -> SweepResult:
     """Step the session once at every rate until the loss diverges.
 
-    `stop_factor` None: only a loss that is not finite ends the sweep early. Where losses arrive late, the steps
-    taken beyond the end are cut. Ctrl-C ends the sweep with what was measured.
+    Without a `stop_factor`, only a non-finite loss ends the sweep early. If losses arrive late, any steps taken after
+    the last one are discarded. Ctrl-C ends the sweep and keeps what was measured.
     """
     sweep = Sweep(smoothing, stop_factor)
     started = time.perf_counter()
@@ -118,7 +118,7 @@ def run_range_test(
 
 
 def _measured(session: SweepSession, rates: Sequence[float]) -> Iterator[float]:
-    """The loss at every rate, in order, as it arrives."""
+    """Yield the loss at every rate, in order, as it arrives."""
     for taken, lr in enumerate(rates, 1):
         session.step(lr)
         yield from session.losses(wait=taken == len(rates))

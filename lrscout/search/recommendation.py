@@ -1,4 +1,4 @@
-"""From the trials to the answer: the size to train with, and the reason for it."""
+"""From the trials to the recommended batch size, and the reason for it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from lrscout.results import BatchSizeResult, MemoryBudget, Throughput, Trial
 from lrscout.search.batch_size import Search, SearchEnd, fastest, power_of_two_below
 from lrscout.search.memory_model import fitted_model
 
-LOADER_BOUND = 0.5  # share of a step's time that waits for the loader, from which on the loader is what limits
+LOADER_BOUND = 0.5  # of the time per step; if more is spent waiting for the loader, it is the bottleneck
 
 
 def conclude(
     end: SearchEnd, search: Search, mode: str, budget: MemoryBudget, step: int | None = None
 ) -> BatchSizeResult:
-    """The result of a search; if `step` is given, the sizes are multiples of it if possible."""
+    """The result of a search. If `step` is given, its multiples are preferred."""
     trials = end.trials
     sizes = [t.batch_size for t in trials if t.outcome == "fits" and t.growth_bytes is None]
-    preferred = [size for size in sizes if step is None or size % step == 0] or sizes  # none may be a multiple
+    preferred = [size for size in sizes if step is None or size % step == 0] or sizes  # fall back if none is a multiple
     offered = [t for t in trials if t.batch_size in preferred]
     largest = max(preferred, default=None)
     quickest = fastest(offered)
@@ -43,13 +43,13 @@ def conclude(
 
 def _why(quickest: Throughput | None, largest: int | None, trials: Sequence[Trial]) -> str:
     if quickest is None:
-        return "it is the largest that fits"
+        return "the largest that fits"
     if quickest.batch_size == largest:
-        return "the largest that ran is the fastest too"
+        return "the largest that ran is also the fastest"
     best = max((t.samples_per_second, t.batch_size) for t in trials if t.samples_per_second is not None)
     if best[1] == quickest.batch_size:
-        return "the fastest of the sizes that ran; larger ones only take memory"
-    return f"within 5 % of the best throughput, which {best[1]} has; larger sizes only take memory"
+        return "the fastest of the sizes that ran; larger ones only take more memory"
+    return f"within 5 % of the best throughput (at size {best[1]}); larger sizes only take more memory"
 
 
 def _why_not(trials: tuple[Trial, ...], search: Search, end: SearchEnd) -> str:
@@ -57,39 +57,39 @@ def _why_not(trials: tuple[Trial, ...], search: Search, end: SearchEnd) -> str:
     if growing is not None and growing.growth_bytes is not None:
         return (
             f"every step at size {growing.batch_size} adds {format_bytes(growing.growth_bytes)} of memory, so no size"
-            " fits for long; look for what keeps each step's loss or outputs, such as a list of losses with their graph"
+            " fits for long; look for code that keeps the loss or outputs of each step, such as a list of losses that"
+            " still hold their graphs"
         )
     if not trials:
-        return "nothing was tried"
+        return "no size was tried"
     smallest = min(trials, key=lambda t: t.batch_size)
     if end.stop_reason == "timeout":
-        return f"size {smallest.batch_size} took more than its time; raise --timeout"
+        return f"size {smallest.batch_size} timed out; raise --timeout"
     if smallest.outcome == "too_few_samples":
-        return f"the loader gives no batch of {smallest.batch_size} samples"
+        return f"the loader yields no batch of {smallest.batch_size} samples"
     return f"not even size {smallest.batch_size} fits"
 
 
 def over_budget(result: BatchSizeResult, needed_bytes: int | None) -> str:
-    """Why nothing fits, with what the smallest size needs, where that could be measured without the limit."""
+    """Why nothing fits, with the memory that the smallest size needs if it could be measured without the limit."""
     limit = result.limit_bytes
     if needed_bytes is None or limit is None or needed_bytes <= limit:
         return result.reason
-    least = min(t.batch_size for t in result.trials)
     return (
         f"{result.reason}: it needs {format_bytes(needed_bytes)}, which is {format_bytes(needed_bytes - limit)} over"
-        f" the {format_bytes(limit)} that the budget leaves to size {least}"
+        f" the {format_bytes(limit)} that the budget allows"
     )
 
 
 def warnings_about(result: BatchSizeResult, step: int | None = None) -> tuple[str, ...]:
-    """What the user should know about the answer, of which multiples of `step` were preferred."""
+    """The warnings about a result for which multiples of `step` were preferred."""
     found = []
     if step is not None and result.largest_fitting is not None and result.largest_fitting % step:
-        found.append(f"No size that ran is a multiple of {step}, so the answer is not rounded down to one.")
+        found.append(f"No size that ran is a multiple of {step}, so the batch size is not rounded down to one.")
     trial = result.trial_of(result.batch_size)
     if trial is not None and trial.loader_share is not None and trial.loader_share > LOADER_BOUND:
         found.append(
-            f"At size {trial.batch_size}, {trial.loader_share:.0%} of a step is spent waiting for the loader: a larger"
-            " batch will not help, more workers (num_workers) may."
+            f"At size {trial.batch_size}, {trial.loader_share:.0%} of each step is spent waiting for the loader: a"
+            " larger batch will not help, but more workers (num_workers) may."
         )
     return tuple(found)

@@ -1,4 +1,4 @@
-"""Smoothing and spread of noisy losses."""
+"""Smoothing noisy losses and measuring their noise."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from statistics import fmean, median
 
 
 class ExponentialAverage:
-    """Exponential moving average with bias correction: a constant smooths to itself from the first value on.
+    """An exponential moving average with bias correction, so that the average of a constant is that constant.
 
-    Written as a step towards each new value, so that no rounding moves a constant. The correction is Adam's
-    (Kingma & Ba 2015, https://arxiv.org/abs/1412.6980, section 3). Values that are not finite leave it unchanged.
+    Each update steps towards the new value, so rounding cannot move a constant either. The correction is that of Adam
+    (Kingma & Ba 2015, https://arxiv.org/abs/1412.6980, section 3). Non-finite values are ignored.
     """
 
     def __init__(self, weight: float) -> None:
         self._weight = weight
-        self._power = 1.0  # weight ** number of values
+        self._power = 1.0  # the weight to the power of the number of values
         self.value = math.nan
 
     def update(self, value: float) -> float:
-        """Take one more value; returns the average so far (nan before the first finite value)."""
+        """Add a value and return the average so far, which is nan until the first finite value."""
         if math.isfinite(value):
             first = self._power == 1.0
             self._power *= self._weight
@@ -30,10 +30,10 @@ class ExponentialAverage:
 
 
 def local_regression(xs: Sequence[float], ys: Sequence[float], half_width: float) -> tuple[float, ...]:
-    """Smooth without lag: at every x the value of a line fitted to the points within `half_width`.
+    """Smooth without lag, by fitting a line to the points within `half_width` of each x.
 
-    Points weigh by the tricube of their distance (LOESS: Cleveland 1979, doi:10.1080/01621459.1979.10481038).
-    `xs` must not decrease. Where the line is not determined, the weighted mean stands in.
+    Points are weighted by the tricube of their distance (LOESS: Cleveland 1979, doi:10.1080/01621459.1979.10481038).
+    `xs` must not decrease. If the points do not determine a line, their weighted mean is used.
     """
     smoothed = []
     start = 0
@@ -60,19 +60,19 @@ def local_regression(xs: Sequence[float], ys: Sequence[float], half_width: float
 
 
 def binned(xs: Sequence[float], ys: Sequence[float], bins: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Both series as the means of at most `bins` runs of equal length (the last may be shorter)."""
+    """Average both series over at most `bins` bins with equal numbers of points; the last bin may have fewer."""
     size = -(-len(xs) // bins)
     starts = range(0, len(xs), size)
     return tuple(fmean(xs[i : i + size]) for i in starts), tuple(fmean(ys[i : i + size]) for i in starts)
 
 
 def noise_level(values: Sequence[float]) -> float:
-    """Standard deviation of the noise on a slowly moving series.
+    """Estimate the standard deviation of the noise on a slowly changing series; 0 for fewer than three values.
 
-    From the mean absolute second difference, which a straight trend leaves at zero: for independent normal noise
-    of deviation s it has deviation sqrt(6) s, and a normal's mean absolute value is sqrt(2 / pi) deviations. (The
-    median would be more robust, but falls a fifth short where the noise is as skewed as an exponential.)
-    0 for fewer than three values.
+    The estimate is based on the mean absolute second difference, to which a straight trend contributes nothing. For
+    independent normal noise with standard deviation s, second differences have a standard deviation of sqrt(6) s, and
+    the mean absolute value of a normal variable is sqrt(2 / pi) standard deviations. (The median would be more robust,
+    but underestimates noise as skewed as an exponential distribution by a fifth.)
     """
     if len(values) < 3:
         return 0.0
@@ -81,9 +81,9 @@ def noise_level(values: Sequence[float]) -> float:
 
 
 def robust_noise_level(values: Sequence[float]) -> float:
-    """As noise_level, from the median of the second differences: a few wild values change nothing.
+    """Like `noise_level`, but based on the median of the second differences, so that it tolerates a few outliers.
 
-    Where the noise is skewed it falls short, by a fifth for an exponential.
+    Underestimates skewed noise: by a fifth for an exponential distribution.
     """
     if len(values) < 3:
         return 0.0

@@ -1,4 +1,4 @@
-"""A short training run under a schedule: step, evaluate, and stop where it fails."""
+"""A short training run under a schedule, which ends early if it fails."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from typing import Protocol
 from lrscout.results import TrainingPoint, TrainingResult, TrainingStatus
 from lrscout.search.statistics import ExponentialAverage
 
-FINAL_SHARE = 0.05  # of a run: what is measured there is what the run has reached
-SMOOTHING = 0.9  # weight of the past in the loss that is watched for divergence
-STOP_FACTOR = 4.0  # diverged: so many times its own fall above its best, or times its first loss where it hardly fell
-PATIENCE_SHARE = 0.1  # of the run: a rise that is over sooner was a spike (a warmup's end, a restart)
+FINAL_SHARE = 0.05  # of a run; its result is measured over these last steps
+SMOOTHING = 0.9  # weight of the past in the loss that is checked for divergence
+STOP_FACTOR = 4.0  # times its fall (or its first loss, if larger): a loss that far above its best is too high
+PATIENCE_SHARE = 0.1  # of the run; a shorter rise is just a spike, as after a warmup or a restart
 MIN_PATIENCE = 10  # steps
 
 
 GivesUp = Callable[[Sequence[TrainingPoint]], bool]
-"""Whether to end a run here, of its points so far."""
+"""Decides from the points so far whether to end a run."""
 
 
 class Schedule(Protocol):
-    """What a run needs of a schedule; lrscout.engine.schedulers makes one of any kind."""
+    """What a run needs from a schedule; lrscout.engine.schedulers turns any scheduler into one."""
 
     needs_metric: bool
 
     def before_step(self, step: int) -> float:
-        """Set the rates of this step, counted from 0; returns the largest."""
+        """Set the rates for this step, counted from 0, and return the largest."""
 
     def after_evaluation(self, metric: float) -> None:
-        """Take in an evaluation, smaller being better."""
+        """Report a metric, where smaller is better."""
 
 
 class TrainingSession(Protocol):
-    """What a run needs of a session; losses may arrive some steps after the step was taken."""
+    """What a run needs from a session. Losses may arrive a few steps late."""
 
     def step(self) -> None:
-        """Take one optimizer step at the rates that are set."""
+        """Take one optimizer step at the current rates."""
 
     def losses(self, wait: bool = False) -> Sequence[float]:
-        """The losses that arrived since the last call, in the steps' order; with `wait`, all that are due."""
+        """The losses that have arrived since the last call, in order; with `wait`, all outstanding ones."""
 
     def evaluate(self) -> float | None:
-        """The metric on held-out data as the weights are now; None where there is no such data."""
+        """The metric on held-out data with the current weights; None if there is no such data."""
 
 
 def final_steps(total: int) -> range:
@@ -53,7 +53,7 @@ def final_steps(total: int) -> range:
 
 
 def evaluation_steps(total: int, count: int) -> frozenset[int]:
-    """The steps after which a run is evaluated: `count` spread over its last 5 %, the last step among them."""
+    """The `count` steps to evaluate after, spread evenly over the last 5 % of the run and including the last step."""
     window = final_steps(total)
     count = min(count, len(window))
     return frozenset(window[-1] - i * len(window) // count for i in range(count))
@@ -69,16 +69,15 @@ def run_training(
     on_point: Callable[[TrainingPoint], None] | None = None,
     gives_up: GivesUp | None = None,
 ) -> TrainingResult:
-    """Train `total` steps under the schedule, and evaluate after the steps named.
+    """Train for `total` steps under the schedule, and evaluate after the steps in `evaluate_after`.
 
-    A loss that is not finite ends the run at once, one that stays far above its best ends it after a tenth, and
-    `gives_up` where it says so.
-    Where losses arrive late, the steps taken beyond the end are cut. A schedule that needs a metric gets the
-    evaluations; without held-out data, the mean of the training losses since the last one.
+    A non-finite loss ends the run at once. So does `gives_up`, and a loss that stays far above its best for a tenth of
+    the run. If losses arrive late, any steps taken after the last one are discarded. A schedule that needs a metric
+    gets each evaluation or, without held-out data, the mean training loss since the previous one.
     """
     course = _Course(total)
     rates: list[float] = []
-    seen = 0  # losses that the schedule knows of
+    seen = 0  # number of losses that the schedule has been told about
     started = time.perf_counter()
     for step in range(total):
         rates.append(schedule.before_step(step))
@@ -103,7 +102,7 @@ def run_training(
 
 
 class _Course:
-    """A run under way: its points so far, and whether it has failed."""
+    """A run in progress: its points so far, and whether it has failed."""
 
     def __init__(self, total: int) -> None:
         self.points: list[TrainingPoint] = []
@@ -118,7 +117,7 @@ class _Course:
         return "diverged" if self._steps_above else "ok"
 
     def add(self, lr: float, loss: float, val_loss: float | None) -> TrainingPoint:
-        """Record the next step and judge it."""
+        """Add the next step, and decide whether the run has failed."""
         point = TrainingPoint(len(self.points), lr, loss, val_loss)
         self.points.append(point)
         if not math.isfinite(loss) or (val_loss is not None and not math.isfinite(val_loss)):
@@ -126,7 +125,7 @@ class _Course:
             return point
         smoothed, first = self._average.update(loss), self.points[0].loss
         self._best = min(self._best, smoothed)
-        # unlike in a sweep the first loss alone is of the untrained model: the next may have exploded already
+        # unlike in a sweep, only the first loss is that of the untrained model: the second may already have exploded
         fall = max(first - self._best, abs(first))
         self._steps_above = self._steps_above + 1 if smoothed - self._best > STOP_FACTOR * fall else 0
         if self._steps_above >= self._patience:

@@ -1,4 +1,4 @@
-"""The peak rate at which each schedule of a comparison is judged: from a grid, and no further than the noise allows."""
+"""Tuning: the peak rate for each schedule of a comparison, from a grid as fine as the noise allows."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from statistics import fmean, median, stdev
 from lrscout.results import RateRange
 from lrscout.search.comparison import MakeRuns, PlannedRun
 
-GRID_FACTOR = 3.0  # between two rates that are tried
-EDGE_MOVES = 2  # times that a grid goes on beyond the edge where its best rate lies
-BEYOND_SCORES = 1_000_000  # between the first seed that tunes and the others: more than are ever scored
+GRID_FACTOR = 3.0  # between neighboring rates
+EDGE_MOVES = 2  # how often a grid is extended beyond the edge at which its best rate lies
+SEED_GAP = 1_000_000  # between the first tuning seed and the others; leaves room for the scoring seeds
 
-_Point = tuple[int, int]  # a place on a schedule's grid, in factors above the center, and a seed
-_Scores = dict[int, list[float]]  # of a place, seed by seed
+_Point = tuple[int, int]  # a place on the grid, in factors above the center, and a seed
+_Scores = dict[int, list[float]]  # by place, then in the order of the seeds
 
 
 @dataclass(frozen=True, slots=True)
 class TunedRate:
-    """The rate at which a schedule is judged."""
+    """The rate to score a schedule at."""
 
     lr: float
-    range: RateRange | None  # None: at no rate did all runs come to their end
+    range: RateRange | None  # None: at every rate, some run failed
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Where on its grid a schedule's search has ended."""
+    """The outcome of the search for a schedule, in places on its grid."""
 
     chosen: int
-    even: Sequence[int]  # the places that the noise does not tell from the best
+    even: Sequence[int]  # the places that the noise does not distinguish from the best
 
     def rate(self, center: float) -> TunedRate:
         even = [center * GRID_FACTOR**place for place in self.even]
@@ -39,16 +39,16 @@ class _Found:
 
 
 def tuning_seeds(seed: int) -> tuple[int, ...]:
-    """The seeds that tune, in the order in which they are used; none of them enters a score."""
-    return seed, seed + BEYOND_SCORES, seed + BEYOND_SCORES + 1
+    """The seeds for tuning, in order of use; none of them is used for scoring."""
+    return seed, seed + SEED_GAP, seed + SEED_GAP + 1
 
 
 def tuned_rates(
     schedules: int, center: float, seeds: Sequence[int], better: Callable[[float], float], run: MakeRuns
 ) -> list[TunedRate]:
-    """The peak rate of every schedule, each from a grid of its own; what all of them ask for is made together.
+    """The peak rate for every schedule, each from its own grid. Runs for all schedules are done together.
 
-    `better` turns the metric so that smaller is better. A run that failed is worse than any other.
+    `better` maps the metric to one where smaller is better. A failed run is worse than any other.
     """
     searches = [_search(seeds) for _ in range(schedules)]
     wanted = {i: next(search) for i, search in enumerate(searches)}
@@ -63,20 +63,21 @@ def tuned_rates(
         for plan, done in run(list(plans)).items():
             scores[plan.schedule][plans[plan]] = math.inf if done.final is None else better(done.final)
         wanted = {}
-        for i, told in scores.items():
+        for i, answers in scores.items():
             try:
-                wanted[i] = searches[i].send(told)
+                wanted[i] = searches[i].send(answers)
             except StopIteration as end:
                 found[i] = end.value
     return [found[i].rate(center) for i in range(schedules)]
 
 
 def _search(seeds: Sequence[int]) -> Generator[list[_Point], Mapping[_Point, float], _Found]:
-    """Look for the rate of one schedule: asks for scores, smaller being better, and infinite of a run that failed.
+    """Search for the rate of one schedule, yielding the scores to obtain (smaller is better, inf means failed).
 
-    One seed tells which edge of the grid is out, and a second what is noise among the rest; where by it another rate
-    than the best would be taken, the other seeds are asked as well. The grid moves on only from an edge that is better
-    than what lies before it by more than the noise; where no rate is without a failed run, it moves down.
+    The first seed rules out one edge of the grid, and the second one measures the noise among the rest. If the noise
+    favors another rate than the best one, the remaining seeds are used as well. The grid is extended only beyond an
+    edge that is better than its neighbor by more than the noise. If a run failed at every rate, it is extended
+    downwards.
     """
     scores: dict[_Point, float] = {}
 
@@ -97,7 +98,7 @@ def _search(seeds: Sequence[int]) -> Generator[list[_Point], Mapping[_Point, flo
             chosen = min(even, key=abs, default=low)
             if not even or chosen == even[0]:
                 break
-            running = even  # what is worse beyond the noise is not tried again
+            running = even  # drop the rates that are worse by more than the noise
         if moves == EDGE_MOVES or low < chosen < high:
             break
         beyond = chosen - 1 if chosen == low else chosen + 1
@@ -107,10 +108,11 @@ def _search(seeds: Sequence[int]) -> Generator[list[_Point], Mapping[_Point, flo
 
 
 def within_noise(scores: Mapping[int, Sequence[float]]) -> list[int]:
-    """Those whose scores, seed by seed, lie above the best on average by no more than the standard error; it is first.
+    """The places within one standard error of the best, starting with the best and excluding those with a failed run.
 
-    With two seeds that is: all but those that are worse with both. Anything with a failed run is out. The evaluations
-    of one run tell nothing of this noise: at the end of a decaying schedule they hardly differ from each other.
+    The error is that of the mean difference from the best, paired by seed: with two seeds, this excludes the places
+    that are worse with both. Evaluations of a single run cannot measure this noise, since they hardly differ from each
+    other at the end of a decaying schedule.
 
     Source: the one-standard-error rule of Breiman et al. (1984), Classification and Regression Trees.
     """

@@ -16,8 +16,8 @@ from lrscout.search import probing
 from lrscout.search.bracket import first_probe
 from lrscout.search.curve import Curve
 from lrscout.search.refinement import (
-    HELD_OUT_PRICE,
-    TRAINING_PRICE,
+    HELD_OUT_PENALTY,
+    TRAINING_PENALTY,
     measured_horizon,
     probe_rates,
     rate_beyond,
@@ -70,7 +70,7 @@ def refine(
     while (rate := rate_beyond(probes, initial, divergence)) is not None:
         _, run = _train(session, rate, use, steps, on_point)
         probes = sorted([*probes, _probe(rate, run, before is not None)], key=lambda probe: probe.lr)
-    price = HELD_OUT_PRICE[use] if before is not None else TRAINING_PRICE
+    price = HELD_OUT_PENALTY[use] if before is not None else TRAINING_PENALTY
     after = refined_rate(center, probes, initial, price) if math.isfinite(initial) else center
     return Refinement(
         center, after, horizon, "training loss" if before is None else "held-out loss", initial, tuple(probes)
