@@ -22,7 +22,7 @@ from lrscout.commands.find_lr import find_lr
 from lrscout.commands.schedules import preview, schedules
 from lrscout.commands.show import show
 from lrscout.errors import LrscoutError
-from lrscout.report.stdout import lead_stdout_away
+from lrscout.report.stdout import redirect_stdout_to_stderr
 
 EPILOG = """Every option is also read from LRSCOUT_<OPTION>, and from LRSCOUT_<COMMAND>_<OPTION> for one command alone.
 Flags win over the environment, the environment over a recipe."""
@@ -85,7 +85,7 @@ def _tell(error: Exception) -> int:
 def entry() -> None:
     """The console script."""
     code = main()
-    lead_stdout_away()
+    redirect_stdout_to_stderr()
     if "torch" not in sys.modules:
         sys.exit(code)
     # With torch loaded, taking the interpreter apart costs a second. Exit handlers run; what is left are frees.

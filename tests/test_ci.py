@@ -7,13 +7,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lrscout.report.ci import GitHub, GitLab, github_outputs, harmless, junit_xml
+from lrscout.report.ci import GitHub, GitLab, escape_commands, github_outputs, junit_xml
 from lrscout.report.output import Output
 
 
 @pytest.mark.parametrize("line", ["::error::x", "  ::set-output name=a::b", "##[group]x", "\t::stop-commands::t"])
 def test_a_line_of_output_never_acts_as_a_command(line):
-    text = harmless(f"before\n{line}\nafter :: this")
+    text = escape_commands(f"before\n{line}\nafter :: this")
     assert not any(part.strip().startswith(("::", "##[")) for part in text.split("\n"))
     assert text.endswith("after :: this")
 

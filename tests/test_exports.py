@@ -57,7 +57,7 @@ def test_markdown_escapes_what_would_break_a_table():
 
 def test_markdown_without_a_result_says_so():
     page = EXPORTS["markdown"](dataclasses.replace(RECORD, result=None, status="failed"))
-    assert page.startswith("## find-lr failed before there was a result.\n")
+    assert page.startswith("## find-lr failed before it had a result.\n")
 
 
 def test_markdown_marks_no_rule_where_nothing_is_suggested():

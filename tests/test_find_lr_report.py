@@ -7,7 +7,7 @@ import pytest
 
 from lrscout.formatting import format_loss, format_seconds
 from lrscout.report.exports import to_markdown
-from lrscout.report.find_lr import describe, format_lr, stopped, summary
+from lrscout.report.find_lr import describe, format_lr, summary, sweep_end
 from lrscout.report.terminal import Style
 from lrscout.results import LrResult, RunRecord, Suggestion, SweepPoint
 from lrscout.search.rules import RULES
@@ -42,7 +42,7 @@ def test_summary_opens_with_the_rate_its_reason_and_its_band():
     assert summary(RECORD, PLAIN).split("\n")[:3] == [
         "Suggested learning rate: 3.2e-3",
         "The loss falls fastest there.",
-        "usable from 1.1e-3 to 6.4e-3",
+        "Usable from 1.1e-3 to 6.4e-3.",
     ]
 
 
@@ -92,24 +92,24 @@ def test_missing_facts_are_left_out():
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
-        ("completed", "completed step 5 of 9, lr 5.0e-3"),
+        ("completed", "completed at step 5 of 9, lr 5.0e-3"),
         ("interrupted", "interrupted at step 5 of 9, lr 5.0e-3"),
         ("non_finite", "stopped at step 5 of 9, lr 5.0e-3: the loss was not finite"),
     ],
 )
 def test_every_end_of_a_sweep_has_its_words(reason, words):
-    assert stopped(dataclasses.replace(RESULT, stop_reason=reason), 9) == words
+    assert sweep_end(dataclasses.replace(RESULT, stop_reason=reason), 9) == words
 
 
 def test_sweep_without_a_step_has_its_words():
-    assert stopped(dataclasses.replace(RESULT, points=(), steps=0), 9) == "stopped before the first step"
+    assert sweep_end(dataclasses.replace(RESULT, points=(), steps=0), 9) == "stopped before the first step"
 
 
 def test_inconclusive_sweep_says_so_with_its_reason():
     record = changed(lr=None, low=None, high=None, reason="The loss never fell.")
     text = summary(dataclasses.replace(record, status="inconclusive"), PLAIN)
     assert text.startswith("No learning rate suggested\nThe loss never fell.\n")
-    assert "usable" not in text
+    assert "sable" not in text
 
 
 @pytest.mark.parametrize("status", ["failed", "interrupted"])

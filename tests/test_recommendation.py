@@ -51,5 +51,5 @@ def test_a_line_that_starts_below_zero_is_told_by_its_slope():
         )
         return facts(record)["memory"]
 
-    assert told({4: 5 * MIB, 8: 9 * MIB}).startswith("1.00 MiB + 1.00 MiB a sample")
-    assert told({4: 3 * MIB, 8: 7 * MIB}).startswith("1.00 MiB a sample")
+    assert told({4: 5 * MIB, 8: 9 * MIB}).startswith("1.00 MiB + 1.00 MiB per sample")
+    assert told({4: 3 * MIB, 8: 7 * MIB}).startswith("1.00 MiB per sample")
