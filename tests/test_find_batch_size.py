@@ -69,7 +69,7 @@ def test_it_finds_the_largest_size_within_the_budget(lrscout_command, tmp_path):
     assert out.startswith("Recommended batch size: ")
     assert "largest that fits is " in out
     assert "MiB of 100 MiB" in out
-    assert re.search(r"trials: \d+ does not fit", out)
+    assert re.search(r"trials: size \d+ does not fit", out)
     assert "square-root rule" in out
     assert "fitted line" in out
     assert "find-batch-size  size 16  fits" in err
@@ -117,6 +117,7 @@ def test_nothing_fits_and_it_says_how_far_it_is_over(lrscout_command):
     assert code == 4
     assert "No batch size recommended" in out
     assert "size 8 fits: it needs" in out
+    assert "to plot" not in out
     assert "over the 2.85 MiB that the budget leaves" in " ".join(out.split())
 
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 NOTED_WIDTH = 60  # columns from which the notes on the trials fit
 STOPPED: dict[BatchStopReason, str] = {
-    "out_of_memory": "{least} does not fit",
+    "out_of_memory": "size {least} does not fit",
     "dataset": "stopped at the size of the dataset",
     "max": "stopped at the largest size to try (--max)",
     "throughput": "stopped because throughput no longer rises; larger sizes were not tried",
-    "timeout": "{least} timed out",
+    "timeout": "size {least} timed out",
     "unstable": "stopped because memory grows with every step",
     "failed": "stopped by an error",
     "interrupted": "interrupted",
@@ -50,8 +50,8 @@ def summary(record: BatchSizeRecord, style: Style) -> str:
     if result.evaluation is not None:
         blocks += [_evaluation(result.evaluation), _trials(result.evaluation, style)]
     blocks.append(fact_grid(facts(record)))
-    text = "\n\n".join(rendered(block, style) for block in blocks)
-    return f"{text}\n\n{plot_trials(result, style)}" if len(result.trials) > 1 else text
+    texts = [rendered(block, style) for block in blocks]
+    return "\n\n".join([*texts, plot_trials(result, style)] if _can_plot(result) else texts)
 
 
 def headline(record: BatchSizeRecord) -> str:
@@ -96,11 +96,20 @@ def markdown(record: BatchSizeRecord) -> list[str]:
     if result is None:
         return []
     blocks = [inline(line) for line in reasons(result)]
-    for head, lines in [(HEAD, trial_rows(result)), *_further_tables(result)]:
-        blocks.append(markdown_table(head, [[inline(cell) for cell in line] for line in lines]))
+    trials = [(HEAD, trial_rows(result))] if result.trials else []
+    blocks += [_markdown_table(head, lines) for head, lines in [*trials, *_further_tables(result)]]
     if result.evaluation is not None:
         blocks.append(inline(" ".join([f"{_evaluated(result.evaluation)}.", *reasons(result.evaluation)])))
-    return [*blocks, f"```text\n{plot_trials(result, PAGE)}\n```"]
+        blocks.append(_markdown_table(HEAD, trial_rows(result.evaluation)))
+    return [*blocks, f"```text\n{plot_trials(result, PAGE)}\n```"] if _can_plot(result) else blocks
+
+
+def _can_plot(result: BatchSizeResult) -> bool:
+    return sum(trial.outcome == "fits" for trial in result.trials) > 1
+
+
+def _markdown_table(head: Sequence[str], lines: Rows) -> str:
+    return markdown_table(head, [[inline(cell) for cell in line] for line in lines])
 
 
 def trial_rows(result: BatchSizeResult) -> list[tuple[str, str, str, str, str]]:
