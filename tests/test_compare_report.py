@@ -73,13 +73,13 @@ GOOD, ALSO, BAD = [0.50, 0.61, 0.70], [0.51, 0.60, 0.71], [0.62, 0.74, 0.81]
         ({"cosine": BAD, "constant": GOOD}, {"mode": "max"}, r"cosine is best; constant is worse by 0\.120 ± 0\.025"),
     ],
 )
-def test_one_sentence_answers_the_question(finals, options, sentence):
+def test_headline_answers_in_one_sentence(finals, options, sentence):
     assert re.fullmatch(sentence, headline(record_of(finals, **options)))
 
 
 @pytest.mark.parametrize("unicode", [True, False])
 @pytest.mark.parametrize("width", [40, 66, 80, 120])
-def test_a_summary_keeps_to_its_width_and_its_encoding(width, unicode):
+def test_summary_fits_the_width_and_the_encoding(width, unicode):
     finals = {"cosine": GOOD, WARM: ALSO, "constant": BAD, "wsd": [0.1, None, 0.1]}
     record = record_of(finals, ranges=dict.fromkeys(finals, RateRange(0.0033, 0.1)))
     text = summary(record, style(width, unicode=unicode))
@@ -116,14 +116,14 @@ def test_a_record_without_ranges_from_an_earlier_version_is_read():
     assert from_json(json.dumps(document)) == record
 
 
-def test_every_schedule_has_a_plot_on_the_same_axes():
+def test_schedules_are_plotted_on_the_same_axes():
     text = summary(record_of({"cosine": GOOD, "constant": BAD}), style(80))
     assert text.count("░ seeds") == 2
     assert "▚ cosine" in text
     assert re.findall(r"([\d.]+)┤.* ([\d.]+)┤", text) == [("1", "1"), ("0.5", "0.5"), ("0.2", "0.2")]
 
 
-def test_color_adds_codes_and_changes_nothing_else():
+def test_color_only_adds_codes():
     record = record_of({"cosine": GOOD, "constant": BAD})
     assert re.sub(r"\x1b\[[0-9;]*m", "", summary(record, style(80, color=True))) == summary(record, style(80))
 
@@ -156,7 +156,7 @@ def test_a_number_is_rounded_to_its_interval(mean, half, text):
     assert plus_minus(Difference(mean, mean - half, mean + half, 0.1), signed=True) == text
 
 
-def test_without_an_interval_a_number_stands_alone():
+def test_a_number_without_an_interval_is_formatted_like_a_loss():
     assert plus_minus(Difference(0.5, None, None, None), signed=True) == "+0.5000"
 
 
