@@ -19,7 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 import lrscout
 from lrscout.commands import COMMANDS, Command
 from lrscout.errors import LrscoutError
-from lrscout.report.stdout import lead_stdout_away
+from lrscout.report.stdout import redirect_stdout_to_stderr
 
 # rich_markup_mode=None: help stays plain text, which costs no import of rich and keeps brackets as they are
 SETTINGS: dict[str, Any] = {
@@ -106,7 +106,7 @@ def _tell(error: Exception) -> int:
 def entry() -> None:
     """The console script."""
     code = main()
-    lead_stdout_away()
+    redirect_stdout_to_stderr()
     if "torch" not in sys.modules:
         sys.exit(code)
     # With torch loaded, taking the interpreter apart costs a second. Exit handlers run; what is left are frees.

@@ -1,4 +1,4 @@
-"""What CI services read: commands that are ours, and none that are not."""
+"""The formats of CI services."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lrscout.report.ci import GitHub, GitLab, github_outputs, harmless, junit_xml
+from lrscout.report.ci import GitHub, GitLab, escape_commands, github_outputs, junit_xml
 from lrscout.report.output import Output
 
 
 @pytest.mark.parametrize("line", ["::error::x", "  ::set-output name=a::b", "##[group]x", "\t::stop-commands::t"])
-def test_a_line_of_output_never_acts_as_a_command(line):
-    text = harmless(f"before\n{line}\nafter :: this")
+def test_output_is_never_run_as_a_command(line):
+    text = escape_commands(f"before\n{line}\nafter :: this")
     assert not any(part.strip().startswith(("::", "##[")) for part in text.split("\n"))
     assert text.endswith("after :: this")
 
 
-def test_commands_are_off_while_user_code_runs_and_on_around_our_own():
+def test_commands_are_disabled_while_user_code_runs():
     said = []
     service = GitHub(said.append)
     service.begin()
@@ -39,7 +39,7 @@ def test_commands_are_off_while_user_code_runs_and_on_around_our_own():
     ]
 
 
-def test_a_failure_ends_what_is_open_first():
+def test_commands_are_enabled_again_before_a_failure_is_reported():
     said = []
     service = GitHub(said.append)
     service.begin()
@@ -48,7 +48,7 @@ def test_a_failure_ends_what_is_open_first():
     assert said[2].startswith("::error ")
 
 
-def test_gitlab_gets_a_section_once():
+def test_gitlab_section_is_opened_and_closed_once():
     said = []
     service = GitLab(said.append, clock=lambda: 12.0)
     for step in (service.begin, lambda: service.fold("Runs"), lambda: service.fold("Runs"), service.end, service.end):
@@ -59,11 +59,11 @@ def test_gitlab_gets_a_section_once():
     ]
 
 
-def test_outputs_stay_on_their_lines():
+def test_github_outputs_take_one_line_each():
     assert github_outputs([("winner", "a\nb=c"), ("verdict", "best")]) == "winner=a b=c\nverdict=best\n"
 
 
-def test_junit_xml_is_well_formed_whatever_a_name_holds():
+def test_junit_xml_is_well_formed_for_any_text():
     text = junit_xml("lrscout", [("a <b> & \x00", True, "fine"), ("c", False, "p = 0.4\x1b[0m")], 1.5)
     root = ElementTree.fromstring(text)
     suite = root.find("testsuite")
@@ -72,7 +72,7 @@ def test_junit_xml_is_well_formed_whatever_a_name_holds():
 
 
 @pytest.mark.parametrize(("environ", "kept"), [({"GITHUB_ACTIONS": "true"}, False), ({}, True)])
-def test_output_neutralises_commands_on_github_alone(environ, kept):
+def test_output_escapes_commands_only_on_github(environ, kept):
     results, messages = io.StringIO(), io.StringIO()
     output = Output(results, messages, environ=environ)
     output.result("::error::x")

@@ -1,4 +1,4 @@
-"""Records as files for other programs."""
+"""Exports to CSV and Markdown."""
 
 import csv
 import dataclasses
@@ -18,18 +18,18 @@ RESULT = LrResult(SUGGESTION, {"scout": 3.2e-3, "a|b": None}, POINTS, "completed
 RECORD = RunRecord("find-lr", "ok", {"path": "a_b.py:build"}, {"steps": 3, "note": "x|y`z"}, {}, RESULT, ("Odd <b>.",))
 
 
-def test_csv_keeps_every_digit_and_leaves_what_is_not_finite_empty():
+def test_csv_has_all_digits_and_empty_cells_for_non_finite_values():
     assert EXPORTS["csv"](RECORD) == (
         "step,lr,loss,smoothed_loss\n0,1e-07,2.0,2.0\n1,0.30000000000000004,0.3333333333333333,1.5\n2,1.0,,\n"
     )
 
 
-def test_csv_reads_back():
+def test_csv_round_trips():
     rows = list(csv.DictReader(io.StringIO(EXPORTS["csv"](RECORD))))
     assert [float(row["lr"]) for row in rows] == [p.lr for p in POINTS]
 
 
-def test_csv_without_a_result_is_its_header():
+def test_csv_without_a_result_has_only_a_header():
     assert EXPORTS["csv"](dataclasses.replace(RECORD, result=None)) == "step,lr,loss,smoothed_loss\n"
 
 
@@ -49,7 +49,7 @@ def test_markdown_plot_is_plain_unicode():
     assert "\x1b" not in plot
 
 
-def test_markdown_escapes_what_would_break_a_table():
+def test_markdown_escapes_cells_of_tables():
     page = EXPORTS["markdown"](RECORD)
     assert "| a\\|b | none |" in page
     assert "| ``x\\|y`z`` |" in page
@@ -57,10 +57,10 @@ def test_markdown_escapes_what_would_break_a_table():
 
 def test_markdown_without_a_result_says_so():
     page = EXPORTS["markdown"](dataclasses.replace(RECORD, result=None, status="failed"))
-    assert page.startswith("## find-lr failed before there was a result.\n")
+    assert page.startswith("## find-lr failed before it had a result.\n")
 
 
-def test_markdown_marks_no_rule_where_nothing_is_suggested():
+def test_markdown_marks_no_rule_without_a_suggestion():
     nothing = dataclasses.replace(RECORD.result.suggestion, lr=None)
     record = dataclasses.replace(
         RECORD, status="inconclusive", result=dataclasses.replace(RECORD.result, suggestion=nothing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,9 +63,9 @@ def test_it_finds_the_largest_size_within_the_budget(lrscout_command, tmp_path):
     code, out, err = lrscout_command("build", "--budget", "100MiB", "-o", "run.json", "--export-csv", "trials.csv")
     assert code == 0
     assert out.startswith("Recommended batch size: ")
-    assert "the largest that fits: " in out
+    assert "largest that fits is " in out
     assert "MiB of 100 MiB" in out
-    assert "does not fit any more" in out
+    assert re.search(r"trials: size \d+ does not fit", out)
     assert "square-root rule" in out
     assert "fitted line" in out
     assert "find-batch-size  size 16  fits" in err
@@ -111,8 +112,9 @@ def test_nothing_fits_and_it_says_how_far_it_is_over(lrscout_command):
     code, out, _ = lrscout_command("build", "--budget", "3MiB", "--min", "8")
     assert code == 4
     assert "No batch size recommended" in out
-    assert "not even size 8 fits: it needs" in out
-    assert "over the 2.85 MiB that the budget allows" in out
+    assert "size 8 fits: it needs" in out
+    assert "to plot" not in out
+    assert "over the 2.85 MiB that the budget" in " ".join(out.split())
 
 
 def test_without_a_budget_it_ends_where_throughput_stops_rising_or_at_the_max(lrscout_command):
@@ -147,7 +149,7 @@ def test_the_users_mistake_stops_the_search_with_its_traceback_and_keeps_the_tri
 def test_a_leak_is_no_answer(lrscout_command):
     code, out, _ = lrscout_command("acting", "-k", "act=leak", "-k", "at=4", "--budget", "200MiB")
     assert code == 4
-    assert "every step at size 4 adds" in out
+    assert "step at size 4 adds" in out
 
 
 def test_a_hang_ends_the_search_with_what_it_had(lrscout_command):
@@ -178,7 +180,7 @@ def test_friendly_sizes_evaluation_and_splits(lrscout_command):
 def test_an_estimate_is_no_answer(lrscout_command):
     code, out, _ = lrscout_command("build", "--budget", "100MiB", "--dry-run")
     assert code == 0
-    assert out.startswith("Estimate, not an answer: about ")
+    assert re.match(r"Estimated batch size: about \d+\n", out)
     assert "optimizer state" in out
     _, found = document(lrscout_command, "build", "--budget", "100MiB", "--dry-run")
     result = found["result"]

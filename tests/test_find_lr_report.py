@@ -1,4 +1,4 @@
-"""The summary that a person reads."""
+"""The report of find-lr."""
 
 import dataclasses
 import re
@@ -7,7 +7,7 @@ import pytest
 
 from lrscout.formatting import format_loss, format_seconds
 from lrscout.report.exports import to_markdown
-from lrscout.report.find_lr import describe, format_lr, stopped, summary
+from lrscout.report.find_lr import describe, format_lr, summary, sweep_end
 from lrscout.report.terminal import Style
 from lrscout.results import LrResult, RunRecord, Suggestion, SweepPoint
 from lrscout.search.rules import RULES
@@ -38,15 +38,15 @@ def changed(record=RECORD, **suggestion):
     return dataclasses.replace(record, result=result)
 
 
-def test_summary_opens_with_the_rate_its_reason_and_its_band():
+def test_summary_opens_with_the_rate_the_reason_and_the_usable_range():
     assert summary(RECORD, PLAIN).split("\n")[:3] == [
         "Suggested learning rate: 3.2e-3",
         "The loss falls fastest there.",
-        "usable from 1.1e-3 to 6.4e-3",
+        "Usable from 1.1e-3 to 6.4e-3.",
     ]
 
 
-def test_summary_lists_every_rule_and_marks_the_headlines():
+def test_summary_lists_all_rules_and_marks_the_suggested_one():
     text = summary(RECORD, PLAIN)
     assert re.search(r"^▸ scout +3\.2e-3", text, re.MULTILINE)
     assert re.search(r"^  steepest +5\.1e-3", text, re.MULTILINE)
@@ -71,7 +71,7 @@ def test_rule_without_a_docstring_or_unknown_has_no_description(monkeypatch):
     assert describe("of a later version") == ""
 
 
-def test_summary_says_how_the_sweep_went_and_on_what():
+def test_summary_shows_facts_about_the_sweep():
     text = summary(RECORD, PLAIN)
     assert "stopped at step 5 of 100, lr 5.0e-3: the loss diverged" in text
     for fact in ("1.93 s", "examples/mnist.py:build", "AdamW", "cuda:0"):
@@ -92,24 +92,38 @@ def test_missing_facts_are_left_out():
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
-        ("completed", "completed step 5 of 9, lr 5.0e-3"),
+        ("completed", "completed at step 5 of 9, lr 5.0e-3"),
         ("interrupted", "interrupted at step 5 of 9, lr 5.0e-3"),
         ("non_finite", "stopped at step 5 of 9, lr 5.0e-3: the loss was not finite"),
     ],
 )
-def test_every_end_of_a_sweep_has_its_words(reason, words):
-    assert stopped(dataclasses.replace(RESULT, stop_reason=reason), 9) == words
+def test_each_end_of_a_sweep_is_described(reason, words):
+    assert sweep_end(dataclasses.replace(RESULT, stop_reason=reason), 9) == words
 
 
-def test_sweep_without_a_step_has_its_words():
-    assert stopped(dataclasses.replace(RESULT, points=(), steps=0), 9) == "stopped before the first step"
+def test_a_sweep_without_steps_is_described():
+    assert sweep_end(dataclasses.replace(RESULT, points=(), steps=0), 9) == "stopped before the first step"
 
 
-def test_inconclusive_sweep_says_so_with_its_reason():
+def test_summary_of_an_inconclusive_sweep_gives_the_reason():
     record = changed(lr=None, low=None, high=None, reason="The loss never fell.")
     text = summary(dataclasses.replace(record, status="inconclusive"), PLAIN)
     assert text.startswith("No learning rate suggested\nThe loss never fell.\n")
-    assert "usable" not in text
+    assert "sable" not in text
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "title", "note"),
+    [
+        ("interrupted", None, "Suggested learning rate: 3.2e-3", "interrupted"),
+        ("failed", "OSError: full", "The run failed: OSError: full", "before the failure"),
+    ],
+)
+def test_summary_of_an_unfinished_run_says_so(status, error, title, note):
+    text = summary(dataclasses.replace(RECORD, status=status, error=error), PLAIN)
+    assert text.startswith(f"{title}\n")
+    assert note in text
+    assert "steepest" in text
 
 
 @pytest.mark.parametrize("status", ["failed", "interrupted"])
@@ -155,12 +169,12 @@ def test_the_groups_fit_into_40_columns():
     assert re.search(r"^body +11,176,512 +1\.0e-5 -> 3\.2e-4$", text, re.MULTILINE)
 
 
-def test_markup_and_escapes_in_names_are_only_text():
+def test_markup_and_escapes_in_names_are_shown_as_text():
     text = summary(dataclasses.replace(RECORD, target={"path": "[red]x[/]:[/a/b]\x1b[31m"}), PLAIN)
     assert "[red]x[/]:[/a/b]\\x1b[31m" in text
 
 
-def test_environment_of_the_process_changes_nothing(monkeypatch):
+def test_summary_does_not_depend_on_the_environment(monkeypatch):
     plain = summary(RECORD, PLAIN)
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "GITHUB_ACTIONS"):
         monkeypatch.setenv(name, "1")
@@ -168,7 +182,7 @@ def test_environment_of_the_process_changes_nothing(monkeypatch):
     assert summary(RECORD, PLAIN) == plain
 
 
-def test_color_is_there_only_when_asked_for(monkeypatch):
+def test_summary_has_color_only_on_request(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")  # the style has looked at it already
     colored = summary(RECORD, Style(80, True, True, False))
     assert colored.startswith("\x1b[1mSuggested learning rate: 3.2e-3\x1b[0m")
@@ -176,7 +190,7 @@ def test_color_is_there_only_when_asked_for(monkeypatch):
 
 
 @pytest.mark.parametrize("unicode", [True, False])
-def test_summary_keeps_within_every_width(unicode):
+def test_summary_fits_every_width(unicode):
     record = with_groups([{**GROUPS[0], "name": "name" * 30}, GROUPS[1]], reason="word " * 40)
     record = dataclasses.replace(record, target={"path": "a" * 300})
     for width in range(40, 201, 20):
@@ -197,7 +211,7 @@ def test_losses_have_four_digits():
     assert [format_loss(x) for x in numbers] == ["2.300", "0.04120", "1.235e5", "0.000", "nan"]
 
 
-def test_durations_are_said_as_people_do():
+def test_durations_have_readable_units():
     numbers = [0.421, 12.34, 59.99, 185, 7440]
     texts = ["0.42 s", "12.3 s", "60.0 s", "3 min 5 s", "2 h 4 min"]
     assert [format_seconds(x) for x in numbers] == texts

@@ -1,4 +1,4 @@
-"""The one sink: what goes where, and what never goes wrong."""
+"""The output streams: what goes where, and how failures of streams are handled."""
 
 import fcntl
 import importlib
@@ -80,13 +80,13 @@ def test_json_mode_keeps_notes_and_progress_off_the_results():
     assert messages.getvalue().startswith("by the way\nfind-lr  step 1/1")
 
 
-def test_color_is_in_messages_only_where_welcome():
+def test_messages_are_colored_if_the_environment_asks_for_it():
     output, _, messages = made(environ={"FORCE_COLOR": "1"})
     output.error(LrscoutError("No."))
     assert messages.getvalue() == "\x1b[1;31mError:\x1b[0m No.\n"
 
 
-def test_what_the_stream_cannot_encode_is_escaped():
+def test_characters_that_cannot_be_encoded_are_escaped():
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
     output, _, _ = made(results=stream, messages=stream)
@@ -95,7 +95,7 @@ def test_what_the_stream_cannot_encode_is_escaped():
     assert raw.getvalue() == b"\\u2502 3 \\xb1 1\\udc80\n\\u2026\n"
 
 
-def test_broken_pipe_shows_in_results_and_not_in_messages():
+def test_broken_pipe_raises_for_results_and_not_for_messages():
     output, _, _ = made(results=Broken(), messages=Broken())
     output.note("nobody reads this")
     output.error(LrscoutError("nor this"))
@@ -105,7 +105,7 @@ def test_broken_pipe_shows_in_results_and_not_in_messages():
         output.result("table")
 
 
-def test_missing_and_closed_streams_are_no_trouble():
+def test_missing_and_closed_streams_are_ignored():
     closed = io.StringIO()
     closed.close()
     for stream in (None, closed):
@@ -125,7 +125,7 @@ def test_importing_output_imports_neither_rich_nor_plotext_nor_torch():
 # ---------------------------------------------------------------- progress
 
 
-def test_piped_progress_is_a_plain_line_for_every_tenth():
+def test_piped_progress_writes_a_line_for_every_tenth():
     output, _, messages = made(environ={"FORCE_COLOR": "1"})
     with output.progress(100, "find-lr") as progress:
         for step in range(1, 101):
@@ -138,7 +138,7 @@ def test_piped_progress_is_a_plain_line_for_every_tenth():
 
 
 @pytest.mark.parametrize(("total", "count"), [(1, 1), (3, 3), (7, 7), (99, 10), (1000, 10)])
-def test_plain_progress_never_says_more_than_ten_lines_and_always_the_last(total, count):
+def test_plain_progress_writes_at_most_ten_lines_including_the_last_step(total, count):
     lines = []
     progress = PlainProgress(total, "find-lr", lines.append)
     for step in range(1, total + 1):
@@ -147,7 +147,7 @@ def test_plain_progress_never_says_more_than_ten_lines_and_always_the_last(total
     assert f"step {total}/{total} " in lines[-1]
 
 
-def test_plain_progress_of_slow_steps_speaks_every_half_minute():
+def test_plain_progress_of_slow_steps_writes_every_half_minute():
     lines, now = [], [0.0]
     progress = PlainProgress(1000, "find-lr", lines.append, clock=lambda: now[0])
     for step in range(1, 13):
@@ -156,7 +156,7 @@ def test_plain_progress_of_slow_steps_speaks_every_half_minute():
     assert [line.split()[2] for line in lines] == ["3/1000", "6/1000", "9/1000", "12/1000"]
 
 
-def test_plain_progress_that_turns_out_longer_goes_on_by_the_new_tenths():
+def test_plain_progress_follows_a_changed_total():
     lines = []
     progress = PlainProgress(10, "find-lr", lines.append)
     for step in range(1, 11):
@@ -167,7 +167,7 @@ def test_plain_progress_that_turns_out_longer_goes_on_by_the_new_tenths():
     assert [line.split()[2] for line in lines][9:] == ["10/10", *(f"{n}/40" for n in range(12, 41, 4))]
 
 
-def test_steps_beyond_an_estimated_total_are_told_every_half_minute_and_without_it():
+def test_steps_beyond_an_estimated_total_are_shown_without_it():
     lines, now = [], [0.0]
     progress = PlainProgress(2, "find-lr", lines.append, clock=lambda: now[0])
     for step in range(1, 1500):
@@ -191,7 +191,7 @@ def test_progress_line_drops_parts_until_it_fits():
     assert progress_line((1, 2), "find-lr", sweep_facts(1e-3, float("nan")), None, 100, False).isascii()
 
 
-def test_progress_of_a_loop_without_a_known_end_says_every_step_and_its_facts():
+def test_progress_without_a_total_shows_every_step():
     lines = []
     progress = PlainProgress(None, "find-batch-size", lines.append, lambda size: (f"size {size}",))
     for step, size in ((1, 4), (1, 4), (2, 16), (3, 412)):
@@ -280,7 +280,7 @@ def test_live_progress_writes_ascii_to_a_terminal_without_unicode():
     assert messages.getvalue().isascii()
 
 
-def test_update_costs_next_to_nothing_between_redraws():
+def test_update_is_cheap_between_redraws():
     for output in (made(messages=Tty())[0], made()[0]):
         with output.progress(10**6, "find-lr") as progress:
             progress.update(1, 1e-3, 2.0)
@@ -293,7 +293,7 @@ def test_update_costs_next_to_nothing_between_redraws():
         assert best < 5e-6
 
 
-def test_redraws_are_at_most_ten_a_second():
+def test_progress_is_redrawn_at_most_ten_times_per_second():
     output, _, messages = made(messages=Tty())
     with output.progress(1000, "find-lr") as progress:
         for step in range(1, 1001):

@@ -1,4 +1,4 @@
-"""The picture of a sweep."""
+"""The plot of a sweep."""
 
 import math
 import re
@@ -48,7 +48,7 @@ def canvas(text):
     return [line.split("│")[1] if "┤" not in line else line.split("┤")[1] for line in text.split("\n")[1:-4]]
 
 
-def test_plot_shows_dots_line_suggestion_and_explains_them():
+def test_plot_has_dots_a_line_the_suggestion_and_a_legend():
     text = plot_sweep(sweep(typical(), 3.2e-3, 1.1e-3, 6.4e-3), PLAIN)
     assert text.endswith("• loss  ▚ smoothed  ┃ suggested 3.2e-3  ━ usable 1.1e-3 to 6.4e-3")
     assert "learning rate" in text
@@ -56,26 +56,26 @@ def test_plot_shows_dots_line_suggestion_and_explains_them():
     assert "┃" in "".join(canvas(text))
 
 
-def test_suggestion_stands_at_its_rate():
+def test_suggestion_is_drawn_at_its_rate():
     text = plot_sweep(sweep(typical(), 1e-3), PLAIN)
     labels = text.split("\n")[-3]
     column = text.split("\n")[1].index("┃")
     assert abs(labels.index("1e-3") + 1 - column) <= 2
 
 
-def test_band_is_thick_on_the_axis_between_its_rates():
+def test_usable_range_is_thick_on_the_axis():
     axis = plot_sweep(sweep(typical(), 1e-3, 1e-4, 1e-2), PLAIN).split("\n")[-4]
     ticks = [i for i, c in enumerate(axis) if c in "┬┯"]
     assert set(axis[ticks[3] : ticks[5] + 1]) == {"┯", "━"}
     assert "━" not in axis[: ticks[3]] + axis[ticks[5] + 1 :]
 
 
-def test_rate_outside_the_sweep_is_not_drawn():
+def test_suggestion_outside_the_sweep_is_not_drawn():
     assert "suggested" not in plot_sweep(sweep(typical(), 1e3), PLAIN)
     assert "suggested" not in plot_sweep(sweep(typical(), None), PLAIN)
 
 
-def test_fall_fills_the_plot_whatever_the_explosion_behind_it():
+def test_fall_fills_the_plot_however_high_the_loss_diverges():
     losses = typical()[:85] + [1e30] * 15
     rows = canvas(plot_sweep(sweep(losses, 3.2e-3), PLAIN))
     drawn = [i for i, row in enumerate(rows) if set(row[:60]) - {" ", "┃"}]
@@ -110,11 +110,11 @@ def test_odd_losses_are_drawn_quickly(losses):
 
 
 @pytest.mark.parametrize("losses", [[], [math.nan], [math.inf, -math.inf]])
-def test_nothing_finite_gives_a_sentence(losses):
+def test_plot_without_finite_losses_is_a_sentence(losses):
     assert plot_sweep(sweep(losses), PLAIN) == EMPTY
 
 
-def test_hundred_thousand_points_take_no_longer_than_seconds():
+def test_a_hundred_thousand_points_are_drawn_within_seconds():
     result = sweep(typical(100_000), 3.2e-3)
     started = time.monotonic()
     plot_sweep(result, PLAIN)
@@ -127,18 +127,18 @@ def test_ascii_plot_is_ascii():
     assert text.endswith(". loss  * smoothed  | suggested 3.2e-3  = usable 1.1e-3 to 6.4e-3")
 
 
-def test_plot_without_color_holds_no_escape():
+def test_plot_without_color_has_no_escape_codes():
     assert "\x1b" not in plot_sweep(sweep(typical(), 3.2e-3, 1e-3, 1e-2), PLAIN)
 
 
-def test_color_changes_no_character():
+def test_color_only_adds_codes():
     result = sweep(typical(), 3.2e-3, 1e-3, 1e-2)
     colored = plot_sweep(result, COLOR)
     assert "\x1b[94m" in colored
     assert re.sub(r"\x1b\[\d+m", "", colored) == plot_sweep(result, PLAIN)
 
 
-def test_every_colored_line_ends_reset():
+def test_colored_lines_end_with_a_reset():
     for line in plot_sweep(sweep(typical(), 3.2e-3, 1e-3, 1e-2), COLOR).split("\n"):
         codes = re.findall(r"\x1b\[\d+m", line)
         assert not codes or codes[-1] == "\x1b[0m"
@@ -153,12 +153,12 @@ def test_no_line_is_wider_than_the_width_or_ends_in_a_space(style):
         assert not [line for line in lines if line != line.rstrip()]
 
 
-def test_height_is_that_of_the_frame_and_its_labels():
+def test_height_includes_the_frame_and_the_tick_labels():
     lines = plot_sweep(sweep(typical(), 1e-3), PLAIN, height=12).split("\n")
     assert len(lines) == 12 + 2  # "learning rate" and the key
 
 
-def test_two_plots_are_equal():
+def test_plots_are_reproducible():
     assert plot_sweep(sweep(typical()), PLAIN) == plot_sweep(sweep(typical()), PLAIN)
 
 
@@ -184,14 +184,14 @@ def test_rates_of_zero_are_left_out():
     assert "smoothed" in plot_sweep(result, PLAIN)
 
 
-def test_limits_hold_the_fall_and_leave_out_the_explosion():
+def test_limits_include_the_fall_and_not_the_divergence():
     losses = [2.0] * 20 + [1.5, 1.0, 0.5] + [3.0, 100.0, 1e30]
     low, high = loss_limits(losses, losses)
     assert 0.0 < low < 0.5
     assert 2.0 < high < 4.0
 
 
-def test_limits_do_not_follow_a_wild_first_loss():
+def test_limits_ignore_an_outlier_at_the_start():
     losses = [1e6] + [2.0] * 20 + [1.5, 1.0, 0.5]
     assert loss_limits(losses, losses)[1] < 10
 
@@ -214,13 +214,13 @@ def test_rate_labels_are_decades_or_finer_where_there_are_few(low, high, columns
     assert [label for _, label in rate_axis(low, high, columns).ticks] == labels
 
 
-def test_value_labels_are_round_and_tell_ticks_apart():
+def test_value_labels_are_round_and_distinct():
     assert [label for _, label in value_axis(0.1, 2.4, 15).ticks] == ["0.5", "1.0", "1.5", "2.0"]
     assert [label for _, label in value_axis(0.0, 1e30, 8).ticks] == ["0", "5e29", "1.0e30"]
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(3, 40))
-def test_value_labels_say_where_they_are(low, span, rows):
+def test_value_labels_are_accurate(low, span, rows):
     axis = value_axis(low, low + span, rows)
     for at, label in axis.ticks:
         assert float(label) == pytest.approx(at, abs=span / 50)
@@ -242,7 +242,7 @@ def test_thinned_line_keeps_its_peaks():
     assert thinned == sorted(thinned)
 
 
-def test_plotexts_own_help_still_works_after_a_plot():
+def test_help_of_plotext_works_after_a_plot():
     code = (
         "from lrscout.report.plot import _import_plotext; plotext = _import_plotext();"
         "import sys; assert 'plotext._doc.sections' not in sys.modules;"

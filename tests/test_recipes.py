@@ -1,4 +1,4 @@
-"""Recipes: what each value means, and where each mistake is."""
+"""Recipes: the meaning of each value, and the position of each error."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ find_lr:
 # What a recipe gives
 
 
-def test_recipe_gives_every_part_under_its_name(tmp_path: Path) -> None:
+def test_recipe_has_all_its_parts(tmp_path: Path) -> None:
     recipe = load(tmp_path, FULL)
     assert recipe.path == tmp_path / "recipe.yaml"
     assert recipe.target == "examples.mnist:build"
@@ -86,17 +86,17 @@ def test_whole_number_for_a_float_setting_becomes_a_float(tmp_path: Path) -> Non
     assert isinstance(recipe.sections["find_lr"]["max_lr"], float)
 
 
-def test_section_overlays_the_common_settings(tmp_path: Path) -> None:
+def test_section_overrides_the_common_settings(tmp_path: Path) -> None:
     recipe = load(tmp_path, "version: 1\nseed: 1\ndevice: cpu\nfind_lr: {seed: 2, steps: 5}")
     assert recipe.settings_for("find_lr") == {"seed": 2, "device": "cpu", "steps": 5}
 
 
-def test_common_settings_hold_where_a_command_has_no_section(tmp_path: Path) -> None:
+def test_common_settings_apply_to_a_command_without_a_section(tmp_path: Path) -> None:
     recipe = load(tmp_path, "version: 1\nseed: 1")
     assert recipe.settings_for("find_lr") == {"seed": 1}
 
 
-def test_smallest_recipe_is_its_version(tmp_path: Path) -> None:
+def test_smallest_recipe_has_only_a_version(tmp_path: Path) -> None:
     recipe = load(tmp_path, "version: 1")
     assert (recipe.target, recipe.kwargs, recipe.common, recipe.sections) == (None, {}, {}, {})
 
@@ -111,12 +111,12 @@ def test_negated_setting_is_stored_under_its_positive_name(tmp_path: Path, line:
     assert load(tmp_path, f"version: 1\nfind_lr: {{{line}}}").sections["find_lr"] == {"early_stop": expected}
 
 
-def test_negated_setting_left_open_stays_open(tmp_path: Path) -> None:
+def test_negated_null_is_null(tmp_path: Path) -> None:
     recipe = load(tmp_path, "version: 1\nfind_lr: {no_cudnn_benchmark: null}")
     assert recipe.sections["find_lr"] == {"cudnn_benchmark": None}
 
 
-def test_command_added_to_the_settings_has_a_section_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_command_in_the_settings_has_a_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     @dataclass(frozen=True, kw_only=True)
     class BrewSettings(SessionSettings):
         cups: int = option(1, "Cups.", at_least=1)
@@ -130,7 +130,7 @@ def test_command_added_to_the_settings_has_a_section_at_once(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("place", ["train.py", "sub/train.py", "../train.py"])
-def test_relative_file_target_is_seen_from_the_recipes_folder(
+def test_relative_file_target_is_relative_to_the_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     (tmp_path / "recipes").mkdir()
@@ -147,7 +147,7 @@ def test_home_in_a_file_target_is_expanded(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("target", ["/abs/train.py:Net.build", "pkg.mod:build", "nonsense", "pkg.py.mod:f"])
-def test_absolute_and_module_targets_stay_as_they_are(tmp_path: Path, target: str) -> None:
+def test_absolute_and_module_targets_are_unchanged(tmp_path: Path, target: str) -> None:
     assert load(tmp_path, f"version: 1\ntarget: {target}").target == target
 
 
@@ -241,7 +241,7 @@ def test_quoted_value_is_text(text: str) -> None:
     assert parse_value(f"'{text}'") == parse_value(f'"{text}"') == text
 
 
-def test_words_that_yaml_1_1_took_for_booleans_are_text_as_keys_too() -> None:
+def test_yaml_1_1_booleans_are_text_as_keys_too() -> None:
     assert parse_value("{no: 1, on: 2, yes: 3, off: 4}") == {"no": 1, "on": 2, "yes": 3, "off": 4}
 
 
@@ -270,7 +270,7 @@ def test_json_pair_of_surrogates_is_one_character() -> None:
 # Mistakes, each with its place
 
 
-def test_every_mistake_is_reported_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+def test_all_errors_are_reported_in_the_order_of_the_file(tmp_path: Path) -> None:
     text = """\
 target: 5
 sed: 1
@@ -315,7 +315,7 @@ find_lr:
         ("version: 1", "2:1: duplicate key 'version', first on line 1"),
     ],
 )  # fmt: skip
-def test_mistake_is_named_with_its_place(tmp_path: Path, text: str, mistake: str) -> None:
+def test_error_has_its_position(tmp_path: Path, text: str, mistake: str) -> None:
     assert mistakes(tmp_path, f"version: 1\n{text}") == [mistake.replace("{rules}", ", ".join(RULES))]
 
 
@@ -328,11 +328,11 @@ def test_mistake_is_named_with_its_place(tmp_path: Path, text: str, mistake: str
         ("", "1:9: version must be a whole number, not None"),
     ],
 )
-def test_version_other_than_the_number_one_is_refused(tmp_path: Path, version: str, mistake: str) -> None:
+def test_other_versions_are_rejected(tmp_path: Path, version: str, mistake: str) -> None:
     assert mistakes(tmp_path, f"version: {version}") == [mistake]
 
 
-def test_setting_of_a_section_is_unknown_at_the_top(tmp_path: Path) -> None:
+def test_setting_of_a_section_is_unknown_at_the_top_level(tmp_path: Path) -> None:
     assert "unknown key 'steps'" in mistakes(tmp_path, "version: 1\nsteps: 5")[0]
 
 
@@ -341,7 +341,7 @@ def test_duplicate_key_is_found_at_any_depth(tmp_path: Path) -> None:
     assert found == ["6:5: duplicate key 'b', first on line 4"]
 
 
-def test_keys_that_python_holds_equal_are_duplicates() -> None:
+def test_keys_that_are_equal_in_python_are_duplicates() -> None:
     with pytest.raises(UsageError, match="duplicate key True"):
         parse_value("{1: a, true: b}")
 
@@ -354,18 +354,18 @@ def test_keys_that_python_holds_equal_are_duplicates() -> None:
         ("kwargs: {a: *nowhere}", ["2:13"]),
     ],
 )
-def test_anchors_and_aliases_are_refused(tmp_path: Path, text: str, places: list[str]) -> None:
+def test_anchors_and_aliases_are_rejected(tmp_path: Path, text: str, places: list[str]) -> None:
     found = [line for line in mistakes(tmp_path, f"version: 1\n{text}") if "anchors (&)" in line]
     assert [line.split(": ")[0] for line in found] == places
 
 
-def test_alias_bomb_is_refused_without_being_built() -> None:
+def test_alias_bomb_is_rejected_without_being_expanded() -> None:
     levels = ["a: &a [x]"] + [f"{b}: &{b} [{', '.join(['*' + a] * 9)}]" for a, b in zip("abcdefgh", "bcdefghi")]
     with pytest.raises(UsageError, match="anchors"):
         parse_value("\n".join(levels))
 
 
-def test_merge_key_is_refused(tmp_path: Path) -> None:
+def test_merge_key_is_rejected(tmp_path: Path) -> None:
     found = mistakes(tmp_path, "version: 1\nkwargs:\n  <<: {a: 1}\n")
     assert found == ["3:3: cannot read '<<' as merge: merge keys are not supported; write out the entries"]
 
@@ -387,29 +387,29 @@ def test_merge_key_is_refused(tmp_path: Path) -> None:
         "!!int {}",
     ],
 )
-def test_tag_that_does_not_belong_is_refused(text: str) -> None:
+def test_unsupported_tag_is_rejected(text: str) -> None:
     with pytest.raises(UsageError, match=r"the tag .* is not supported"):
         parse_value(text)
 
 
 @pytest.mark.parametrize("text", ["!!int 1.5", "!!bool yes", "!!float x", "!!null no", "!!int 1_000"])
-def test_value_that_contradicts_its_tag_is_refused(text: str) -> None:
+def test_value_that_contradicts_its_tag_is_rejected(text: str) -> None:
     with pytest.raises(UsageError, match="cannot read"):
         parse_value(text)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "null"])
-def test_empty_recipe_is_refused(tmp_path: Path, text: str) -> None:
+def test_empty_recipe_is_rejected(tmp_path: Path, text: str) -> None:
     (mistake,) = mistakes(tmp_path, text)
     assert mistake.endswith("the recipe is empty; start with 'version: 1'")
 
 
 @pytest.mark.parametrize("text", ["- version: 1", "version 1", "5"])
-def test_top_level_other_than_a_mapping_is_refused(tmp_path: Path, text: str) -> None:
+def test_top_level_must_be_a_mapping(tmp_path: Path, text: str) -> None:
     assert mistakes(tmp_path, text) == ["1:1: the recipe must be a mapping; start with 'version: 1'"]
 
 
-def test_second_document_is_refused(tmp_path: Path) -> None:
+def test_second_document_is_rejected(tmp_path: Path) -> None:
     found = mistakes(tmp_path, "version: 1\n---\nversion: 1\n")
     assert found == ["2:1: only one document is allowed"]
 
@@ -426,18 +426,18 @@ def test_second_document_is_refused(tmp_path: Path) -> None:
         ("kwargs: {glob: *.csv}\n", "1:17"),
     ],
 )
-def test_text_that_is_not_yaml_is_one_mistake_with_its_place(tmp_path: Path, text: str, place: str) -> None:
+def test_invalid_yaml_is_one_error_with_its_position(tmp_path: Path, text: str, place: str) -> None:
     (mistake,) = mistakes(tmp_path, text)
     assert mistake.startswith(f"{place}: ")
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "- " * 100_000, "{a: " * 100_000, "? " * 100_000])
-def test_deep_nesting_is_a_mistake_and_no_crash(tmp_path: Path, text: str) -> None:
+def test_deep_nesting_is_an_error(tmp_path: Path, text: str) -> None:
     assert "nested deeper than 50 levels" in mistakes(tmp_path, text)[0]
 
 
 @pytest.mark.parametrize("number", ["9" * 5000, "0x" + "f" * 5000, "9" * 400])
-def test_number_too_long_for_python_is_a_mistake_and_no_crash(tmp_path: Path, number: str) -> None:
+def test_too_long_number_is_an_error(tmp_path: Path, number: str) -> None:
     (mistake,) = mistakes(tmp_path, f"version: 1\nfind_lr: {{max_lr: {number}}}")
     assert mistake.startswith("2:19: ")
     assert mistake.endswith("as int: more than 250 digits")
@@ -446,7 +446,7 @@ def test_number_too_long_for_python_is_a_mistake_and_no_crash(tmp_path: Path, nu
 @given(
     st.text() | st.lists(st.sampled_from([*"[]{}:,-?!&*#|>%@'\"\\\n\t ~<", "a", "version: 1", "\n", "  "])).map("".join)
 )
-def test_arbitrary_text_raises_nothing_but_a_recipe_error(tmp_path_factory: Any, text: str) -> None:
+def test_arbitrary_text_raises_only_recipe_errors(tmp_path_factory: Any, text: str) -> None:
     path = tmp_path_factory.getbasetemp() / "arbitrary.yaml"
     path.write_text(text, encoding="utf-8")
     with contextlib.suppress(RecipeError):
@@ -457,13 +457,13 @@ def test_arbitrary_text_raises_nothing_but_a_recipe_error(tmp_path_factory: Any,
 
 
 @pytest.mark.parametrize("name", ["missing.yaml", "", "null\0character.yaml"])
-def test_path_that_is_no_file_is_an_error_with_a_hint(tmp_path: Path, name: str) -> None:
+def test_path_that_is_not_a_file_is_an_error_with_a_hint(tmp_path: Path, name: str) -> None:
     with pytest.raises(RecipeError, match="Cannot read the recipe") as caught:
         load_recipe(tmp_path / name)
     assert caught.value.hint
 
 
-def test_bytes_that_are_not_utf_8_are_an_error_with_their_line(tmp_path: Path) -> None:
+def test_invalid_utf_8_is_an_error_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "latin.yaml"
     path.write_bytes("version: 1\ndevice: caf\xe9\n".encode("latin-1"))
     with pytest.raises(RecipeError, match=r"latin\.yaml:2: the file is not valid UTF-8") as caught:
@@ -505,21 +505,21 @@ def test_pairs_are_typed_like_a_recipe() -> None:
         (["x=@y"], "--arg x: Cannot read"),
     ],
 )
-def test_pair_that_cannot_be_used_is_a_usage_error_that_names_the_flag(pairs: list[str], message: str) -> None:
+def test_invalid_pair_is_a_usage_error_that_names_the_flag(pairs: list[str], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_pairs(pairs, "--arg")
     assert caught.value.message.startswith(message)
     assert caught.value.hint
 
 
-def test_pair_read_wrongly_by_yaml_hints_at_quotes_that_help() -> None:
+def test_pair_with_yaml_syntax_hints_at_quotes_that_work() -> None:
     with pytest.raises(UsageError) as caught:
         parse_pairs(["glob=*.csv"], "-k")
     assert """-k 'glob="*.csv"'""" in (caught.value.hint or "")
     assert parse_pairs(['glob="*.csv"']) == {"glob": "*.csv"}
 
 
-def test_value_that_yaml_takes_for_a_comment_is_refused_instead_of_lost() -> None:
+def test_value_that_yaml_reads_as_a_comment_is_rejected() -> None:
     with pytest.raises(UsageError, match="comment"):
         parse_pairs(["color=#fff"])
 
@@ -527,13 +527,13 @@ def test_value_that_yaml_takes_for_a_comment_is_refused_instead_of_lost() -> Non
 # The rest of the process
 
 
-def test_import_needs_no_yaml() -> None:
+def test_import_does_not_import_yaml() -> None:
     code = "import sys, lrscout.recipes; print('yaml' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
 
 
-def test_global_yaml_loader_stays_as_it_is() -> None:
+def test_global_yaml_loader_is_unchanged() -> None:
     before = copy.deepcopy({k: v for k, v in vars(yaml.SafeLoader).items() if k.startswith("yaml_")})
     resolvers = {first: list(pairs) for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()}
     parse_value("{a: 1e-3}")

@@ -1,4 +1,4 @@
-"""What is made of the trials: the size, the reason for it, and the words for both."""
+"""The recommended size, and the reason for it."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def test_no_preferred_size_at_all_is_a_warning():
     assert "multiple of 64" in warnings_about(result, 64)[0]
 
 
-def test_doubling_alone_knows_no_largest_that_fits():
+def test_power_mode_does_not_claim_the_largest_that_fits():
     rates = {4: 90.0, 8: 99.0}
     assert roles(answer(rates, mode="power"))[8] == "fastest, largest that ran"
     assert roles(answer(rates, mode="binsearch"))[8] == "fastest, largest that fits"
 
 
-def test_a_line_that_starts_below_zero_is_told_by_its_slope():
+def test_a_fit_that_starts_below_zero_is_shown_by_its_slope():
     def told(peaks):
         result = answer({4: 90.0, 8: 99.0}, peaks=peaks)
         record = RunRecord(
@@ -52,5 +52,5 @@ def test_a_line_that_starts_below_zero_is_told_by_its_slope():
         )
         return facts(record)["memory"]
 
-    assert told({4: 5 * MIB, 8: 9 * MIB}).startswith("1.00 MiB + 1.00 MiB a sample")
-    assert told({4: 3 * MIB, 8: 7 * MIB}).startswith("1.00 MiB a sample")
+    assert told({4: 5 * MIB, 8: 9 * MIB}).startswith("1.00 MiB + 1.00 MiB per sample")
+    assert told({4: 3 * MIB, 8: 7 * MIB}).startswith("1.00 MiB per sample")

@@ -1,4 +1,4 @@
-"""Records: JSON that round-trips, files that are whole or not there, and the last one found again."""
+"""Records: JSON round trips, atomic files, and finding the last record."""
 
 import dataclasses
 import json
@@ -109,7 +109,7 @@ def test_records_round_trip(record):
     assert from_json(to_json(record)) == record
 
 
-def test_the_document_has_the_keys_that_scripts_rely_on():
+def test_the_document_has_the_documented_keys():
     document = json.loads(to_json(RECORD))
     assert list(document) == [
         "schema", "command", "status", "target", "settings", "environment", "result", "warnings", "error",
@@ -137,22 +137,22 @@ def test_a_number_that_is_not_finite_is_null_and_reads_back_as_nan(bad):
     assert math.isnan(point.smoothed_loss)
 
 
-def test_what_json_has_no_word_for_becomes_text():
+def test_values_that_json_cannot_represent_become_text():
     record = dataclasses.replace(RECORD, target={"kwargs": {"path": Path("a/b"), 3: {1}, "pair": (1, 2)}})
     assert from_json(to_json(record)).target == {"kwargs": {"path": "a/b", "3": "{1}", "pair": [1, 2]}}
 
 
-def test_text_that_is_not_ascii_stays_readable():
+def test_non_ascii_text_is_readable():
     assert "größe" in to_json(dataclasses.replace(RECORD, error="größe"))
 
 
-def test_a_path_that_is_no_valid_unicode_round_trips_through_a_file(tmp_path):
+def test_a_path_of_invalid_unicode_round_trips_through_a_file(tmp_path):
     record = dataclasses.replace(RECORD, target={"path": os.fsdecode(b"\xff.py:build")})
     save(record, tmp_path / "record.json")
     assert load(tmp_path / "record.json").target == record.target
 
 
-def test_keys_that_a_newer_version_added_are_ignored():
+def test_keys_of_newer_versions_are_ignored():
     document = json.loads(to_json(RECORD))
     document["new"] = document["result"]["new"] = document["result"]["suggestion"]["new"] = 1
     document["result"]["points"][0]["new"] = 1
@@ -169,12 +169,12 @@ def test_keys_with_a_default_may_be_missing():
     "text",
     ["", "nonsense", "[]", "{}", "null", '"schema"', '{"schema": 1}', "[" * 100_000, '{"schema": 1, "result": 3}'],
 )
-def test_what_is_no_record_is_refused_by_name(text):
+def test_a_file_that_is_not_a_record_is_rejected_by_name(text):
     with pytest.raises(RecordError, match=r"^some\.json is not an lrscout record"):
         from_json(text, "some.json")
 
 
-def test_a_record_of_another_schema_is_refused_with_a_hint():
+def test_a_record_with_another_schema_is_rejected_with_a_hint():
     document = json.loads(to_json(RECORD)) | {"schema": 2}
     with pytest.raises(RecordError, match=r"has schema 2, .* reads schema 1") as caught:
         from_json(json.dumps(document))
@@ -184,7 +184,7 @@ def test_a_record_of_another_schema_is_refused_with_a_hint():
 # Files
 
 
-def test_a_saved_record_loads(tmp_path):
+def test_a_saved_record_can_be_loaded(tmp_path):
     save(RECORD, tmp_path / "r.json")
     assert load(tmp_path / "r.json").settings == RECORD.settings
     assert (tmp_path / "r.json").read_text().endswith("}\n")
@@ -225,7 +225,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_temporary(tmp_path, mon
     assert os.listdir(tmp_path) == ["r.json"]
 
 
-def test_readers_see_the_old_or_the_new_document_and_never_half_of_one(tmp_path):
+def test_readers_never_see_a_partial_document(tmp_path):
     path, texts = tmp_path / "r.json", ["a" * 300_000, "b" * 300_000]
     write_text(path, texts[0])
     seen, done = set(), threading.Event()
@@ -255,7 +255,7 @@ def test_writing_to_a_link_writes_its_file_and_keeps_the_link(tmp_path, exists):
     assert file.read_text() == "new"
 
 
-def test_links_in_a_circle_are_no_crash(tmp_path):
+def test_circular_links_are_replaced(tmp_path):
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
     check_writable(tmp_path / "a")
@@ -263,7 +263,7 @@ def test_links_in_a_circle_are_no_crash(tmp_path):
     assert (tmp_path / "a").read_text() == "new"
 
 
-def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path):
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
     # a pipe of our own stands for /dev/null, which a mistake would replace for the whole machine
     path = tmp_path / "pipe"
     os.mkfifo(path)
@@ -291,14 +291,14 @@ def test_a_pipe_behind_a_link_is_written_to():
         assert reader.read() == "text"
 
 
-def test_writing_to_a_folder_is_refused_and_leaves_nothing_behind(tmp_path):
+def test_writing_to_a_folder_fails_and_leaves_nothing_behind(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(RecordError, match="Cannot write"):
         write_text(tmp_path / "folder", "text")
     assert os.listdir(tmp_path) == ["folder"]
 
 
-def test_writing_into_a_missing_folder_is_refused(tmp_path):
+def test_writing_into_a_missing_folder_fails(tmp_path):
     with pytest.raises(RecordError, match="No such file or directory"):
         write_text(tmp_path / "missing" / "r.json", "text")
 
@@ -327,7 +327,7 @@ def test_a_file_in_a_missing_folder_cannot_be_written(tmp_path):
 
 
 @pytest.mark.parametrize("closed", ["folder", "folder/r.json"])
-def test_a_file_without_permission_for_it_or_its_folder_cannot_be_written(tmp_path, monkeypatch, closed):
+def test_a_file_needs_permission_for_itself_and_its_folder(tmp_path, monkeypatch, closed):
     # the folder counts even where the file may be written: a new file takes the old one's place
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "r.json").write_text("old")
@@ -349,7 +349,7 @@ def test_loading_a_folder_says_so(tmp_path):
         load(tmp_path)
 
 
-def test_loading_what_is_no_text_says_so(tmp_path):
+def test_loading_a_binary_file_says_so(tmp_path):
     (tmp_path / "r.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RecordError, match="not UTF-8"):
         load(tmp_path / "r.json")
@@ -389,7 +389,7 @@ def test_a_new_record_without_a_target_has_a_name_too():
     assert new_record_path("find-lr", None).name.endswith(f"-find-lr-{os.getpid()}.json")
 
 
-def test_a_cache_folder_that_cannot_be_made_is_told(cache):
+def test_a_cache_folder_that_cannot_be_created_is_an_error(cache):
     cache.parent.write_text("a file in its place")
     with pytest.raises(RecordError, match="Cannot write records to"):
         new_record_path("find-lr", None)
@@ -397,7 +397,7 @@ def test_a_cache_folder_that_cannot_be_made_is_told(cache):
         remember(cache / "r.json")
 
 
-def test_the_oldest_records_are_removed_beyond_the_number_kept(cache, monkeypatch):
+def test_the_oldest_records_are_deleted(cache, monkeypatch):
     monkeypatch.setattr(records, "KEPT_RECORDS", 3)
     cache.mkdir(parents=True)
     for year in (2021, 2023, 2020, 2022):
@@ -409,7 +409,7 @@ def test_the_oldest_records_are_removed_beyond_the_number_kept(cache, monkeypatc
     assert {"2022.json", "2023.json", "last"} < set(kept)
 
 
-def test_the_last_record_is_the_one_remembered_wherever_it_lies(tmp_path, monkeypatch):
+def test_the_last_record_may_be_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save(RECORD, new_record_path("find-lr", None))
     save(RECORD, Path("elsewhere.json"))
@@ -425,7 +425,7 @@ def test_a_record_with_an_odd_name_is_remembered(tmp_path, name):
 
 
 @pytest.mark.parametrize("pointer", [None, "", "/nowhere/gone.json\n", "\0", "x" * 5000])
-def test_a_stale_pointer_gives_the_newest_record_of_the_cache(cache, pointer):
+def test_a_stale_pointer_falls_back_to_the_newest_record(cache, pointer):
     cache.mkdir(parents=True)
     for name in ("20240101T000000.json", "20250101T000000.json", "20230101T000000.json"):
         (cache / name).touch()
@@ -434,7 +434,7 @@ def test_a_stale_pointer_gives_the_newest_record_of_the_cache(cache, pointer):
     assert last_record() == cache / "20250101T000000.json"
 
 
-def test_no_record_at_all_says_what_to_run():
+def test_without_any_record_the_hint_says_what_to_run():
     with pytest.raises(RecordError, match="No records in") as caught:
         last_record()
     assert "lrscout find-lr" in caught.value.hint

@@ -1,4 +1,4 @@
-"""`lrscout schedules` and `lrscout preview`, as text."""
+"""The output of `lrscout schedules` and `lrscout preview`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def lrscout(capfd):
     return run
 
 
-def test_a_curve_is_drawn_where_its_values_are():
+def test_a_curve_is_drawn_at_its_values():
     rows = canvas(plot("linear"))
     last = len(rows) - 1
     columns = len(rows[0])
@@ -49,13 +49,13 @@ def test_a_curve_is_drawn_where_its_values_are():
             assert abs((1 - row / last) - (1 - column / columns)) < 1.2 / last
 
 
-def test_every_schedule_has_a_symbol_of_its_own_that_the_key_explains():
+def test_each_schedule_has_its_own_symbol_in_the_legend():
     text = plot("constant", "linear", "cosine", "rex")
     assert text.split("\n")[-1].split() == ["*", "constant", "o", "linear", "+", "cosine", "x", "rex"]
     assert {"*", "o", "+", "x"} <= set("".join(canvas(text)))
 
 
-def test_curves_that_lie_on_each_other_are_both_seen():
+def test_overlapping_curves_are_both_visible():
     top = canvas(plot("constant", "wsd"))[0]
     assert top.startswith("*o*o*o")
     assert top.rstrip().endswith("****")
@@ -67,14 +67,14 @@ def test_a_jump_is_drawn_as_a_line():
     assert all(row[column] == "*" for row in rows[:-2])
 
 
-def test_a_run_of_few_steps_fills_the_plot():
+def test_a_short_run_fills_the_plot():
     rows = canvas(plot("linear", total=3))
     assert all(any(row[column] == "*" for row in rows) for column in range(len(rows[0])))
     assert set(canvas(plot("constant", total=1))[0]) == {"*"}
 
 
 @pytest.mark.parametrize("width", [24, 40, 80, 200])
-def test_a_plot_and_the_list_keep_to_their_width(width):
+def test_the_plot_and_the_list_fit_the_width(width):
     text = plot("constant", "linear", "one-cycle:pct_start=0.2", "wsd", width=width)
     lines = [*text.split("\n"), *list_schedules(Style(max(width, 40), False, True, False)).split("\n")]
     assert max(map(len, lines)) <= max(width, 40)
@@ -84,7 +84,7 @@ def test_a_plot_without_unicode_is_ascii():
     assert plot("cosine", "wsd", unicode=False).isascii()
 
 
-def test_color_adds_codes_and_changes_nothing_else():
+def test_color_only_adds_codes():
     assert re.sub(r"\x1b\[[0-9;]*m", "", plot("cosine", "wsd", color=True)) == plot("cosine", "wsd")
     colored = Style(80, True, True, False)
     assert re.sub(r"\x1b\[[0-9;]*m", "", list_schedules(colored)) == list_schedules(PLAIN)
@@ -166,7 +166,7 @@ def test_preview_runs_what_is_not_built_in(lrscout, tmp_path, monkeypatch):
         (["--steps", "0"], "Invalid value for '--steps'"),
     ],
 )
-def test_a_mistake_ends_with_2_and_the_next_thing_to_try(lrscout, arguments, told):
+def test_a_usage_error_exits_with_2_and_a_hint(lrscout, arguments, told):
     code, out, err = lrscout("preview", *arguments)
     assert (code, out) == (2, "")
     assert told in err

@@ -50,7 +50,7 @@ def test_width_is_the_given_one_then_columns_and_never_below_24(width, environ, 
     assert detect(io.StringIO(), environ, width).width == expected
 
 
-def test_terminal_that_does_not_tell_its_size_is_eighty_columns_wide():
+def test_terminal_of_unknown_size_has_eighty_columns():
     leader, follower = pty.openpty()
     with os.fdopen(follower, "w") as stream:
         assert detect(stream, {}).width == 80
@@ -68,19 +68,19 @@ def test_terminal_that_does_not_tell_its_size_is_eighty_columns_wide():
         ({"CLICOLOR": "0", "CLICOLOR_FORCE": "false"}, False),
     ],
 )
-def test_color_follows_the_environment_before_the_terminal(environ, expected):
+def test_environment_takes_precedence_for_color(environ, expected):
     assert detect(Tty(), environ).color is expected
 
 
 @pytest.mark.parametrize("name", ["FORCE_COLOR", "CLICOLOR_FORCE"])
-def test_forced_color_in_a_pipe_brings_no_animation(name):
+def test_forced_color_in_a_pipe_has_no_animation(name):
     style = detect(io.StringIO(), {name: "1"})
     assert style.color
     assert not style.live
 
 
 @pytest.mark.parametrize(("value", "live"), [("true", False), ("1", False), ("false", True), ("", True)])
-def test_nothing_moves_under_continuous_integration(value, live):
+def test_nothing_is_animated_in_ci(value, live):
     assert detect(Tty(), {"CI": value}).live is live
 
 
@@ -101,5 +101,5 @@ def test_trim_drops_spaces_at_the_end_and_keeps_the_reset():
     assert trim("a \x1b[1mb  \x1b[0m  \nc  ") == "a \x1b[1mb\x1b[0m\nc"
 
 
-def test_printable_writes_control_characters_out():
+def test_printable_escapes_control_characters():
     assert printable("a\x1b[31mb\nç") == "a\\x1b[31mb\\nç"

@@ -1,1 +1,1 @@
-"""Results as text: plots, tables, files, and the one sink that prints."""
+"""Results as text: tables, plots and files, and the output streams."""

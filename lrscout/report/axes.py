@@ -1,4 +1,4 @@
-"""The arithmetic of a plot: limits, ticks, and series cut down to what a terminal can show."""
+"""The arithmetic of a plot: limits, ticks, and series reduced to what a terminal can show."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from itertools import pairwise
 
 from lrscout.formatting import scientific
 
-HUGE = 1e150  # values are clipped to this, so that differences and products stay finite
-TINY = 1e-100  # a range below this is one value
+HUGE = 1e150  # values are clipped to this so that differences and products are finite
+TINY = 1e-100  # a smaller range counts as a single value
 
 Points = list[tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """The range of an axis, and the places on it that carry a label."""
+    """The range of an axis and its labelled ticks."""
 
     low: float
     high: float
@@ -25,28 +25,26 @@ class Axis:
     label: str = ""
 
     def fraction(self, value: float) -> float:
-        """Where the value lies on the axis: 0 at its low end, 1 at its high end."""
+        """The position of a value: 0 at the low end of the axis, 1 at the high end."""
         return (value - self.low) / (self.high - self.low)
 
 
 def loss_limits(raw: Sequence[float], smoothed: Sequence[float]) -> tuple[float, float]:
-    """The range of losses worth looking at: the fall, the start of the rise, not the explosion behind it.
+    """The range of losses to show: the fall and the start of the rise, but not the divergence after it.
 
-    Both sequences are finite, in the order of the sweep, and not empty.
+    Both sequences must be finite, in the order of the sweep, and not empty.
     """
     best = min(range(len(smoothed)), key=smoothed.__getitem__)
     low = smoothed[best]
     before = sorted(raw[: best + 1])
-    if best < 3:  # it only rises: show the lower half of the losses
+    if best < 3:  # the loss only rises: show the lower half
         before = sorted(raw)[: max(1, len(raw) // 2)]
-    start = _quantile(
-        sorted(raw[: max(1, (best + 1) // 4)]), 0.5
-    )  # of the flat part; one wild first loss changes nothing
+    start = _quantile(sorted(raw[: max(1, (best + 1) // 4)]), 0.5)  # a median, robust to an outlier at the start
     fall = max(start - low, 0.0)
     high = max(start + 0.35 * fall, min(_quantile(before, 0.95), start + fall))
     if best < 3:
         high = max(high, before[-1])
-    low = min(low, _quantile(sorted(raw), 0.02))  # the dots below the line, but for a wild one
+    low = min(low, _quantile(sorted(raw), 0.02))  # the dots below the line, except outliers
     if high - low <= max(1e-9 * max(abs(low), abs(high)), TINY):
         room = max(abs(low) * 0.1, TINY) if abs(low) > TINY else 1.0
         return low - room, low + room
@@ -59,7 +57,7 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def value_axis(low: float, high: float, rows: int, label: str = "") -> Axis:
-    """An axis with round numbers on it, about one in three rows."""
+    """An axis with round numbers, about one in three rows."""
     step = _nice_step((high - low) / max(2, rows / 3))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     values = [k * step for k in range(first, last + 1)] or [low]
@@ -82,13 +80,13 @@ def _number(value: float, step: float, largest: float) -> str:
 
 
 def _is_round(step: float) -> bool:
-    """Whether one digit writes the step: 2 does, 2.5 does not."""
+    """Whether the step has a single digit: 2, but not 2.5."""
     digit = step / 10.0 ** math.floor(math.log10(step) + 1e-9)
     return abs(digit - round(digit)) < 1e-6
 
 
 def rate_axis(low: float, high: float, columns: int, label: str = "") -> Axis:
-    """An axis over log10 of the rate with decades on it; 1-2-5 or finer steps where it spans few decades."""
+    """An axis over log10 of the rate, labelled at decades, or more finely if it spans few."""
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5
     decades = [float(d) for d in range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)]
@@ -104,24 +102,24 @@ def rate_axis(low: float, high: float, columns: int, label: str = "") -> Axis:
 
 
 def step_axis(total: int, columns: int, label: str = "") -> Axis:
-    """An axis from the first step of a run to its end, with round numbers on it."""
+    """An axis over the steps of a run, with round numbers."""
     every = math.ceil(_nice_step(max(total / max(2, columns / 12), 1)))
     ticks = [(float(step), str(step)) for step in range(0, total + 1, every)]
     return Axis(0.0, total, tuple(_without_collisions(ticks, total, columns)), label)
 
 
 def size_axis(low: int, high: int, columns: int, label: str = "") -> Axis:
-    """An axis over log2 of the size with powers of two on it."""
+    """An axis over log2 of the batch size, labelled at powers of two."""
     first, last = math.log2(low), math.log2(high)
     ticks = [(float(k), str(2**k)) for k in range(math.ceil(first), math.floor(last) + 1)]
     if len(ticks) < 2:
         ticks = [(first, str(low)), (last, str(high))]
-    first, last = first - 0.1, last + 0.1  # so that the outer points stand free of the frame
+    first, last = first - 0.1, last + 0.1  # keeps the outer points off the frame
     return Axis(first, last, tuple(_without_collisions(ticks, last - first, columns)), label)
 
 
 def _labels(values: Sequence[float], tolerance: float) -> list[str]:
-    """Labels of one length, the shortest that all say where they stand."""
+    """Labels with the same number of digits, the fewest that keep them accurate."""
     for decimals in range(1, 15):
         labels = [scientific(v, decimals) for v in values]
         if all(abs(float(label) - v) < tolerance for label, v in zip(labels, values)):
@@ -130,7 +128,7 @@ def _labels(values: Sequence[float], tolerance: float) -> list[str]:
 
 
 def _without_collisions(ticks: list[tuple[float, str]], span: float, columns: int) -> list[tuple[float, str]]:
-    """Every k-th tick, with the smallest k that leaves two columns between the labels."""
+    """Every k-th tick, for the smallest k that leaves two columns between labels."""
     room = max((len(label) for _, label in ticks), default=0) + 2
     for every in range(1, len(ticks)):
         kept = ticks[::every]
@@ -140,7 +138,7 @@ def _without_collisions(ticks: list[tuple[float, str]], span: float, columns: in
 
 
 def thin(points: Points, parts: int) -> Points:
-    """At most about two points a part, the lowest and the highest of each, so that peaks stay."""
+    """The lowest and the highest point of each part, so that peaks are kept."""
     if len(points) <= 2 * parts:
         return points
     kept: Points = []
@@ -151,12 +149,12 @@ def thin(points: Points, parts: int) -> Points:
 
 
 def inside(points: Points, low: float, high: float) -> Points:
-    """The points between the limits: dots outside have no place on the plot."""
+    """The points between the limits."""
     return [p for p in points if low <= p[1] <= high]
 
 
 def pieces(points: Points, low: float, high: float) -> list[Points]:
-    """A line cut where it leaves the limits, each piece ending on the limit itself."""
+    """The pieces of a line between the limits; each is cut exactly at the limit."""
     if len(points) == 1:
         return [inside(points, low, high)]
     found: list[Points] = []
@@ -180,7 +178,7 @@ def _clipped(
 
 
 def _pulled(end: tuple[float, float], other: tuple[float, float], low: float, high: float) -> tuple[float, float]:
-    """The end of a segment, moved along it to the limit that it lies beyond."""
+    """The end of a segment, moved along it to the limit if it lies beyond."""
     limit = min(max(end[1], low), high)
     if limit == end[1]:
         return end

@@ -1,4 +1,4 @@
-"""The pictures of a search for batch sizes: memory and throughput over the size."""
+"""Plots of a batch-size search: memory and throughput by batch size."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from lrscout.report.plot import BLUE, DIM, MAGENTA, MAX_WIDTH, MIN_HEIGHT, Serie
 from lrscout.report.terminal import Style
 from lrscout.results import BatchSizeResult
 
-ROWS = 12  # of each plot, where nobody asks for another height
+ROWS = 12  # default height of each plot
 
 
 def plot_trials(result: BatchSizeResult, style: Style, height: int | None = None) -> str:
-    """Peak memory with its line and the limit, and below it the throughput."""
+    """Peak memory with the fitted line and the limit, and throughput below it."""
     plots = [plot_memory(result, style, height), plot_throughput(result, style, height)]
-    return "\n\n".join(filter(None, plots)) or "too few sizes ran to plot them"
+    return "\n\n".join(filter(None, plots)) or "too few sizes to plot"
 
 
 def plot_memory(result: BatchSizeResult, style: Style, height: int | None = None) -> str:
-    """The peak of every size that ran, the line through them, and the limit; empty for fewer than two peaks."""
+    """The peak of each size that ran, the fitted line and the limit; empty for fewer than two peaks."""
     peaks = {t.batch_size: t.peak_bytes for t in result.trials if t.outcome == "fits" and t.peak_bytes is not None}
     if len(peaks) < 2:
         return ""
     width, rows = min(style.width, MAX_WIDTH), max(MIN_HEIGHT, height or ROWS)
     failed = [t.batch_size for t in result.trials if t.outcome in ("out_of_memory", "killed")]
     limit = result.limit_bytes
-    shows_limit = limit is not None and (bool(failed) or limit < 1.5 * max(peaks.values()))  # else it is out of sight
+    shows_limit = limit is not None and (bool(failed) or limit < 1.5 * max(peaks.values()))  # not if it is far above
     top = max([*peaks.values(), *([limit] if shows_limit and limit is not None else [])])
     unit = 1024 ** min(4, int(math.log(max(top, 1), 1024)))
     y = value_axis(0.0, 1.08 * top / unit, rows - 3)
     last = max([*peaks, *failed])
     name = format_bytes(unit).split()[1]
-    x = value_axis(0.0, 1.02 * last, max(9, (width - 4 - widest(y)) // 4), f"batch size (peak in {name})")
+    x = value_axis(0.0, 1.02 * last, max(9, (width - 4 - widest(y)) // 4), f"batch size (peak memory in {name})")
     series = []
     model = result.memory_model
     if model is not None:
@@ -56,7 +56,7 @@ def plot_memory(result: BatchSizeResult, style: Style, height: int | None = None
 
 
 def plot_throughput(result: BatchSizeResult, style: Style, height: int | None = None) -> str:
-    """Samples a second of every size that ran; empty for fewer than two."""
+    """Samples per second of each size that ran; empty for fewer than two."""
     rates = sorted((t.batch_size, t.samples_per_second) for t in result.trials if t.samples_per_second is not None)
     if len(rates) < 2:
         return ""
@@ -73,6 +73,6 @@ def plot_throughput(result: BatchSizeResult, style: Style, height: int | None = 
 
 
 def _above(line: list[tuple[float, float]], y: Axis) -> list[tuple[float, float]]:
-    """The line without what lies below the axis: a convex peak's last line may start there."""
+    """The line without the part below the axis, where the fit to a convex curve may start."""
     (x0, y0), (x1, y1) = line
     return [(x0 + (x1 - x0) * (y.low - y0) / (y1 - y0), y.low), (x1, y1)] if y0 < y.low < y1 else line

@@ -1,4 +1,4 @@
-"""What CI services understand beyond plain text: GitHub's commands, GitLab's sections, JUnit's XML."""
+"""Formats for CI services: GitHub's workflow commands, GitLab's sections, JUnit's XML."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ Say = Callable[[str], None]
 _COMMAND = re.compile(r"(?m)^(\s*)(::|##\[)")
 
 
-def harmless(text: str) -> str:
-    """The text with no line that GitHub would take for a command."""
+def escape_commands(text: str) -> str:
+    """The text with lines escaped that GitHub would run as commands."""
     return _COMMAND.sub(r"\1\\\2", text)
 
 
 class Service(Protocol):
-    """Where a log is read: what surrounds the lines of the runs, and how a failure is told."""
+    """A CI service: how its log is folded and how it reports a failure."""
 
     def begin(self) -> None:
-        """Code that is not ours begins to run, and may print."""
+        """User code, which may print anything, starts to run."""
 
     def fold(self, title: str) -> None:
-        """The lines of the runs begin."""
+        """Fold the lines that follow, about the training runs, under a title."""
 
     def end(self) -> None:
-        """The runs are over."""
+        """The runs are finished: end the fold."""
 
     def failed(self, message: str) -> None:
-        """It did not go as it should."""
+        """Report a failure."""
 
 
 class PlainLog:
-    """A log without anything of its own."""
+    """A log without any features."""
 
     def begin(self) -> None:
         pass
@@ -49,18 +49,18 @@ class PlainLog:
 
 
 class GitHub:
-    """GitHub Actions: groups, an error annotation, and commands switched off while user code runs.
+    """GitHub Actions: groups, error annotations, and workflow commands disabled while user code runs.
 
     Source: https://docs.github.com/actions/reference/workflow-commands-for-github-actions.
     """
 
     def __init__(self, command: Say) -> None:
         self._command = command
-        self._token: str | None = None  # what switches commands on again; user code cannot guess it
+        self._token: str | None = None  # enables commands again; user code cannot guess it
         self._folded = False
 
     def begin(self) -> None:
-        import secrets  # brings hashlib, which is slow to import and which --help does without
+        import secrets  # slow to import because of hashlib; --help does not need it
 
         self._token = secrets.token_hex(16)
         self._command(f"::stop-commands::{self._token}")
@@ -89,7 +89,7 @@ class GitHub:
 
 
 class GitLab(PlainLog):
-    """GitLab: a section that is shown folded.
+    """GitLab: a collapsed section.
 
     Source: https://docs.gitlab.com/ci/jobs/job_logs.
     """
@@ -114,28 +114,28 @@ def _escaped(text: str) -> str:
 
 
 def github_outputs(values: Sequence[tuple[str, str]]) -> str:
-    """Lines for GITHUB_OUTPUT."""
+    """Lines for the file GITHUB_OUTPUT."""
     return "".join(f"{name}={' '.join(value.split())}\n" for name, value in values)
 
 
 def junit_xml(suite: str, cases: Sequence[tuple[str, bool, str]], seconds: float) -> str:
-    """Cases of a name, whether it passed, and what is told about it, as JUnit's XML."""
+    """Test cases as JUnit's XML. Each is a name, whether it passed, and a message."""
     from xml.etree import ElementTree
 
     failures = sum(not passed for _, passed, _ in cases)
     shared = {"name": suite, "tests": str(len(cases)), "failures": str(failures), "time": f"{seconds:.3f}"}
     root = ElementTree.Element("testsuites", shared)
     parent = ElementTree.SubElement(root, "testsuite", {**shared, "errors": "0"})
-    for name, passed, told in cases:
+    for name, passed, message in cases:
         case = ElementTree.SubElement(parent, "testcase", {"classname": suite, "name": _xml_text(name)})
         if passed:
-            ElementTree.SubElement(case, "system-out").text = _xml_text(told)
+            ElementTree.SubElement(case, "system-out").text = _xml_text(message)
         else:
-            ElementTree.SubElement(case, "failure", {"message": _xml_text(told)}).text = _xml_text(told)
+            ElementTree.SubElement(case, "failure", {"message": _xml_text(message)}).text = _xml_text(message)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def _xml_text(text: str) -> str:
-    """Without the characters that XML has no place for."""
+    """The text with characters that XML does not allow replaced by "?"."""
     return "".join(c if c in "\t\n" or (c >= " " and c not in "\x7f\ufffe\uffff") else "?" for c in text)

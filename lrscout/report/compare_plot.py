@@ -1,9 +1,10 @@
-"""Small pictures of a comparison: every schedule's mean loss over the run, with the band of its seeds."""
+"""Plots of a comparison: the mean training loss of each schedule, with the range of its seeds."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import replace
 from itertools import zip_longest
 from textwrap import fill
 
@@ -12,16 +13,16 @@ from lrscout.report.plot import BLUE, DIM, Series, draw, widest
 from lrscout.report.terminal import Style, columns_of
 from lrscout.results import ComparedRun, CompareResult
 
-SIDE_BY_SIDE = 72  # columns of text from which two plots stand beside each other
-LARGEST_WIDTH = 58  # of one plot
+SIDE_BY_SIDE = 72  # columns from which two plots fit next to each other
+LARGEST_WIDTH = 58  # of a plot
 HEIGHT = 10
 GAP = 2
 
-Curve = list[tuple[int, float, float, float]]  # step, lowest, mean and highest loss of the seeds
+Curve = list[tuple[int, float, float, float]]  # step; lowest, mean and highest loss over the seeds
 
 
 def plot_schedules_losses(result: CompareResult, style: Style) -> str:
-    """The training loss of every schedule's scored runs, on the same axes."""
+    """The training loss of the scored runs of each schedule, on the same axes."""
     curves = {row.label: _curve([r for r in result.runs if r.label == row.label]) for row in result.ranking}
     losses = [loss for curve in curves.values() for point in curve for loss in point[1:]]
     if not losses:
@@ -32,8 +33,7 @@ def plot_schedules_losses(result: CompareResult, style: Style) -> str:
     y = _loss_axis(losses, logarithmic)
     x = step_axis(result.steps, width - widest(y) - 2)
     plots = [_plot(label, curve, x, y, (width, HEIGHT), logarithmic, style) for label, curve in curves.items() if curve]
-    told = "training loss, mean and range of the seeds" + (", on a logarithmic axis" if logarithmic else "")
-    heading = fill(told, style.width)
+    heading = fill(f"training loss, mean and range of the seeds{' (log scale)' if logarithmic else ''}", style.width)
     if not beside:
         return "\n".join([heading, *plots])
     pairs = zip_longest(plots[::2], plots[1::2], fillvalue="")
@@ -41,7 +41,7 @@ def plot_schedules_losses(result: CompareResult, style: Style) -> str:
 
 
 def _curve(runs: list[ComparedRun]) -> Curve:
-    """Over the seeds that came to their end."""
+    """The loss by step over the runs that finished."""
     at: dict[int, list[float]] = defaultdict(list)
     for run in runs:
         if run.role == "score" and run.status == "ok":
@@ -54,7 +54,14 @@ def _loss_axis(losses: list[float], logarithmic: bool) -> Axis:
     low, high = min(losses), max(losses)
     if not logarithmic:
         return value_axis(low, high if high > low else low + 1, HEIGHT - 3)
-    return rate_axis(math.log10(low), math.log10(high), 5 * HEIGHT)
+    axis = rate_axis(math.log10(low), math.log10(high), 5 * HEIGHT)
+    return replace(axis, ticks=tuple((at, _decimal(label)) for at, label in axis.ticks))
+
+
+def _decimal(label: str) -> str:
+    """A loss without an exponent if it is of ordinary size: 0.5 rather than 5e-1."""
+    loss = float(label)
+    return f"{loss:g}" if 1e-3 <= loss < 1e5 else label
 
 
 def _plot(label: str, curve: Curve, x: Axis, y: Axis, size: tuple[int, int], logarithmic: bool, style: Style) -> str:

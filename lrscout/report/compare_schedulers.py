@@ -1,4 +1,4 @@
-"""What a comparison of schedules found: as the text that a person reads, and for other programs."""
+"""The report of compare-schedulers: the summary, the answer for --quiet, and the parts of the exports."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, ta
 from lrscout.report.terminal import PAGE, Style, printable
 from lrscout.results import ComparedRun, CompareRecord, CompareResult, Difference, FinalMetric, RankedSchedule
 
-FIVE_COLUMNS = 66  # columns of text from which the table has room for all of its own
-HEAD = ("schedule", "peak rate", "{metric}", "difference", "verdict")
+FIVE_COLUMNS = 66  # columns of text from which all columns of the table fit
+HEAD = ("schedule", "peak lr", "{metric}", "difference", "verdict")
 
 
 def summary(record: CompareRecord, style: Style) -> str:
-    """The sentence that answers, the ranking, how it was found, and every schedule's loss."""
+    """Everything a person reads: the answer in a sentence, the ranking, facts and plots."""
     from rich.text import Text
 
     from lrscout.report.compare_plot import plot_schedules_losses
 
-    result, told = record.result, printable(headline(record))
-    told = told if style.unicode else told.replace("±", "+-")
+    result, title = record.result, printable(headline(record))
+    title = title if style.unicode else title.replace("±", "+-")
     if result is None:
-        return told
-    texts = [rendered(Text(told, style="bold"), style)]
+        return title
+    texts = [rendered(Text(title, style="bold"), style)]
     if result.ranking:
         texts.append(_ranking(result, style))
     texts.append(rendered(fact_grid(facts(record)), style))
@@ -41,32 +41,32 @@ def headline(record: CompareRecord) -> str:
         return unfinished(record)
     sentence = _sentence(result)
     if record.status == "interrupted":
-        return f"Interrupted, and so far: {sentence}" if result.ranking else "Interrupted before any score."
+        return f"Interrupted; so far, {sentence}" if result.ranking else "Interrupted before any scored run finished"
     return sentence
 
 
 def answer(record: CompareRecord) -> str | None:
-    """The schedule that ranks first."""
+    """The label of the best schedule."""
     result = record.result
     return result.ranking[0].label if result is not None and result.ranking and result.ranking[0].final else None
 
 
 def problem(record: CompareRecord) -> str | None:
-    """Why there is no answer."""
+    """Why there is no best schedule, or None if there is one."""
     if record.result is None or answer(record) is not None:
         return None
     return headline(record)
 
 
 def rows(record: CompareRecord) -> Iterator[Sequence[object]]:
-    """The runs, one a line, under their header."""
+    """A header, then the runs."""
     yield "schedule", "label", "seed", "peak_lr", "role", "status", "final", "best", "auc", "seconds"
     for r in record.result.runs if record.result is not None else ():
         yield r.schedule, r.label, r.seed, r.peak_lr, r.role, r.status, r.final, r.best, r.auc, r.seconds
 
 
 def markdown(record: CompareRecord) -> list[str]:
-    """The ranking and the plots, as blocks of Markdown."""
+    """The ranking and the plots as blocks of Markdown."""
     from lrscout.report.compare_plot import plot_schedules_losses
 
     result = record.result
@@ -77,7 +77,7 @@ def markdown(record: CompareRecord) -> list[str]:
 
 
 def facts(record: CompareRecord) -> dict[str, str]:
-    """How it was found, and on what."""
+    """How the schedules were compared and what they ran on, as far as the record says."""
     known: dict[str, object] = {}
     if record.result is not None:
         known |= _method(record.result, record.settings.get("lr_mode"))
@@ -87,39 +87,42 @@ def facts(record: CompareRecord) -> dict[str, str]:
 
 
 def run_line(run: ComparedRun, done: int, total: int, seconds_left: float | None) -> str:
-    """A finished run in one line of a log."""
-    told = f"{format_loss(run.final)}" if run.final is not None else run.status.replace("_", "-")
+    """A finished run as one line of a log."""
+    outcome = format_loss(run.final) if run.final is not None else run.status.replace("_", "-")
     seed = "tuning" if run.role == "tune" else f"seed {run.seed}"
     left = "" if seconds_left is None else f"  {format_clock(seconds_left)} left"
-    begin = f"run {done:>{len(str(total))}}/{total}  {printable(run.label)}"
-    return f"{begin}  {seed}  lr {format_lr(run.peak_lr)}  {told}  {format_seconds(run.seconds)}{left}"
+    count = f"run {done:>{len(str(total))}}/{total}"
+    line = f"{count}  {printable(run.label)}  {seed}  lr {format_lr(run.peak_lr)}  {outcome}"
+    return f"{line}  {format_seconds(run.seconds)}{left}"
 
 
 def _method(result: CompareResult, lr_mode: object) -> dict[str, object]:
-    scores = sum(run.role == "score" for run in result.runs)
-    tuning = len(result.runs) - scores
-    runs = f"{scores} of {result.steps} steps" + (f", and {tuning} to tune" if tuning else "")
-    window = "the mean of the last 5 % of a run"
-    near = "" if result.center_lr is None else f", the nearest to {format_lr(result.center_lr)} within the noise"
-    rates = {"tune": f"each schedule's own{near}", "shared": "this compares schedules at one rate"}
-    how = "paired: a seed's runs began alike" if result.paired else "not paired: runs began differently"
-    told = any(row.final is not None and row.final.low is not None for row in result.ranking)
+    scored = sum(run.role == "score" for run in result.runs)
+    tuning = len(result.runs) - scored
+    runs = f"{scored} of {result.steps:,} steps" + (f", plus {tuning} to tune the rates" if tuning else "")
+    tuned = "tuned per schedule"
+    if result.center_lr is not None:
+        tuned += f"; among equally good ones, the nearest to {format_lr(result.center_lr)}"
+    rates = {"tune": tuned, "shared": "the same for all schedules (--lr-mode shared)"}
+    pairs = "paired: the runs of a seed start alike" if result.paired else "not paired: runs start differently"
+    has_interval = any(row.final is not None and row.final.low is not None for row in result.ranking)
+    better = " (higher is better)" if result.metric.mode == "max" else ""
     return {
-        "runs": f"{runs}; {result.steps_total} steps in all",
-        "metric": f"{result.metric.name}, {window}" + (", more is better" if result.metric.mode == "max" else ""),
-        "rates": rates.get(str(lr_mode), "this compares schedules at the optimizer's own rate"),
-        "as good": _as_good(result),
-        "interval": f"95 %, Student's t over {result.seeds} seeds, {how}" if told else None,
+        "runs": f"{runs}; {result.steps_total:,} steps in total",
+        "metric": f"{result.metric.name}{better}, averaged over the last 5% of each run",
+        "rates": rates.get(str(lr_mode), "those of the optimizer (--lr-mode fixed)"),
+        "tied rates": _tied_rates(result),
+        "interval": f"95%, Student's t over {result.seeds} seeds, {pairs}" if has_interval else None,
         "baseline": result.baseline,
     }
 
 
-def _as_good(result: CompareResult) -> str:
-    """The rates that the tuning could not tell from each other, of the schedules that have several."""
+def _tied_rates(result: CompareResult) -> str:
+    """The range of rates as good as the best, for each schedule that has one."""
     names = _names(result)
     ranges = [(names[row.label], row.peak_lr_range) for row in result.ranking]
     return "; ".join(
-        f"{name} at {format_lr(found.low)} to {format_lr(found.high)}"
+        f"{name} {format_lr(found.low)} to {format_lr(found.high)}"
         for name, found in ranges
         if found is not None and found.low < found.high
     )
@@ -128,13 +131,12 @@ def _as_good(result: CompareResult) -> str:
 def _ranking(result: CompareResult, style: Style) -> str:
     wide = style.width >= FIVE_COLUMNS
     shown = range(5) if wide else (0, 2, 4)
-    head = _head(result)
-    lines = table(style, *(head[i] for i in shown))
+    head, names = _head(result), _names(result)
+    lines = table(style, *(head[i] for i in shown), left=(0, len(shown) - 1))
     for row in result.ranking:
-        cells = _cells(row, result, style.unicode)
+        label, *cells = _cells(row, result, style.unicode)
+        cells = [label if wide else names[label], *cells]
         add_row(lines, [cells[i] for i in shown], bold=row.verdict == "best")
-    for place, i in enumerate(shown):
-        lines.columns[place].justify = "right" if i in (1, 2, 3) else "left"
     return rendered(lines, style)
 
 
@@ -149,14 +151,14 @@ def _cells(row: RankedSchedule, result: CompareResult, unicode: bool = True) -> 
 
 
 def verdict_of(row: RankedSchedule, result: CompareResult) -> str:
-    """A verdict as the table shows it."""
+    """A verdict as shown in the table."""
     if row.verdict == "diverged":
         return f"{row.diverged}/{_scored(row, result)} diverged"
-    return "descriptive only" if row.verdict == "descriptive" else row.verdict
+    return "too few runs" if row.verdict == "descriptive" else row.verdict
 
 
 def plus_minus(value: FinalMetric | Difference, unicode: bool = True, signed: bool = False) -> str:
-    """A mean with half its interval, both to the digits that the interval leaves meaning."""
+    """A mean ± half its interval, rounded to two significant digits of the interval."""
     sign = "+" if signed and value.mean > 0 else ""
     if value.low is None or value.high is None:
         return sign + format_loss(value.mean)
@@ -168,17 +170,18 @@ def plus_minus(value: FinalMetric | Difference, unicode: bool = True, signed: bo
 
 
 def _sentence(result: CompareResult) -> str:
-    """Which schedule is better, by how much, and whether the difference is real."""
+    """Which schedules are better, by how much, and which ones tie."""
     rows, names = result.ranking, _names(result)
     ended = [row.final for row in rows if row.final is not None]
     if not ended:
-        return "no run of any schedule came to its end"
+        return "no run finished"
     if any(row.verdict == "baseline" for row in rows):
         parts = _against_baseline(result, names)
     elif rows[0].verdict == "descriptive":
-        least, count = "highest" if result.metric.mode == "max" else "lowest", max(final.n for final in ended)
+        first, extreme = names[rows[0].label], "highest" if result.metric.mode == "max" else "lowest"
+        count = max(final.n for final in ended)
         seeds = f"{count} seed{'s' if count > 1 else ''}"
-        parts = [f"{names[rows[0].label]} has the {least} {result.metric.name}, but with {seeds} that may be chance"]
+        parts = [f"{first} has the {extreme} {result.metric.name}, but with {seeds} this may be chance"]
     else:
         parts = _against_best(rows, names)
     parts += [
@@ -191,7 +194,7 @@ def _sentence(result: CompareResult) -> str:
 
 
 def _names(result: CompareResult) -> dict[str, str]:
-    """What to call each label in a sentence: the schedule's name, where only one has it."""
+    """The name of each label in a sentence: that of the schedule if it is unique, or the label."""
     known = [row.schedule for row in result.ranking]
     return {row.label: row.schedule if known.count(row.schedule) == 1 else row.label for row in result.ranking}
 
@@ -209,7 +212,7 @@ def _against_best(rows: Sequence[RankedSchedule], names: Mapping[str, str]) -> l
     elif ahead:
         parts.append(f"{ahead[0]} is best" if len(clean) > 1 else f"only {ahead[0]} never diverged")
     parts += [f"{names[row.label]} is worse by {_size(row)}" for row in rows if row.verdict == "worse"]
-    return parts + [f"{names[row.label]} has too few runs to tell" for row in rows if row.verdict == "descriptive"]
+    return parts + [f"{names[row.label]} has too few runs to compare" for row in rows if row.verdict == "descriptive"]
 
 
 def _against_baseline(result: CompareResult, names: Mapping[str, str]) -> list[str]:
@@ -222,7 +225,7 @@ def _against_baseline(result: CompareResult, names: Mapping[str, str]) -> list[s
     ties = [names[row.label] for row in result.ranking if row.verdict == "tie"]
     if ties:
         parts.append(f"{_listed(ties)} {'tie' if len(ties) > 1 else 'ties'} with {baseline}")
-    return parts or [f"nothing can be said against {baseline}"]
+    return parts or [f"no schedule could be compared with {baseline}"]
 
 
 def _size(row: RankedSchedule) -> str:

@@ -1,4 +1,4 @@
-"""A record as a file for other programs: rows for a spreadsheet, a summary for a page."""
+"""Exports of a record: CSV for spreadsheets, Markdown for web pages."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from lrscout.results import RunRecord
 
 
 def to_csv(record: RunRecord[Any]) -> str:
-    """What the command measured, one a line, with every digit; a cell that is not finite is empty."""
+    """The measurements with all digits; cells that are not finite are empty."""
     file = StringIO()
     rows = csv.writer(file, lineterminator="\n")
     for row in view_of(record).rows(record):
-        rows.writerow([_exact(cell) for cell in row])
+        rows.writerow([_csv_cell(cell) for cell in row])
     return file.getvalue()
 
 
-def _exact(value: object) -> object:
+def _csv_cell(value: object) -> object:
     if not isinstance(value, float):
         return "" if value is None else value
     return repr(value) if math.isfinite(value) else ""
 
 
 def to_markdown(record: RunRecord[Any]) -> str:
-    """The summary as GitHub-flavored Markdown, the plots in code blocks."""
+    """The summary as GitHub-flavored Markdown, with plots in code blocks."""
     view = view_of(record)
     blocks = [f"## {inline(view.headline(record))}"]
     blocks += view.markdown(record)

@@ -1,4 +1,4 @@
-"""What find-lr found: as the text that a person reads, as the one answer of --quiet, and for other programs."""
+"""The report of find-lr: the summary, the answer for --quiet, and the parts of the exports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrscout.formatting import format_lr, format_seconds
 from lrscout.report.markdown import inline, markdown_table
-from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, table, unfinished
+from lrscout.report.tables import add_row, common_facts, fact_grid, opening, rendered, sentence, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
 from lrscout.results import LrRecord, LrResult, Probing, Suggestion, Use
 
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 USES: dict[Use, str] = {"decay": "the peak of a decaying schedule", "constant": "a constant rate"}
-DESCRIBED_WIDTH = 60  # columns from which a rule's description has room beside its rate
+DESCRIBED_WIDTH = 60  # columns from which the descriptions of the rules fit
+NARROWEST = 40  # columns from which numbers are kept on one line
 
 
 def summary(record: LrRecord, style: Style) -> str:
-    """The headline, why it can be trusted, what the other rules say, how the sweep went, and its plot."""
+    """Everything a person reads: the suggestion and its reasons, tables, facts and the plot."""
     from lrscout.report.lr_plot import plot_sweep
 
     result = record.result
     if result is None:
         return printable(headline(record))
     suggestion = result.suggestion
-    blocks = [_opening(record, suggestion)]
+    blocks: list[RenderableType] = [opening(record, headline(record), reasons(suggestion), suggestion.lr is not None)]
     if len(set(result.uses.values())) > 1:
         blocks.append(_uses(result, style))
     if result.suggestions:
@@ -51,73 +52,70 @@ def headline(record: LrRecord) -> str:
 
 
 def answer(record: LrRecord) -> str | None:
-    """The rate alone."""
+    """The suggested rate alone."""
     lr = record.result.suggestion.lr if record.result is not None else None
     return None if lr is None else f"{lr:.4g}"
 
 
 def problem(record: LrRecord) -> str | None:
-    """Why there is no answer."""
+    """Why there is no suggestion, or None if there is one."""
     if record.result is None or record.result.suggestion.lr is not None:
         return None
     return f"No learning rate suggested: {record.result.suggestion.reason}"
 
 
 def rows(record: LrRecord) -> Iterator[Sequence[object]]:
-    """The sweep's points, one a line, under their header."""
+    """A header, then the points of the sweep."""
     yield "step", "lr", "loss", "smoothed_loss"
     for p in record.result.points if record.result is not None else ():
         yield p.step, float(p.lr), float(p.loss), float(p.smoothed_loss)
 
 
 def markdown(record: LrRecord) -> list[str]:
-    """Why the rate can be trusted, what the other rules say, and the plot, as blocks of Markdown."""
+    """The reasons, the tables and the plot as blocks of Markdown."""
     from lrscout.report.lr_plot import plot_sweep
 
     result = record.result
     if result is None:
         return []
-    blocks = [inline(line) for line in trust(result.suggestion)]
-    usable = band(result.suggestion)
-    blocks += [f"{usable.capitalize()}."] if usable else []
+    blocks = [inline(line) for line in reasons(result.suggestion)]
     if len(set(result.uses.values())) > 1:
-        head, found = use_table(result)
-        blocks.append(markdown_table(head, [(name, *rates) for name, rates, _ in found]))
+        head, uses = use_table(result)
+        blocks.append(markdown_table(head, [(name, *rates) for name, rates, _ in uses]))
     rules = [
         (f"**{inline(rule)}**" if chosen else inline(rule), rate, inline(description))
         for rule, rate, description, chosen in rule_rows(result)
     ]
-    blocks.append(markdown_table(("rule", "learning rate", "what it is"), rules))
+    blocks.append(markdown_table(("rule", "learning rate", "description"), rules))
     if len(result.suggestion.groups) > 1:
-        columns, groups = group_table(result.suggestion.groups, record.environment)
-        blocks.append(markdown_table(columns, [[inline(cell) for cell in row] for row in groups]))
+        head, groups = group_table(result.suggestion.groups, record.environment)
+        blocks.append(markdown_table(head, [[inline(cell) for cell in row] for row in groups]))
     return [*blocks, f"```text\n{plot_sweep(result, PAGE)}\n```"]
 
 
-def band(suggestion: Suggestion) -> str | None:
-    """The usable rates in words, or None where the rule gives no band."""
+def reasons(suggestion: Suggestion) -> list[str]:
+    """What the rate is for, how certain it is, why, and which rates are usable: a sentence each."""
     low, high = suggestion.low, suggestion.high
-    return None if low is None or high is None else f"usable from {format_lr(low)} to {format_lr(high)}"
+    lines = [_purpose(suggestion) if suggestion.lr is not None else "", suggestion.reason]
+    lines.append(f"usable from {format_lr(low)} to {format_lr(high)}" if low is not None and high is not None else "")
+    return [sentence(line) for line in lines if line]
 
 
-def trust(suggestion: Suggestion) -> list[str]:
-    """What the rate is for, how sure it is and why, a line each."""
-    purpose = f"for {USES[suggestion.use]}" if suggestion.use is not None else ""
-    sure = f"confidence {suggestion.confidence}" if suggestion.confidence is not None else ""
-    doubts = f": {'; '.join(suggestion.doubts)}" if suggestion.doubts else ""
-    told = ", ".join(filter(None, [purpose, sure])) + doubts if suggestion.lr is not None else ""
-    return [line for line in (told, suggestion.reason) if line]
+def _purpose(suggestion: Suggestion) -> str:
+    parts = [f"for {USES[suggestion.use]}"] if suggestion.use is not None else []
+    parts += [f"with {suggestion.confidence} confidence"] if suggestion.confidence is not None else []
+    return ", ".join(parts) + (f": {'; '.join(suggestion.doubts)}" if suggestion.doubts else "")
 
 
 def use_table(result: LrResult, wide: bool = True) -> tuple[list[str], list[tuple[str, list[str], bool]]]:
-    """The head with the lengths of training, and for every use its rate at each and whether it is the headline's.
+    """The header, and for each use its name, its rates by length of training, and whether it is the suggested one.
 
-    Not `wide`: only the length that was asked for.
+    Unless `wide`, only the requested length of training is included.
     """
-    head, columns = ["for", "learning rate"], [result.uses]
+    head, columns = ["used as", "learning rate"], [result.uses]
     if wide and len(result.by_length) > 1:
         steps = [f"{int(n):,}" if n.isdecimal() else n for n in result.by_length]
-        head, columns = ["for trainings of", f"{steps[0]} steps", *steps[1:]], [*result.by_length.values()]
+        head, columns = ["training for", f"{steps[0]} steps", *steps[1:]], [*result.by_length.values()]
     rows = [
         (
             USES[use].removeprefix("the ").removeprefix("a "),
@@ -129,58 +127,59 @@ def use_table(result: LrResult, wide: bool = True) -> tuple[list[str], list[tupl
     return head, rows
 
 
-def stopped(result: LrResult, total: object) -> str:
-    """Where and why the sweep ended; with the coarse sweep's steps, which it goes on counting."""
+def sweep_end(result: LrResult, total: object) -> str:
+    """Where and why the sweep ended. Steps are counted from the start of the coarse sweep."""
     if not result.points:
         return "stopped before the first step"
-    last = result.points[-1]
-    taken = len(result.coarse) + len(result.points)
-    step = f"step {taken}" + (f" of {total}" if total is not None else "")
-    where = f"{step}, lr {format_lr(last.lr)}"
-    if result.stop_reason == "completed":
-        return f"completed {where}"
-    if result.stop_reason == "interrupted":
-        return f"interrupted at {where}"
+    step = len(result.coarse) + len(result.points)
+    place = f"step {step}" + (f" of {total}" if total is not None else "") + f", lr {format_lr(result.points[-1].lr)}"
+    if result.stop_reason in ("completed", "interrupted"):
+        return f"{result.stop_reason} at {place}"
     why = "the loss diverged" if result.stop_reason == "diverged" else "the loss was not finite"
-    return f"stopped at {where}: {why}"
-
-
-def trained(found: Probing) -> str:
-    """How many short trainings there were, and why."""
-    return f"{len(found.probes)} of at most {max(probe.steps for probe in found.probes)} steps: {found.why}"
+    return f"stopped at {place}: {why}"
 
 
 def facts(record: LrRecord) -> dict[str, str]:
-    """How the sweep went, and on what: only what the record knows."""
+    """How the sweep went and what it ran on, as far as the record says."""
     known: dict[str, object] = {}
     result = record.result
     if result is not None:
-        known["sweep"] = stopped(result, record.settings.get("steps"))
+        known["sweep"] = sweep_end(result, record.settings.get("steps"))
         if result.coarse:
             swept = f"{format_lr(result.coarse[0].lr)} to {format_lr(result.coarse[-1].lr)}"
-            known["sweep"] = f"{len(result.coarse)} coarse steps from {swept}; then {known['sweep']}"
-        if result.probing is not None:
-            known["trainings"] = trained(result.probing)
+            known["sweep"] = f"{len(result.coarse)} coarse steps from {swept}, then a fine sweep: {known['sweep']}"
+        if result.probing is not None and result.probing.probes:
+            known["probes"] = _probes(result.probing)
         if result.suggestion.confidence is not None:
-            known["horizon"] = f"trainings of about {record.settings.get('horizon')} steps (--horizon)"
+            known["horizon"] = f"training for about {_count(record.settings.get('horizon'))} steps (--horizon)"
         known["time"] = format_seconds(result.seconds)
     known |= common_facts(record)
     return {name: printable(value) for name, value in known.items() if value not in (None, "")}
 
 
+def _probes(probing: Probing) -> str:
+    """How many short trainings were made, and why."""
+    longest = max(probe.steps for probe in probing.probes)
+    return f"{len(probing.probes)} short trainings of at most {longest:,} steps, because {probing.why}"
+
+
+def _count(steps: object) -> str:
+    return f"{steps:,}" if isinstance(steps, int) else str(steps)
+
+
 def rule_rows(result: LrResult) -> list[tuple[str, str, str, bool]]:
-    """Every rule with its rate, what it is, and whether it is the headline: none is where nothing is suggested."""
-    headed = result.suggestion.rule if result.suggestion.lr is not None else None
+    """For each rule its name, its rate, its description, and whether the suggestion comes from it."""
+    chosen = result.suggestion.rule if result.suggestion.lr is not None else None
     return [
-        (rule, format_lr(lr) if lr is not None else "none", describe(rule), rule == headed)
+        (rule, format_lr(lr) if lr is not None else "none", describe(rule), rule == chosen)
         for rule, lr in result.suggestions.items()
     ]
 
 
 def group_table(rates: Sequence[float], environment: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """The header and a row for each parameter group: its name, its size, and its rate now and as suggested.
+    """The header, and for each parameter group its name, its size, and its rate now and as suggested.
 
-    Records of versions that did not describe the groups have only the suggested rates.
+    Records written by versions that did not describe the groups have only the suggested rates.
     """
     groups = environment.get("groups") or ()
     if len(groups) != len(rates):
@@ -196,7 +195,7 @@ def group_table(rates: Sequence[float], environment: Mapping[str, Any]) -> tuple
 
 
 def describe(rule: str) -> str:
-    """What a rule's rate is: the first line of its docstring."""
+    """The description of a rule: the first line of its docstring."""
     from lrscout.search.rules import RULES
 
     function: Callable[..., object] | None = RULES.get(rule)
@@ -204,29 +203,13 @@ def describe(rule: str) -> str:
     return lines[0].removesuffix(".") if lines else ""
 
 
-def _opening(record: LrRecord, suggestion: Suggestion) -> RenderableType:
-    from rich.text import Text
-
-    conclusive = suggestion.lr is not None and record.status not in ("inconclusive", "failed")
-    text = Text().append(printable(headline(record)), style="bold" if conclusive else "bold yellow")
-    lines = [*trust(suggestion), band(suggestion)]
-    if record.status == "interrupted":
-        lines.append("The search was interrupted: this is what it had seen by then.")
-    if record.status == "failed":
-        lines = ["This is what it had measured by then."]
-    for line in filter(None, lines):
-        text.append("\n" + printable(line))
-    return text
-
-
 def _uses(result: LrResult, style: Style) -> Table:
-    """The rate for every use and length of training, the headline's marked."""
+    """The rate for each use and length of training, with the suggested use marked."""
     (head, *lengths), rows = use_table(result, style.width >= PAGE.width)
     lines = table(style, f"  {head}", *lengths)
     for name, rates, chosen in rows:
         add_row(lines, (f"{_mark(style, chosen)} {name}", *rates), bold=chosen)
-    for column in lines.columns[1:]:
-        column.justify = "right"
+    lines.columns[0].no_wrap = style.width >= NARROWEST  # the header "learning rate" wraps instead
     return lines
 
 
@@ -235,21 +218,20 @@ def _mark(style: Style, chosen: bool) -> str:
 
 
 def _rules(result: LrResult, style: Style) -> Table:
-    """Every rule's rate, the headline's marked."""
+    """The rate of each rule, with the suggested one marked."""
     wide = style.width >= DESCRIBED_WIDTH
-    lines = table(style, "  rule", "learning rate", *(["what it is"] if wide else []))
+    lines = table(style, "  rule", "learning rate", *(["description"] if wide else []), left=(0, 2))
     for rule, rate, description, chosen in rule_rows(result):
         add_row(lines, (f"{_mark(style, chosen)} {rule}", rate, *([description] if wide else [])), bold=chosen)
-    lines.columns[1].justify = "right"
     return lines
 
 
 def _groups(rates: Sequence[float], environment: Mapping[str, Any], style: Style) -> Table:
+    """The parameter groups with their rates."""
     head, rows = group_table(rates, environment)
     lines = table(style, *head)
     for row in rows:
         add_row(lines, row)
     for column in lines.columns[1:]:
-        column.justify = "right"
-        column.no_wrap = style.width >= 40  # so that long names wrap and numbers do not
+        column.no_wrap = style.width >= NARROWEST  # long names wrap instead
     return lines

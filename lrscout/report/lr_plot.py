@@ -1,4 +1,4 @@
-"""The picture of a learning-rate sweep."""
+"""The plot of a learning-rate sweep."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from lrscout.report.plot import BLUE, DIM, MAGENTA, MAX_WIDTH, MIN_HEIGHT, Band,
 from lrscout.report.terminal import Style
 from lrscout.results import LrResult
 
-CLOUD = 30  # points a decade, and from the lowest loss to the highest
+CLOUD = 30  # points per decade of the rate, and from the lowest to the highest loss
 
 
 def plot_sweep(result: LrResult, style: Style, height: int | None = None) -> str:
-    """The loss over the learning rate: every batch as a dot, the smoothed loss as a line, the suggestion."""
+    """The loss by learning rate: a dot for each batch, a line for the smoothed loss, and the suggestion."""
     usable = [p for p in result.points if p.lr > 0 and math.isfinite(p.lr)]
-    raw = [(math.log10(p.lr), _tame(p.loss)) for p in usable if math.isfinite(p.loss)]
-    smooth = [(math.log10(p.lr), _tame(p.smoothed_loss)) for p in usable if math.isfinite(p.smoothed_loss)]
+    raw = [(math.log10(p.lr), _clipped(p.loss)) for p in usable if math.isfinite(p.loss)]
+    smooth = [(math.log10(p.lr), _clipped(p.smoothed_loss)) for p in usable if math.isfinite(p.smoothed_loss)]
     if not raw or not smooth:
         return "no finite loss to plot"
     width = min(style.width, MAX_WIDTH)
@@ -40,12 +40,12 @@ def plot_sweep(result: LrResult, style: Style, height: int | None = None) -> str
 
 
 def _spread(result: LrResult) -> Points:
-    """Between the lowest and the highest of the seeds' smoothed losses, as a cloud of points."""
+    """The area between the lowest and the highest smoothed loss of the seeds, filled with points."""
     by_bin: dict[int, list[float]] = {}
     for each in result.seeds:
         for p in each.points:
             if p.lr > 0 and math.isfinite(p.lr) and math.isfinite(p.smoothed_loss):
-                by_bin.setdefault(round(math.log10(p.lr) * CLOUD), []).append(_tame(p.smoothed_loss))
+                by_bin.setdefault(round(math.log10(p.lr) * CLOUD), []).append(_clipped(p.smoothed_loss))
     cloud = []
     for place, losses in by_bin.items():
         low, high = min(losses), max(losses)
@@ -53,7 +53,7 @@ def _spread(result: LrResult) -> Points:
     return cloud
 
 
-def _tame(loss: float) -> float:
+def _clipped(loss: float) -> float:
     return min(max(loss, -HUGE), HUGE)
 
 

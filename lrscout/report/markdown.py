@@ -1,4 +1,4 @@
-"""Text that Markdown shows as it stands."""
+"""Tables and escaped text for Markdown."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from lrscout.report.terminal import printable
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of cells that are Markdown already."""
+    """A table; the cells must be Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def inline(text: object) -> str:
-    """Text that Markdown shows as it stands."""
+    """Text with the special characters of Markdown escaped."""
     return "".join("\\" + c if c in "\\`*_[]<>#" else c for c in printable(text))
 
 
 def code(text: object) -> str:
-    """Text as code, fenced by more backticks than it holds."""
+    """Text as inline code, with more backticks around it than in it."""
     plain = printable(text)
     fence = "`" * (max((len(run) for run in _runs(plain)), default=0) + 1)
     pad = " " if plain.startswith("`") or plain.endswith("`") or not plain else ""

@@ -1,4 +1,4 @@
-"""The one sink: results go to stdout, everything else to stderr."""
+"""The output of a command: results go to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Literal, TextIO
 
 from lrscout.errors import LrscoutError
-from lrscout.report.ci import harmless
+from lrscout.report.ci import escape_commands
 from lrscout.report.progress import (
     Facts,
     Progress,
@@ -28,10 +28,10 @@ __all__ = ["Output", "Progress"]
 
 
 class Output:
-    """Where everything goes: results to stdout, the rest to stderr.
+    """Writes results to stdout and messages to stderr.
 
-    Encoding problems never raise; a reader of the results that went away does (BrokenPipeError), one of the
-    messages does not.
+    Characters that cannot be encoded are escaped. A broken pipe raises BrokenPipeError for results and is ignored for
+    messages.
     """
 
     def __init__(
@@ -44,47 +44,47 @@ class Output:
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._results, self._messages = results, messages
-        self._harmless = harmless if environ.get("GITHUB_ACTIONS") == "true" else str
-        self._above: Say | None = None  # writes above a progress line while there is one
+        self._escaped = escape_commands if environ.get("GITHUB_ACTIONS") == "true" else str
+        self._above: Say | None = None  # writes above the progress line, if there is one
         self.mode = mode
         self.results_style = detect(results, environ, width)
         self.messages_style = detect(messages, environ, width)
 
     def result(self, text: str) -> None:
-        """Write a block of the result, ended by one newline.
+        """Write a block of the result, followed by a newline.
 
         Raises:
-            BrokenPipeError: nobody reads any more.
+            BrokenPipeError: the reader has closed the pipe.
         """
-        write(self._results, self._harmless(text).rstrip("\n") + "\n")
+        write(self._results, self._escaped(text).rstrip("\n") + "\n")
 
     def command(self, text: str) -> None:
-        """Write a line that the CI service is to act on."""
+        """Write a command to the CI service."""
         write_safely(self._messages, text + "\n")
 
     def note(self, text: str) -> None:
-        """Say something that is good to know."""
+        """Write information, unless the mode is quiet."""
         if self.mode != "quiet":
             self._say(text)
 
     def warn(self, text: str) -> None:
-        """Say something that the user should look at."""
+        """Write a warning."""
         self._say(self._colored("Warning:", YELLOW) + f" {text}")
 
     def error(self, error: LrscoutError) -> None:
-        """Say what went wrong, and the next thing to try."""
+        """Write an error and its hint."""
         self._say(self._colored("Error:", RED) + f" {error.message}")
         if error.hint is not None:
             self._say(error.hint)
 
     def user_error(self, error: BaseException) -> None:
-        """Show an exception of the user's code with the user's traceback."""
+        """Write the traceback of an exception in user code."""
         from lrscout.tracebacks import user_traceback
 
         self._say(user_traceback(error))
 
     def progress(self, total: int | None, label: str, facts: Facts = sweep_facts) -> AbstractContextManager[Progress]:
-        """Show how a loop of `total` steps gets on, for the time of a `with`; None: nobody knows how many."""
+        """A context manager that shows the progress of a loop; `total` is None if unknown."""
         if self.mode == "quiet" or self._messages is None:
             return no_progress()
         if self.messages_style.live:
@@ -95,7 +95,7 @@ class Output:
         self._above = say
 
     def _say(self, text: str) -> None:
-        text = self._harmless(text)
+        text = self._escaped(text)
         if self._above is not None:
             self._above(text.rstrip("\n"))
         else:

@@ -1,4 +1,4 @@
-"""Plots for the terminal; the only module that knows plotext."""
+"""Plots for the terminal; the only module that imports plotext."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from typing import Any
 from lrscout.report.axes import Axis, Points
 from lrscout.report.terminal import Style, printable, trim
 
-MAX_WIDTH = 120  # wider plots only stretch
+MAX_WIDTH = 120  # wider plots show nothing more
 DOCS = "plotext._doc.doc"
-MIN_HEIGHT = 6  # the frame, the labels and three rows between
+MIN_HEIGHT = 6  # the frame, the labels and three rows
 ASCII = str.maketrans("┌┐└┘├┤┬┴┼─│━┯┃•▚…±░", "+++++++++-|=+|.*~~:")
-DIM, BLUE, MAGENTA = "2", "94", "35"  # readable on dark and on light backgrounds
+DIM, BLUE, MAGENTA = "2", "94", "35"  # readable on dark and light backgrounds
 
-_figure = threading.Lock()  # plotext has one figure for the whole process
+_figure = threading.Lock()  # plotext has one global figure
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """What one symbol shows, as dots or as lines; later series lie on top of earlier ones."""
+    """Points drawn with one symbol, as dots or as lines; later series cover earlier ones."""
 
-    pieces: Sequence[Points]  # a line is broken between them
-    symbol: str  # in the key, and of the dots
-    label: str  # in the key
+    pieces: Sequence[Points]  # lines are not joined between pieces
+    symbol: str  # in the legend, and of dots
+    label: str  # in the legend
     ink: str  # ANSI color code
     line: bool = False
-    drawn: str | None = None  # what a line is drawn with, where that is not the symbol
+    drawn: str | None = None  # the plotext marker of a line, if it is not the symbol
 
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A range of x, shown as a thicker stretch of the axis."""
+    """A range of x, shown as a thicker part of the axis."""
 
     low: float
     high: float
@@ -48,9 +48,9 @@ class Band:
 def draw(
     series: Sequence[Series], x: Axis, y: Axis, size: tuple[int, int], style: Style, band: Band | None = None
 ) -> str:
-    """A plot of the series with a line below that explains their symbols.
+    """A plot of the series with a legend below.
 
-    Points must lie within the axes. The size is in characters, without the lines below the x axis's ticks.
+    Points must lie within the axes. `size` is in characters, excluding the label of the x axis and the legend.
     """
     cells = _cells(_plotext(series, x, y, size, style))
     left = widest(y)
@@ -59,23 +59,23 @@ def draw(
     lines = [_line(row, series, style) for row in cells]
     if x.label:
         lines.append(" " * (left + max(0, (size[0] - left - len(x.label)) // 2)) + printable(x.label))
-    return trim("\n".join([*lines, *_key(series, band, left, size[0], style)]))
+    return trim("\n".join([*lines, *_legend(series, band, left, size[0], style)]))
 
 
 def widest(axis: Axis) -> int:
-    """Columns of the axis's longest label."""
+    """The width of the longest tick label in columns."""
     return max((len(label) for _, label in axis.ticks), default=0)
 
 
 class _LateDocs:
-    """plotext's own help, made when somebody asks for it."""
+    """plotext's help texts, created when they are accessed."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(import_module(DOCS).docs, name)
 
 
 def _import_plotext() -> Any:
-    """Import plotext without the help texts that it assembles at import, three quarters of its 0.25 s."""
+    """Import plotext without assembling its help texts, which takes three quarters of the 0.25 s."""
     if "plotext" not in sys.modules and DOCS not in sys.modules:
         late = ModuleType(DOCS)
         vars(late)["docs"] = _LateDocs()
@@ -88,13 +88,13 @@ def _import_plotext() -> Any:
 
 
 def _plotext(series: Sequence[Series], x: Axis, y: Axis, size: tuple[int, int], style: Style) -> str:
-    """The plot as plotext draws it; its colors are the series' numbers, which _cells reads back.
+    """The plot as drawn by plotext, with the index of each series as its color, for `_cells`.
 
-    plotext sees only numbers from 0 to 1: NaN ends the process, and points far outside take it minutes.
+    plotext is given only numbers from 0 to 1: NaN would end the process, and distant points would take minutes.
     """
     with _figure:
         plotext = _import_plotext()
-        plotext.terminal.limit(False, False)  # otherwise the size of a terminal that may not be there
+        plotext.terminal.limit(False, False)  # or plotext uses the size of the terminal
         figure = plotext.figure
         figure.clear()
         figure.theme("colorless")
@@ -118,7 +118,7 @@ def _plotext(series: Sequence[Series], x: Axis, y: Axis, size: tuple[int, int], 
 
 
 _TOKEN = re.compile(r"\x1b\[(?:38;5;(\d+)|[0-9;]*)m|(.)")
-Cells = list[list[tuple[str, int | str | None]]]  # a character with its series' number, its ink, or neither
+Cells = list[list[tuple[str, int | str | None]]]  # a character with the index of its series, an ink, or neither
 
 
 def _cells(text: str) -> Cells:
@@ -139,19 +139,19 @@ def _thicken(cells: Cells, left: int, x: Axis, band: Band) -> None:
     axis = next((row for row in reversed(cells) if len(row) > left and row[left][0] == "└"), None)
     if axis is None:
         return
-    last = len(axis) - left - 3  # the canvas's last column
+    last = len(axis) - left - 3  # last column of the canvas
     first, final = (_column(x.fraction(end), last) for end in (band.low, band.high))
     for column in range(left + 1 + first, left + 2 + final):
         axis[column] = ("┯" if axis[column][0] == "┬" else "━", band.ink)
 
 
 def _column(fraction: float, last: int) -> int:
-    """Where plotext puts a tick: it rounds halves towards the middle."""
+    """The column of a tick: plotext rounds halves towards the middle."""
     return int(0.5 + 1e-4 + fraction * (last - 2e-4))
 
 
 def _line(row: list[tuple[str, int | str | None]], series: Sequence[Series], style: Style) -> str:
-    """A row of cells as text, with as few color codes as will do."""
+    """A row of cells as text, with no more color codes than needed."""
     text, current = "", None
     for character, owner in row:
         ink = series[owner].ink if isinstance(owner, int) else owner
@@ -162,8 +162,8 @@ def _line(row: list[tuple[str, int | str | None]], series: Sequence[Series], sty
     return text + ("\x1b[0m" if current else "")
 
 
-def _key(series: Sequence[Series], band: Band | None, indent: int, width: int, style: Style) -> list[str]:
-    """The symbols and what they mean, on as many lines as they need."""
+def _legend(series: Sequence[Series], band: Band | None, indent: int, width: int, style: Style) -> list[str]:
+    """The legend, on as many lines as needed."""
     entries = {each.label: (each.symbol, each.ink) for each in sorted(series, key=lambda s: s.symbol == "┃")}
     if band is not None:
         entries[band.label] = ("━", band.ink)

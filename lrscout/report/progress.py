@@ -1,11 +1,11 @@
-"""Progress on the message stream: one line that changes on a terminal, a few plain lines anywhere else."""
+"""Progress on the message stream: a line that is redrawn on a terminal, a few plain lines elsewhere."""
 
 from __future__ import annotations
 
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any, Protocol, TextIO, cast
 
@@ -17,33 +17,33 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 REDRAW_SECONDS = 0.1
-PLAIN_SHARE = 10  # a plain line each time another tenth of the steps is done
-PLAIN_SECONDS = 30.0  # or when nothing was said for this long
+PLAIN_SHARE = 10  # plain lines over the whole loop, at equal distances
+PLAIN_SECONDS = 30.0  # a plain line is written at least this often
 LONGEST_BAR, SHORTEST_BAR = 30, 8  # columns
-FACT_COLUMNS = 15  # set aside for each fact, so that the bar keeps its length while they change
+FACT_COLUMNS = 15  # reserved for each fact, so that the bar keeps its length while they change
 
 Say = Callable[[str], None]
-Facts = Callable[..., Sequence[str]]  # from what `update` was told to what the line says, the most important first
-Loud = Callable[[Say | None], None]  # tells the sink how to write while the line is on the screen
+Facts = Callable[..., Sequence[str]]  # from the values given to `update` to texts, the most important first
+SetAbove = Callable[[Say | None], None]  # sets how messages are written while the line is shown
 
 
 class Progress(Protocol):
-    """What a long loop tells about itself; cheap enough to be called every training step."""
+    """The progress of a long loop; cheap enough to be updated at every training step."""
 
     def update(self, step: int, *values: Any) -> None:
-        """Say that `step` steps are done, and the values that the loop's facts are made of."""
+        """Report that `step` steps are done, with the values for the facts."""
 
     def expect(self, total: int) -> None:
-        """Say that there will be so many steps, which turned out on the way."""
+        """Change the expected number of steps."""
 
 
 def sweep_facts(lr: float, loss: float) -> tuple[str, str]:
-    """The rate and the loss of a step."""
+    """The learning rate and the loss of a step."""
     return f"lr {format_lr(lr)}", f"loss {format_loss(loss)}"
 
 
 class NoProgress:
-    """Quiet."""
+    """Shows nothing."""
 
     def update(self, step: int, *values: Any) -> None:
         pass
@@ -53,7 +53,7 @@ class NoProgress:
 
 
 class PlainProgress:
-    """A line for every tenth of the steps, and at least one every half minute; for every step where none are many."""
+    """A line for every tenth of the steps and at least every half minute, or for every step if the total is unknown."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class PlainProgress:
         self._next_step = self._after(self._done)
 
     def _after(self, step: int) -> float:
-        """The first step at which another tenth is done; none beyond the total, which may be an estimate."""
+        """The first step at which another tenth is done; infinite beyond the total, which may be an estimate."""
         if self._total is None:
             return step + 1
         if step >= self._total:
@@ -92,7 +92,7 @@ class PlainProgress:
 
 
 class LiveProgress:
-    """One line with a bar, redrawn at most ten times a second and gone at the end."""
+    """A line with a bar, redrawn at most ten times per second and removed at the end."""
 
     def __init__(
         self, total: int | None, label: str, live: Live, width: Callable[[], int], unicode: bool, facts: Facts
@@ -117,7 +117,7 @@ class LiveProgress:
         width = self._width()
         facts = self._facts(*values)
         text = progress_line((step, self._total), self._label, facts, left, width - 1, self._unicode)
-        self._live.console.width = width  # the window may have changed
+        self._live.console.width = width  # the terminal may have been resized
         line = Text(text, no_wrap=True, overflow="crop")
         line.highlight_regex("━+|#+", "bright_blue")
         self._live.update(line, refresh=True)
@@ -127,9 +127,9 @@ class LiveProgress:
 def progress_line(
     done: tuple[int, int | None], label: str, facts: Sequence[str], left: float | None, width: int, unicode: bool
 ) -> str:
-    """The line within its width: the bar gives way first, then the label, the time left, and the facts from the last.
+    """The line, without what does not fit: first the bar, then the label, the time left, and the facts from the last.
 
-    Where it is not known how many steps there will be, or there are more than was thought, the facts stand alone.
+    If the total is unknown, or was exceeded, the line has only the label and the facts.
     """
     step, total = done
     if total is None or step > total:
@@ -144,7 +144,7 @@ def progress_line(
 
 
 def _within(width: int, *choices: Sequence[str]) -> str:
-    """The first choice that is not too long; the last is cut."""
+    """The first choice that fits, or the last one cut to the width."""
     lines = ["  ".join(filter(None, parts)) for parts in choices]
     return next((line for line in lines if len(line) <= width), lines[-1][: max(width, 0)])
 
@@ -160,15 +160,15 @@ def _left(seconds: float | None) -> str:
 
 @contextmanager
 def live_progress(
-    total: int | None, label: str, stream: TextIO, style: Style, loud: Loud, facts: Facts = sweep_facts
+    total: int | None, label: str, stream: TextIO, style: Style, set_above: SetAbove, facts: Facts = sweep_facts
 ) -> Iterator[Progress]:
-    """A progress line on a terminal; messages meanwhile, and the user's own prints, go above it."""
+    """A progress line on a terminal; messages, and whatever user code prints, appear above it."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
     console = Console(
-        file=cast(IO[str], _Forgiving(stream)),
+        file=cast(IO[str], _SafeStream(stream)),
         force_terminal=True,
         color_system="standard" if style.color else None,
         no_color=not style.color,
@@ -180,36 +180,31 @@ def live_progress(
     )
     live = Live(
         console=console,
-        auto_refresh=False,  # no thread: a training step may fork
+        auto_refresh=False,  # no thread, because a training step may fork
         transient=True,
-        redirect_stdout=is_terminal(sys.stdout),  # a piped stdout holds results and stays as it is
+        redirect_stdout=is_terminal(sys.stdout),  # a piped stdout is for results
         redirect_stderr=is_terminal(sys.stderr),
     )
     with live:
-        loud(lambda text: console.print(Text.from_ansi(text), soft_wrap=True))
+        set_above(lambda text: console.print(Text.from_ansi(text), soft_wrap=True))
         try:
             yield LiveProgress(total, label, live, lambda: columns(stream) or style.width, style.unicode, facts)
         finally:
-            loud(None)
+            set_above(None)
 
 
 def plain_progress(
     total: int | None, label: str, say: Say, facts: Facts = sweep_facts
 ) -> AbstractContextManager[Progress]:
-    return _still(PlainProgress(total, label, say, facts))
+    return nullcontext(PlainProgress(total, label, say, facts))
 
 
 def no_progress() -> AbstractContextManager[Progress]:
-    return _still(NoProgress())
+    return nullcontext(NoProgress())
 
 
-@contextmanager
-def _still(progress: Progress) -> Iterator[Progress]:
-    yield progress
-
-
-class _Forgiving:
-    """A stream for rich that neither raises nor, as rich does over a broken pipe, ends the process."""
+class _SafeStream:
+    """A stream for rich that ignores errors; with a plain one, a broken pipe would make rich exit the process."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

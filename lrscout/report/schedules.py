@@ -1,4 +1,4 @@
-"""The schedules there are, and the shape of some of them as a plot."""
+"""The list of schedules, and a plot of their shapes."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from lrscout.schedules import (
     written,
 )
 
-SYMBOLS = "*o+x#@%="  # of the curves: told apart without color, in any encoding
+SYMBOLS = "*o+x#@%="  # of the curves: distinct without color and in any encoding
 INKS = (BLUE, MAGENTA, "32", "33", "36", "31", "34", "95")
-INDENT = 25  # of what is said beside a name
+INDENT = 25  # of the text next to a name
 SHARED = parameters_of(warmed_up)
 
 
 def list_schedules(style: Style) -> str:
-    """Every schedule with what it does, its parameters, their defaults and what they may be."""
+    """All schedules with their descriptions and their parameters."""
     blocks = []
     for name in SCHEDULES:
         lines = [_beside(name, describe_schedule(name), style)]
         lines += [_parameter(p, style) for key, p in schedule_parameters(name).items() if p != SHARED.get(key)]
         blocks.append("\n".join(lines))
-    shared = [_beside("all of them", (warmed_up.__doc__ or "").split("\n")[0], style)]
+    shared = [_beside("all schedules", (warmed_up.__doc__ or "").split("\n")[0], style)]
     blocks.append("\n".join(shared + [_parameter(parameter, style) for parameter in SHARED.values()]))
     return "\n\n".join(blocks)
 
@@ -43,15 +43,15 @@ def _parameter(parameter: Parameter, style: Style) -> str:
 
 
 def _beside(name: str, text: str, style: Style, bold: bool = True) -> str:
-    """A name, and beside or below it a text in a column of its own."""
+    """A name with a text in a column to its right, or below it if there is no room."""
     indent = min(INDENT, style.width // 2)
     begin = f"{name:{indent}}" if len(name) < indent - 1 else f"{name}  "
-    told = fill(text, style.width, initial_indent=begin, subsequent_indent=" " * indent)
-    return f"\x1b[1m{name}\x1b[0m{told.removeprefix(name)}" if style.color and bold else told
+    filled = fill(text, style.width, initial_indent=begin, subsequent_indent=" " * indent)
+    return f"\x1b[1m{name}\x1b[0m{filled.removeprefix(name)}" if style.color and bold else filled
 
 
 def schedules_json() -> str:
-    """The same for other programs."""
+    """All schedules with their descriptions and their parameters, as JSON."""
     known = [
         {
             "name": name,
@@ -66,9 +66,9 @@ def schedules_json() -> str:
 
 
 def plot_schedules(curves: Mapping[str, Points], total: int, style: Style) -> str:
-    """The multiplier of the peak rate over the steps of a run, a symbol a schedule.
+    """The multiplier of the peak learning rate over the steps of a run, with a symbol for each schedule.
 
-    Where curves lie on each other their symbols alternate.
+    Symbols alternate where curves overlap.
     """
     width = min(style.width, MAX_WIDTH)
     height = min(20, max(12, width // 4))
@@ -91,14 +91,14 @@ def plot_schedules(curves: Mapping[str, Points], total: int, style: Style) -> st
 
 
 def _cells(points: Sequence[tuple[float, float]], x: Axis, y: Axis, columns: int, rows: int) -> set[tuple[int, int]]:
-    """The cells that a curve passes through, column and row, joined up and down where it jumps."""
+    """The cells (column, row) that a curve passes through, with jumps joined vertically."""
     heights: dict[int, list[int]] = defaultdict(list)
     for step, ratio in points:
         heights[round(x.fraction(step) * (columns - 1))].append(round(y.fraction(ratio) * (rows - 1)))
     cells: set[tuple[int, int]] = set()
     last = heights[0][0]
     for column in range(columns):
-        for row in heights.get(column, [last]):  # in a run of few steps each holds until the next
+        for row in heights.get(column, [last]):  # in a short run, a value lasts until the next step
             beyond = range(last + 1, row) if row > last else range(row + 1, last)
             cells |= {(column, between) for between in (row, *beyond)}
             last = row

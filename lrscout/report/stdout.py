@@ -1,4 +1,4 @@
-"""Keeping stdout for results: whatever the user's code prints goes to stderr, down to the file descriptor."""
+"""Reserves stdout for results: everything that user code prints goes to stderr, even through the file descriptor."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TextIO
 
 @contextmanager
 def results_stream() -> Iterator[TextIO | None]:
-    """Give a stream on the real stdout, while `print` and file descriptor 1 lead to stderr.
+    """Yield a stream to the real stdout, while `print` and file descriptor 1 are redirected to stderr.
 
-    Where sys.stdout is a stand-in without a descriptor (a notebook, a test), only `print` is led away.
+    If sys.stdout has no file descriptor, as in a notebook or a test, only `print` is redirected.
     """
     stdout = sys.stdout
     try:
@@ -32,15 +32,15 @@ def results_stream() -> Iterator[TextIO | None]:
             yield results
     finally:
         with suppress(OSError, ValueError):
-            stdout.flush()  # what was printed to the old object meanwhile belongs to stderr
+            stdout.flush()  # text still buffered in the old object belongs to stderr
         os.dup2(saved, descriptor)
         os.close(saved)
-        with suppress(OSError):  # a reader that went away has been reported by the write
+        with suppress(OSError):  # a broken pipe has been reported by the write
             results.close()
 
 
-def lead_stdout_away() -> None:
-    """For the end of the process: what exit handlers still print goes to stderr."""
+def redirect_stdout_to_stderr() -> None:
+    """Redirect stdout for good, at the end of the process, so that exit handlers print to stderr."""
     with suppress(AttributeError, OSError, ValueError):
         sys.stdout.flush()
         os.dup2(2, 1)

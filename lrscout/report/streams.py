@@ -1,4 +1,4 @@
-"""Writing to streams that may be missing, closed, broken or unable to encode."""
+"""Writing to streams that may be missing, closed, broken or limited in encoding."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TextIO
 
 
 def write(stream: TextIO | None, text: str, flush: bool = True) -> None:
-    """Write to a stream that may be missing or closed, with escapes for what it cannot encode."""
+    """Write to a stream unless it is missing or closed; characters that it cannot encode are escaped."""
     if stream is None or getattr(stream, "closed", False):
         return
     try:
@@ -20,6 +20,6 @@ def write(stream: TextIO | None, text: str, flush: bool = True) -> None:
 
 
 def write_safely(stream: TextIO | None, text: str, flush: bool = True) -> None:
-    """The same for messages: that nobody hears them is no reason to stop."""
-    with suppress(OSError, ValueError):  # ValueError: closed meanwhile
+    """Write a message and ignore errors: an unread message is no reason to stop."""
+    with suppress(OSError, ValueError):  # ValueError: the stream was closed meanwhile
         write(stream, text, flush)

@@ -1,4 +1,4 @@
-"""Tables and blocks of text, rendered for a terminal, a log or a page: what every command's summary is made of."""
+"""Building blocks of a summary: tables, lists of facts and an opening paragraph, rendered to text."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from lrscout.results import RunRecord
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+    from rich.text import Text
 
 
-def table(style: Style, *columns: str) -> Table:
-    """An empty table with these columns."""
+def table(style: Style, *columns: str, left: Sequence[int] = (0,)) -> Table:
+    """An empty table; the columns at the indices in `left` are aligned left, the others right."""
     from rich import box
     from rich.table import Table
 
     lines = box.SIMPLE_HEAD if style.unicode else box.Box(str(box.SIMPLE_HEAD).replace("─", "-"), ascii=True)
     table = Table(box=lines, show_edge=False, pad_edge=False)
-    for name in columns:
-        table.add_column(name, overflow="fold")
+    for index, name in enumerate(columns):
+        table.add_column(name, overflow="fold", justify="left" if index in left else "right")
     return table
 
 
@@ -34,7 +35,7 @@ def add_row(table: Table, cells: Sequence[str], bold: bool = False) -> None:
 
 
 def rendered(block: RenderableType, style: Style) -> str:
-    """A block as text, after nothing but the style: rich would look at the environment too."""
+    """A block as text, independent of the environment variables that rich reads."""
     from rich.console import Console
 
     file = StringIO()
@@ -55,8 +56,26 @@ def rendered(block: RenderableType, style: Style) -> str:
     return trim(file.getvalue()).rstrip("\n")
 
 
+def opening(record: RunRecord[Any], headline: str, reasons: Sequence[str], found: bool) -> Text:
+    """The headline, yellow unless the run succeeded and found an answer, with the reasons below it."""
+    from rich.text import Text
+
+    lines = [*reasons]
+    if record.status == "failed":
+        lines = ["These are the results from before the failure."]
+    elif record.status == "interrupted":
+        lines.append("The search was interrupted; these are the results so far.")
+    text = Text().append(printable(headline), style="bold" if found and record.status == "ok" else "bold yellow")
+    return text.append("".join("\n" + printable(line) for line in lines))
+
+
+def sentence(text: str) -> str:
+    """The text with a capital letter and a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
 def common_facts(record: RunRecord[Any]) -> dict[str, object]:
-    """What a run ran on: only what the record knows."""
+    """The target, the optimizer and the device, as far as the record has them."""
     environment = record.environment
     known: dict[str, object] = {"target": record.target.get("path")}
     known["optimizer"] = environment.get("optimizer") or record.settings.get("optimizer")
@@ -67,7 +86,7 @@ def common_facts(record: RunRecord[Any]) -> dict[str, object]:
 
 
 def fact_grid(facts: Mapping[str, str]) -> RenderableType:
-    """Names and values below each other, without lines."""
+    """Names and values in two columns, without lines."""
     from rich.table import Table
     from rich.text import Text
 
@@ -83,5 +102,5 @@ def unfinished(record: RunRecord[Any]) -> str:
     """The headline of a run that failed or has no result."""
     if record.result is None:
         ended = "was interrupted" if record.status == "interrupted" else "failed"
-        return f"{record.command} {ended} before there was a result."
+        return f"{record.command} {ended} before it had a result."
     return f"The run failed: {record.error}" if record.error else "The run failed"

@@ -1,4 +1,4 @@
-"""What a stream can show: its width, and whether colors, box characters and animation are welcome."""
+"""What a stream can show: its width, colors, Unicode and animation."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-MIN_WIDTH = 24  # the frame of a plot and a few points; below this, lines wrap
-PIPE_WIDTH = 100  # what a file or a pipe is written for
-UNKNOWN_WIDTH = 80  # a terminal that does not tell its size
-SYMBOLS = "┌│•▚━±…▸░"  # what the reports draw with
+MIN_WIDTH = 24  # a plot with a few points; on narrower terminals, lines wrap
+PIPE_WIDTH = 100  # for files and pipes
+UNKNOWN_WIDTH = 80  # for terminals that do not report their size
+SYMBOLS = "┌│•▚━±…▸░"  # used by the reports
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How to write to one stream."""
+    """How to write to a stream."""
 
     width: int
     color: bool
@@ -25,7 +25,7 @@ class Style:
 
 
 def detect(stream: TextIO | None, environ: Mapping[str, str], width: int | None = None) -> Style:
-    """The style that suits the stream; an explicit width goes before COLUMNS and the terminal's own size."""
+    """The style for a stream; an explicit width takes precedence over COLUMNS and the size of the terminal."""
     terminal = is_terminal(stream) and environ.get("TERM") != "dumb"
     return Style(
         width=max(MIN_WIDTH, width or _width(stream, environ, terminal)),
@@ -43,7 +43,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def columns(stream: TextIO | None) -> int | None:
-    """The columns that the terminal behind the stream has right now; None where it does not tell."""
+    """The current width of the terminal behind the stream, or None if unknown."""
     try:
         return os.get_terminal_size(stream.fileno()).columns or None if stream is not None else None
     except (OSError, ValueError, AttributeError):
@@ -74,7 +74,7 @@ def _is_set(value: str | None) -> bool:
 
 def _encodes(stream: TextIO | None, text: str) -> bool:
     encoding = getattr(stream, "encoding", None)
-    if encoding is None:  # in memory: there is no encoder that could fail
+    if encoding is None:  # in memory, so nothing is encoded
         return True
     try:
         text.encode(encoding)
@@ -88,20 +88,20 @@ _CODE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def trim(text: str) -> str:
-    """The text without spaces at its lines' ends; color codes there stay."""
+    """The text without spaces at the ends of lines; color codes are kept."""
     lines = text.split("\n")
     return "\n".join(_TAIL.sub(lambda tail: "".join(_CODE.findall(tail[0])), line) for line in lines)
 
 
 def columns_of(line: str) -> int:
-    """The columns that a line takes, color codes left out."""
+    """The width of a line in columns, not counting color codes."""
     return len(_CODE.sub("", line))
 
 
 def printable(text: object) -> str:
-    """Text from elsewhere with its control characters written out: nobody's name may recolor the terminal."""
+    """Untrusted text with control characters escaped, so that it cannot change the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 PAGE = Style(width=80, color=False, unicode=True, live=False)
-"""How a page shows text: plain, in Unicode."""
+"""The style of text in Markdown: plain Unicode."""

@@ -1,4 +1,4 @@
-"""How each command's record is shown: a module a command, all with the same functions."""
+"""The view of each command: a module of functions that show its record."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ VIEWS = {
     "find-batch-size": "lrscout.report.find_batch_size",
     "compare-schedulers": "lrscout.report.compare_schedulers",
 }
-"""Every command's module of this form; it is imported when a record is shown."""
+"""The module of each command, imported when a record is shown."""
 
 
 class View(Protocol[R_contra]):
-    """What a command's module in `report/` offers. `record.result` may be None."""
+    """The functions of a view module. They accept records whose result is None."""
 
     def summary(self, record: RunRecord[R_contra], style: Style) -> str:
-        """All that a person reads: tables and plots."""
+        """Everything a person reads: tables, facts and plots."""
 
     def headline(self, record: RunRecord[R_contra]) -> str:
         """The result in one line."""
 
     def facts(self, record: RunRecord[R_contra]) -> Mapping[str, str]:
-        """How it went and on what."""
+        """How the run went and what it ran on."""
 
     def answer(self, record: RunRecord[R_contra]) -> str | None:
-        """What --quiet prints."""
+        """The answer alone, as printed by --quiet."""
 
     def problem(self, record: RunRecord[R_contra]) -> str | None:
-        """Why there is no answer; None where there is one."""
+        """Why there is no answer, or None if there is one."""
 
     def rows(self, record: RunRecord[R_contra]) -> Iterator[Sequence[object]]:
-        """What was measured, for CSV: the header, then a row each."""
+        """The measurements for CSV: a header, then the rows."""
 
     def markdown(self, record: RunRecord[R_contra]) -> list[str]:
-        """The blocks between the headline and the facts."""
+        """The blocks of Markdown between the headline and the facts."""
 
 
 def view_of(record: RunRecord[R]) -> View[R]:
