@@ -51,3 +51,8 @@ def format_bytes(amount: float) -> str:
     if unit == "B" or abs(amount) >= 99.95:
         return f"{amount:.0f} {unit}"
     return f"{amount:.1f} {unit}" if abs(amount) >= 9.995 else f"{amount:.2f} {unit}"
+
+
+def format_rate(rate: float) -> str:
+    """Samples per second with at least three digits: 1067, 85.3, 0.412."""
+    return f"{rate:.0f}" if rate >= 99.95 else f"{rate:.{max(1, 2 - math.floor(math.log10(max(rate, 1e-9))))}f}"

@@ -8,7 +8,8 @@ import re
 import pytest
 
 from lrscout.records import from_json, to_json
-from lrscout.report.compare_schedulers import answer, headline, plus_minus, problem, rows, run_line, summary
+from lrscout.report.ci import run_line
+from lrscout.report.compare_schedulers import answer, headline, plus_minus, problem, rows, summary
 from lrscout.report.exports import to_markdown
 from lrscout.report.terminal import Style
 from lrscout.results import ComparedRun, CompareResult, Difference, Metric, RateRange, RunRecord, TrainingPoint

@@ -11,6 +11,9 @@ from lrscout.api.answers import Answer
 from lrscout.api.keywords import CompareSchedulersKeywords
 from lrscout.api.targets import buildable_target, importable_path, parts_of
 from lrscout.errors import UsageError
+from lrscout.report.compare_plot import plot_schedules_losses
+from lrscout.report.compare_schedulers import headline
+from lrscout.report.terminal import Style
 from lrscout.results import ComparedRun, CompareResult, RankedSchedule, Target
 from lrscout.runs.comparison.requests import LiveTarget
 from lrscout.runs.comparison.search import compare
@@ -33,14 +36,9 @@ class CompareSchedulersResult(Answer[CompareResult]):
 
     def plot(self, width: int = 100, *, color: bool = False) -> str:
         """The loss of every schedule as text plots, `width` columns wide."""
-        from lrscout.report.compare_plot import plot_schedules_losses
-        from lrscout.report.terminal import Style
-
         return plot_schedules_losses(self.result, Style(width=width, color=color, unicode=True, live=False))
 
     def __str__(self) -> str:
-        from lrscout.report.compare_schedulers import headline
-
         return headline(self.record)
 
 

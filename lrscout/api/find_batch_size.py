@@ -10,6 +10,8 @@ from typing import Any, Unpack
 from lrscout.api.answers import Answer
 from lrscout.api.keywords import FindBatchSizeKeywords
 from lrscout.api.targets import buildable_target, parts_of
+from lrscout.report.batch_size_plot import plot_trials
+from lrscout.report.terminal import Style
 from lrscout.results import BatchSizeResult, BatchStopReason, Throughput, Trial
 from lrscout.runs.batch_size.search import search_batch_size
 from lrscout.settings import FindBatchSizeSettings, make_settings
@@ -46,9 +48,6 @@ class FindBatchSizeResult(Answer[BatchSizeResult]):
 
     def plot(self, width: int = 100, height: int | None = None, *, color: bool = False) -> str:
         """Peak memory and throughput over the batch size as text plots, `width` columns wide."""
-        from lrscout.report.batch_size_plot import plot_trials
-        from lrscout.report.terminal import Style
-
         return plot_trials(self.result, Style(width=width, color=color, unicode=True, live=False), height)
 
     def __str__(self) -> str:

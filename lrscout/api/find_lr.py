@@ -11,6 +11,8 @@ from lrscout.api.answers import Answer
 from lrscout.api.keywords import FindLrKeywords
 from lrscout.api.targets import parts_of, target_of, workload_from
 from lrscout.formatting import format_lr
+from lrscout.report.lr_plot import plot_sweep
+from lrscout.report.terminal import Style
 from lrscout.results import (
     LrResult,
     StopReason,
@@ -46,9 +48,6 @@ class FindLrResult(Answer[LrResult]):
 
     def plot(self, width: int = 100, height: int | None = None, *, color: bool = False) -> str:
         """The sweep as a text plot, `width` columns wide."""
-        from lrscout.report.lr_plot import plot_sweep
-        from lrscout.report.terminal import Style
-
         return plot_sweep(self.result, Style(width=width, color=color, unicode=True, live=False), height)
 
     def __str__(self) -> str:

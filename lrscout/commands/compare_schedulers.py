@@ -16,9 +16,9 @@ from lrscout.commands.options import Invocation, flag_parameter, takes_settings
 from lrscout.commands.run import EXIT_CODES, Run, running
 from lrscout.errors import RecordError, UsageError
 from lrscout.records import append_text, cached_records, check_writable, load, to_json, write_text
-from lrscout.report.ci import GitHub, GitLab, PlainLog, Service, github_outputs, junit_xml
-from lrscout.report.compare_schedulers import answer, run_line
+from lrscout.report.ci import GitHub, GitLab, PlainLog, Service, github_outputs, junit_xml, run_line
 from lrscout.report.exports import to_markdown
+from lrscout.report.views import view_of
 from lrscout.results import ComparedRun, CompareRecord, CompareResult
 from lrscout.runs.comparison.observer import ComparisonObserver, OnStep
 from lrscout.runs.comparison.search import compare
@@ -161,7 +161,7 @@ def _service(invocation: Invocation[CompareSchedulersSettings], command: Callabl
 def _tell_github(record: CompareRecord) -> list[str]:
     """Add to the step's summary and its outputs; returns what went wrong."""
     ranking = record.result.ranking if record.result is not None else ()
-    outputs = [("winner", answer(record) or ""), ("verdict", ranking[0].verdict if ranking else "")]
+    outputs = [("winner", view_of(record).answer(record) or ""), ("verdict", ranking[0].verdict if ranking else "")]
     texts = {"GITHUB_STEP_SUMMARY": to_markdown(record), "GITHUB_OUTPUT": github_outputs(outputs)}
     problems = []
     for variable, text in texts.items():

@@ -7,8 +7,7 @@ from time import monotonic
 
 from lrscout.commands.options import Invocation, takes_settings
 from lrscout.commands.run import Run, running
-from lrscout.formatting import format_bytes, format_seconds
-from lrscout.report.find_batch_size import format_rate
+from lrscout.formatting import format_bytes, format_rate, format_seconds
 from lrscout.report.output import Progress
 from lrscout.results import BatchSizeRecord, Trial
 from lrscout.runs.batch_size.observer import BatchSizeObserver

@@ -7,6 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from lrscout.formatting import format_clock, format_loss, format_lr, format_seconds
+from lrscout.report.terminal import printable
+from lrscout.results import ComparedRun
+
 Say = Callable[[str], None]
 _COMMAND = re.compile(r"(?m)^(\s*)(::|##\[)")
 
@@ -139,3 +143,13 @@ def junit_xml(suite: str, cases: Sequence[tuple[str, bool, str]], seconds: float
 def _xml_text(text: str) -> str:
     """The text with characters that XML does not allow replaced by "?"."""
     return "".join(c if c in "\t\n" or (c >= " " and c not in "\x7f\ufffe\uffff") else "?" for c in text)
+
+
+def run_line(run: ComparedRun, done: int, total: int, seconds_left: float | None) -> str:
+    """A finished run as one line of a log."""
+    outcome = format_loss(run.final) if run.final is not None else run.status.replace("_", "-")
+    seed = "tuning" if run.role == "tune" else f"seed {run.seed}"
+    left = "" if seconds_left is None else f"  {format_clock(seconds_left)} left"
+    count = f"run {done:>{len(str(total))}}/{total}"
+    line = f"{count}  {printable(run.label)}  {seed}  lr {format_lr(run.peak_lr)}  {outcome}"
+    return f"{line}  {format_seconds(run.seconds)}{left}"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from lrscout.formatting import format_clock, format_loss, format_lr, format_seconds
+from rich.text import Text
+
+from lrscout.formatting import format_loss, format_lr, format_seconds
+from lrscout.report.compare_plot import plot_schedules_losses
 from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
-from lrscout.results import ComparedRun, CompareRecord, CompareResult, Difference, FinalMetric, RankedSchedule
+from lrscout.results import CompareRecord, CompareResult, Difference, FinalMetric, RankedSchedule
 
 FIVE_COLUMNS = 66  # columns of text from which all columns of the table fit
 HEAD = ("schedule", "peak lr", "{metric}", "difference", "verdict")
@@ -17,10 +20,6 @@ HEAD = ("schedule", "peak lr", "{metric}", "difference", "verdict")
 
 def summary(record: CompareRecord, style: Style) -> str:
     """Everything a person reads: the answer in a sentence, the ranking, facts and plots."""
-    from rich.text import Text
-
-    from lrscout.report.compare_plot import plot_schedules_losses
-
     result, title = record.result, printable(headline(record))
     title = title if style.unicode else title.replace("±", "+-")
     if result is None:
@@ -67,8 +66,6 @@ def rows(record: CompareRecord) -> Iterator[Sequence[object]]:
 
 def markdown(record: CompareRecord) -> list[str]:
     """The ranking and the plots as blocks of Markdown."""
-    from lrscout.report.compare_plot import plot_schedules_losses
-
     result = record.result
     if result is None or not result.ranking:
         return []
@@ -84,16 +81,6 @@ def facts(record: CompareRecord) -> dict[str, str]:
         known["time"] = f"{format_seconds(record.result.seconds)} of training"
     known |= common_facts(record)
     return {name: printable(value) for name, value in known.items() if value not in (None, "")}
-
-
-def run_line(run: ComparedRun, done: int, total: int, seconds_left: float | None) -> str:
-    """A finished run as one line of a log."""
-    outcome = format_loss(run.final) if run.final is not None else run.status.replace("_", "-")
-    seed = "tuning" if run.role == "tune" else f"seed {run.seed}"
-    left = "" if seconds_left is None else f"  {format_clock(seconds_left)} left"
-    count = f"run {done:>{len(str(total))}}/{total}"
-    line = f"{count}  {printable(run.label)}  {seed}  lr {format_lr(run.peak_lr)}  {outcome}"
-    return f"{line}  {format_seconds(run.seconds)}{left}"
 
 
 def _method(result: CompareResult, lr_mode: object) -> dict[str, object]:

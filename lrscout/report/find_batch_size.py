@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
-from lrscout.formatting import format_bytes, format_lr, format_seconds
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lrscout.formatting import format_bytes, format_lr, format_rate, format_seconds
+from lrscout.report.batch_size_plot import plot_trials
 from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.tables import add_row, common_facts, fact_grid, opening, rendered, sentence, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
 from lrscout.results import BatchSizeRecord, BatchSizeResult, BatchStopReason, Trial
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
-    from rich.text import Text
 
 NOTED_WIDTH = 60  # columns from which the notes on the trials fit
 STOPPED: dict[BatchStopReason, str] = {
@@ -38,8 +37,6 @@ Rows = Sequence[Sequence[str]]
 
 def summary(record: BatchSizeRecord, style: Style) -> str:
     """Everything a person reads: the recommendation and its reasons, tables, facts and plots."""
-    from lrscout.report.batch_size_plot import plot_trials
-
     result = record.result
     if result is None:
         return printable(headline(record))
@@ -90,8 +87,6 @@ def rows(record: BatchSizeRecord) -> Iterator[Sequence[object]]:
 
 def markdown(record: BatchSizeRecord) -> list[str]:
     """The reasons, the tables and the plots as blocks of Markdown."""
-    from lrscout.report.batch_size_plot import plot_trials
-
     result = record.result
     if result is None:
         return []
@@ -124,11 +119,6 @@ def trial_rows(result: BatchSizeResult) -> list[tuple[str, str, str, str, str]]:
         )
         for t in sorted(result.trials, key=lambda t: t.batch_size)
     ]
-
-
-def format_rate(rate: float) -> str:
-    """Samples per second with at least three digits: 1067, 85.3, 0.412."""
-    return f"{rate:.0f}" if rate >= 99.95 else f"{rate:.{max(1, 2 - math.floor(math.log10(max(rate, 1e-9))))}f}"
 
 
 def search_end(result: BatchSizeResult) -> str:
@@ -229,8 +219,6 @@ def _evaluated(result: BatchSizeResult) -> str:
 
 
 def _evaluation(result: BatchSizeResult) -> Text:
-    from rich.text import Text
-
     text = Text().append(_evaluated(result), style="bold")
     return text.append("".join("\n" + printable(line) for line in reasons(result)))
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
 
 from lrscout.formatting import format_lr, format_seconds
+from lrscout.report.lr_plot import plot_sweep
 from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.tables import add_row, common_facts, fact_grid, opening, rendered, sentence, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
 from lrscout.results import LrRecord, LrResult, Probing, Suggestion, Use
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
 
 USES: dict[Use, str] = {"decay": "the peak of a decaying schedule", "constant": "a constant rate"}
 DESCRIBED_WIDTH = 60  # columns from which the descriptions of the rules fit
@@ -22,8 +22,6 @@ NARROWEST = 40  # columns from which numbers are kept on one line
 
 def summary(record: LrRecord, style: Style) -> str:
     """Everything a person reads: the suggestion and its reasons, tables, facts and the plot."""
-    from lrscout.report.lr_plot import plot_sweep
-
     result = record.result
     if result is None:
         return printable(headline(record))
@@ -73,8 +71,6 @@ def rows(record: LrRecord) -> Iterator[Sequence[object]]:
 
 def markdown(record: LrRecord) -> list[str]:
     """The reasons, the tables and the plot as blocks of Markdown."""
-    from lrscout.report.lr_plot import plot_sweep
-
     result = record.result
     if result is None:
         return []

@@ -20,6 +20,7 @@ from lrscout.report.progress import (
 )
 from lrscout.report.streams import write, write_safely
 from lrscout.report.terminal import detect
+from lrscout.tracebacks import user_traceback
 
 Mode = Literal["human", "json", "quiet"]
 RED, YELLOW = "\x1b[1;31m", "\x1b[1;33m"
@@ -79,8 +80,6 @@ class Output:
 
     def user_error(self, error: BaseException) -> None:
         """Write the traceback of an exception in user code."""
-        from lrscout.tracebacks import user_traceback
-
         self._say(user_traceback(error))
 
     def progress(self, total: int | None, label: str, facts: Facts = sweep_facts) -> AbstractContextManager[Progress]:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from lrscout.report.terminal import Style, printable, trim
 from lrscout.results import RunRecord
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
-    from rich.text import Text
-
 
 def table(style: Style, *columns: str, left: Sequence[int] = (0,)) -> Table:
     """An empty table; the columns at the indices in `left` are aligned left, the others right."""
-    from rich import box
-    from rich.table import Table
-
     lines = box.SIMPLE_HEAD if style.unicode else box.Box(str(box.SIMPLE_HEAD).replace("─", "-"), ascii=True)
     table = Table(box=lines, show_edge=False, pad_edge=False)
     for index, name in enumerate(columns):
@@ -29,15 +26,11 @@ def table(style: Style, *columns: str, left: Sequence[int] = (0,)) -> Table:
 
 def add_row(table: Table, cells: Sequence[str], bold: bool = False) -> None:
     """Add a row of plain text."""
-    from rich.text import Text
-
     table.add_row(*(Text(printable(cell)) for cell in cells), style="bold" if bold else None)
 
 
 def rendered(block: RenderableType, style: Style) -> str:
     """A block as text, independent of the environment variables that rich reads."""
-    from rich.console import Console
-
     file = StringIO()
     console = Console(
         file=file,
@@ -58,8 +51,6 @@ def rendered(block: RenderableType, style: Style) -> str:
 
 def opening(record: RunRecord[Any], headline: str, reasons: Sequence[str], found: bool) -> Text:
     """The headline, yellow unless the run succeeded and found an answer, with the reasons below it."""
-    from rich.text import Text
-
     lines = [*reasons]
     if record.status == "failed":
         lines = ["These are the results from before the failure."]
@@ -87,9 +78,6 @@ def common_facts(record: RunRecord[Any]) -> dict[str, object]:
 
 def fact_grid(facts: Mapping[str, str]) -> RenderableType:
     """Names and values in two columns, without lines."""
-    from rich.table import Table
-    from rich.text import Text
-
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
