@@ -193,21 +193,21 @@ def test_within_a_seed_all_runs_begin_alike_and_seeds_differ(compare):
 
 def test_runs_that_begin_differently_are_told_of_and_not_paired(compare):
     _, out, err = compare("mymod:unseeded", *TWO, *QUICK)
-    assert "not paired: runs began differently" in out
+    assert "not paired: runs start differently" in out
     assert "began with different weights" in err
 
 
 def test_without_a_rate_the_sweep_suggests_one(compare):
     code, out, err = compare("mymod:build", *TWO, "--steps", "20", "--seeds", "3", "--json")
     assert code == 0
-    assert "find-lr's sweep looks for one" in err
+    assert "finding one with find-lr" in err
     assert 1e-7 < json.loads(out)["result"]["center_lr"] < 10
 
 
 def test_where_the_sweep_suggests_no_rate_its_reason_is_told_once(compare):
     code, _, err = compare("mymod:frozen", *TWO, "--steps", "20")
     assert code == 4
-    assert "suggests no rate to begin with: the loss never fell" in err
+    assert "suggests no rate to start from: the loss never fell" in err
     assert ".." not in err
     assert "Give one by --lr" in err
 
@@ -234,12 +234,12 @@ def test_one_rate_for_all_is_told(compare, mode, rate):
 def test_a_factory_that_sets_rates_of_its_own_is_told_of(compare):
     code, _, err = compare("mymod:build", "-s", "constant", "-s", "mymod:factory", *QUICK, "--seeds", "3")
     assert code == 0
-    assert "mymod:factory sets rates of its own" in err
+    assert "mymod:factory trains the same at every peak rate" in err
 
 
 def test_without_held_out_data_the_training_loss_is_compared_and_labelled_so(compare):
     _, out, _ = compare("mymod:no_val", *TWO, *QUICK)
-    assert "training loss, the mean of the last 5 % of a run" in out
+    assert "training loss" in out
 
 
 def test_a_metric_of_the_users_own(compare):
@@ -265,14 +265,14 @@ def test_a_plateau_gets_the_evaluations_it_goes_by(compare):
 def test_diverged_runs_are_an_outcome_of_their_own(compare):
     code, out, _ = compare("mymod:build", *TWO, "--lr", "5", "--lr-mode", "shared", "--steps", "60")
     assert code == 4
-    assert out.startswith("no run of any schedule came to its end")
+    assert out.startswith("no run finished")
     assert "5/5 diverged" in out
 
 
 def test_two_seeds_only_describe(compare):
     code, out, err = compare("mymod:build", *TWO, *QUICK, "--seeds", "2")
     assert code == 0
-    assert "descriptive only" in out
+    assert "with 2 seeds" in out
     assert "with 2 seeds that may be chance" in out
     assert "Descriptive only: 2 seeds" in err
 
@@ -331,11 +331,11 @@ def test_a_run_that_was_killed_goes_on_where_it_was_and_ends_in_the_same_numbers
     assert 5 <= len(before.result.runs) < 16
     if how == signal.SIGINT:
         assert slow.returncode == 130
-        assert "--resume goes on from here" in err
+        assert "--resume to continue" in err
     code, out, err = compare(*arguments, "-k", "delay=0.005", "--resume", "--json", "--jobs", jobs)
     resumed = json.loads(out)
     assert code == 0
-    assert "are there already" in err
+    assert "of the earlier comparison" in err
     whole = json.loads(compare(*arguments[:-2], "-k", "delay=0.0", "--json")[1])
     assert resumed["result"]["ranking"] == whole["result"]["ranking"]
     assert outcome(resumed) == outcome(whole)
@@ -365,7 +365,7 @@ def test_resume_without_a_file_finds_the_record_of_the_same_comparison(compare):
     assert compare("mymod:no_val", *TWO, *QUICK)[0] == 0  # newer, and of another
     code, _, err = compare("mymod:build", *TWO, *QUICK, "--seeds", "4", "--resume")
     assert code == 0
-    assert "runs are there already" in err
+    assert "runs of the earlier comparison" in err
     assert len(re.findall(r"^run ", err, re.MULTILINE)) == 2
 
 
@@ -376,7 +376,7 @@ def test_a_record_of_another_comparison_is_not_resumed(compare):
     assert "steps was 40, and is 50" in err
     code, _, err = compare("mymod:printing", *TWO, *QUICK, "--resume")
     assert code == 2
-    assert "no record of this comparison" in err
+    assert "No record of this comparison" in err
 
 
 def test_a_check_that_is_not_met_exits_with_5_and_writes_junit(compare, folder):
@@ -384,8 +384,8 @@ def test_a_check_that_is_not_met_exits_with_5_and_writes_junit(compare, folder):
     code, out, err = compare(*arguments, "--fail-if", "constant worse than cosine", "--expect-best", "constant")
     assert code == 5
     assert "cosine is best" in out
-    assert "Not met: constant not worse than cosine (constant is 0." in err
-    assert "Not met: best is constant (best is cosine)" in err
+    assert "Check failed: constant not worse than cosine (constant is 0." in err
+    assert "Check failed: best is constant (best is cosine)" in err
     suite = ElementTree.parse(folder / "checks.xml").getroot().find("testsuite")
     assert (suite.get("tests"), suite.get("failures")) == ("4", "2")
     labelled = ("-s", "constant", "-s", "cosine:min_ratio=0,warmup=0", "--expect-best", "cosine:min_ratio=0,warmup=0")
@@ -464,17 +464,17 @@ def test_quiet_prints_the_winner_alone(compare):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["-s", "cosine"], "nothing to compare"),
+        (["-s", "cosine"], "at least two schedules, got 1"),
         (["-s", "cosine", "-s", "cosin"], "Did you mean 'cosine'?"),
-        ([*TWO, "--jobs", "many"], "--jobs many is neither a number from 1 nor auto"),
+        ([*TWO, "--jobs", "many"], "--jobs many must be auto or a number"),
         ([*TWO, "--time-budget", "soon"], "--time-budget soon is not a time"),
         ([*TWO, "--metric-mode", "max"], "--metric-mode max needs a --metric-fn"),
         ([*TWO, "--lr-mode", "fixed", "--lr", "1"], "--lr cannot be given"),
         ([*TWO, "--baseline", "wsd"], "'wsd' is not one of the schedules"),
         ([*TWO, "--fail-if", "cosine beats constant"], "not a valid condition"),
         ([*TWO, "--fail-if", "cosine worse than wsd"], "'wsd' is not one of the schedules"),
-        ([*TWO, "--expect-best", "cosine", "--seeds", "2"], "need 3 seeds or more"),
-        ([*TWO, "--github", "on"], "neither auto nor off"),
+        ([*TWO, "--expect-best", "cosine", "--seeds", "2"], "need at least 3 seeds"),
+        ([*TWO, "--github", "on"], "must be auto or off"),
     ],
 )
 def test_a_mistake_ends_with_2_before_anything_runs(compare, arguments, told):

@@ -142,7 +142,7 @@ def test_preview_and_schedules_need_no_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert "HEAVY [] (0, 0)" in done.stdout, done.stderr
-    assert "plateau goes by the run's evaluations" in done.stderr
+    assert "plateau depends on evaluations" in done.stderr
 
 
 def test_preview_runs_what_is_not_built_in(lrscout, tmp_path, monkeypatch):

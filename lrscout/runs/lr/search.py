@@ -103,7 +103,7 @@ class LrSearch:
         factor = refinement.after / refinement.before
         moved = dataclasses.replace(moved_by(result.suggestion, factor), reason=describe(refinement))
         if learned_nothing(refinement):
-            doubts = (*moved.doubts, "no training of --refine got below its initial loss")
+            doubts = (*moved.doubts, "no training run of --refine got below its initial loss")
             moved = dataclasses.replace(moved, confidence="low", doubts=doubts)
         return dataclasses.replace(
             result,

@@ -8,6 +8,7 @@ from lrscout.engine.batches import batches_in
 from lrscout.engine.schedulers import attached_total
 from lrscout.engine.session import Session
 from lrscout.errors import UsageError
+from lrscout.search.rules import CALIBRATED
 from lrscout.search.scout import HORIZON
 from lrscout.settings import FindLrSettings
 
@@ -38,7 +39,7 @@ def length_of_training(settings: FindLrSettings, session: Session) -> TrainingLe
                 hint="Give the length in optimizer steps: --horizon N.",
             )
         return TrainingLength(max(1, round(settings.epochs * each)), settings.epochs)
-    found = attached_total(session.optimizers) if settings.rule == "scout" else None
+    found = attached_total(session.optimizers) if settings.rule in CALIBRATED else None
     if found is None:
         return TrainingLength(HORIZON, None)
     name, total = found
