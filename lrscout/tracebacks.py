@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from traceback import FrameSummary, StackSummary, TracebackException
 
-import lrscout
 from lrscout.errors import RemoteError
 
 BUG = "This looks like a bug in lrscout: please report it with the lines above."
@@ -58,7 +57,7 @@ def _is_users(frame: FrameSummary) -> bool:
 
 
 def _our_folders() -> tuple[Path, ...]:
-    package = Path(lrscout.__file__).parent
+    package = Path(__file__).parent
     return package, Path(sysconfig.get_path("purelib")) / "typer", Path(importlib.__file__).parent
 
 

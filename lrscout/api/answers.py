@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
 from lrscout.records import to_json
+from lrscout.report.terminal import Style
 from lrscout.results import RunRecord, Status
 
 R = TypeVar("R")
@@ -46,3 +47,8 @@ class Answer(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.status}: {self}>"
+
+
+def page(width: int, color: bool) -> Style:
+    """The style of a plot that is returned as text, so that its stream is not known."""
+    return Style(width=width, color=color, unicode=True, live=False)

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
-from lrscout.api.answers import Answer
+from lrscout.api.answers import Answer, page
 from lrscout.api.keywords import CompareSchedulersKeywords
 from lrscout.api.targets import buildable_target, importable_path, parts_of
 from lrscout.errors import UsageError
 from lrscout.report.compare_plot import plot_schedules_losses
 from lrscout.report.compare_schedulers import headline
-from lrscout.report.terminal import Style
 from lrscout.results import ComparedRun, CompareResult, RankedSchedule, Target
 from lrscout.runs.comparison.requests import LiveTarget
 from lrscout.runs.comparison.search import compare
@@ -36,7 +35,7 @@ class CompareSchedulersResult(Answer[CompareResult]):
 
     def plot(self, width: int = 100, *, color: bool = False) -> str:
         """The loss of every schedule as text plots, `width` columns wide."""
-        return plot_schedules_losses(self.result, Style(width=width, color=color, unicode=True, live=False))
+        return plot_schedules_losses(self.result, page(width, color))
 
     def __str__(self) -> str:
         return headline(self.record)

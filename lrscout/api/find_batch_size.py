@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Unpack
 
-from lrscout.api.answers import Answer
+from lrscout.api.answers import Answer, page
 from lrscout.api.keywords import FindBatchSizeKeywords
 from lrscout.api.targets import buildable_target, parts_of
 from lrscout.report.batch_size_plot import plot_trials
-from lrscout.report.terminal import Style
 from lrscout.results import BatchSizeResult, BatchStopReason, Throughput, Trial
 from lrscout.runs.batch_size.search import search_batch_size
 from lrscout.settings import FindBatchSizeSettings, make_settings
@@ -48,7 +47,7 @@ class FindBatchSizeResult(Answer[BatchSizeResult]):
 
     def plot(self, width: int = 100, height: int | None = None, *, color: bool = False) -> str:
         """Peak memory and throughput over the batch size as text plots, `width` columns wide."""
-        return plot_trials(self.result, Style(width=width, color=color, unicode=True, live=False), height)
+        return plot_trials(self.result, page(width, color), height)
 
     def __str__(self) -> str:
         return f"{self.batch_size or 'no batch size'} ({self.result.reason})"

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Unpack
 
-from lrscout.api.answers import Answer
+from lrscout.api.answers import Answer, page
 from lrscout.api.keywords import FindLrKeywords
 from lrscout.api.targets import parts_of, target_of, workload_from
 from lrscout.formatting import format_lr
 from lrscout.report.lr_plot import plot_sweep
-from lrscout.report.terminal import Style
 from lrscout.results import (
     LrResult,
     StopReason,
@@ -48,7 +47,7 @@ class FindLrResult(Answer[LrResult]):
 
     def plot(self, width: int = 100, height: int | None = None, *, color: bool = False) -> str:
         """The sweep as a text plot, `width` columns wide."""
-        return plot_sweep(self.result, Style(width=width, color=color, unicode=True, live=False), height)
+        return plot_sweep(self.result, page(width, color), height)
 
     def __str__(self) -> str:
         lr = self.suggestion.lr
