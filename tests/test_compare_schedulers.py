@@ -193,7 +193,7 @@ def test_within_a_seed_all_runs_begin_alike_and_seeds_differ(compare):
 
 def test_runs_that_begin_differently_are_told_of_and_not_paired(compare):
     _, out, err = compare("mymod:unseeded", *TWO, *QUICK)
-    assert "not paired: runs began differently" in out
+    assert "not paired: " in out
     assert "Within a seed, runs began with other weights" in err
 
 
@@ -239,7 +239,7 @@ def test_a_factory_that_sets_rates_of_its_own_is_told_of(compare):
 
 def test_without_held_out_data_the_training_loss_is_compared_and_labelled_so(compare):
     _, out, _ = compare("mymod:no_val", *TWO, *QUICK)
-    assert "training loss, the mean of the last 5 % of a run" in out
+    assert "training loss, averaged over the last 5%" in out
 
 
 def test_a_metric_of_the_users_own(compare):
@@ -263,15 +263,15 @@ def test_a_plateau_gets_the_evaluations_it_goes_by(compare):
 def test_diverged_runs_are_an_outcome_of_their_own(compare):
     code, out, _ = compare("mymod:build", *TWO, "--lr", "5", "--lr-mode", "shared", "--steps", "60")
     assert code == 4
-    assert out.startswith("no run of any schedule came to its end")
+    assert out.startswith("no run finished")
     assert "5/5 diverged" in out
 
 
 def test_two_seeds_only_describe(compare):
     code, out, err = compare("mymod:build", *TWO, *QUICK, "--seeds", "2")
     assert code == 0
-    assert "descriptive only" in out
-    assert "with 2 seeds that may be chance" in out
+    assert "too few runs" in out
+    assert "with 2 seeds this may be chance" in out
     assert "Descriptive only: 2 seeds" in err
 
 
