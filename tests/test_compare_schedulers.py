@@ -239,7 +239,7 @@ def test_a_factory_that_sets_rates_of_its_own_is_told_of(compare):
 
 def test_without_held_out_data_the_training_loss_is_compared_and_labelled_so(compare):
     _, out, _ = compare("mymod:no_val", *TWO, *QUICK)
-    assert "training loss" in out
+    assert "training loss, averaged over the last 5%" in out
 
 
 def test_a_metric_of_the_users_own(compare):
@@ -272,9 +272,9 @@ def test_diverged_runs_are_an_outcome_of_their_own(compare):
 def test_two_seeds_only_describe(compare):
     code, out, err = compare("mymod:build", *TWO, *QUICK, "--seeds", "2")
     assert code == 0
-    assert "with 2 seeds" in out
-    assert "this may be chance" in out
-    assert "Descriptive only: 2 seeds" in err
+    assert "too few runs" in out
+    assert "with 2 seeds this may be chance" in out
+    assert "Too few runs: 2 seeds" in err
 
 
 def test_other_processes_give_the_same_bits(compare):

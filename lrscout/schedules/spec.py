@@ -209,7 +209,7 @@ def _known_name(name: str) -> str:
     if not colon:
         known = _builtin(name)
         if known is None:
-            listed = f"Known: {', '.join(SCHEDULES)}; torch:CLASS for one from torch, pkg.mod:attr for your own."
+            listed = f"Available: {', '.join(SCHEDULES)}; torch:CLASS for one from torch, pkg.mod:attr for your own."
             raise UsageError(f"There is no schedule {name!r}.", hint=perhaps(name, tuple(SCHEDULES)) or listed)
         return known
     if _builtin(place) is not None:
@@ -233,7 +233,7 @@ def _check_arguments(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
         checked["warmup"] = _checked(name, parameters_of(warmed_up)["warmup"], params["warmup"])
     for value in _leaves(list(params.values())):
         if isinstance(value, str) and value.startswith("$") and value not in RUN_VALUES:
-            hint = perhaps(value, RUN_VALUES) or f"Known: {', '.join(RUN_VALUES)}."
+            hint = perhaps(value, RUN_VALUES) or f"Available: {', '.join(RUN_VALUES)}."
             raise UsageError(f"{name}: there is no placeholder {value}.", hint=hint)
         if value == "$warmup" and not checked.get("warmup"):
             raise UsageError(f"{name}: $warmup is used, but no warmup is given.", hint="Add warmup=0.05.")
