@@ -284,7 +284,7 @@ def test_a_value_takes_the_parameters_type():
     ("given", "told"),
     [
         ("cosin", "There is no schedule 'cosin'.\nDid you mean 'cosine'?"),
-        ("sawtooth", "Known: constant, linear"),
+        ("sawtooth", "Available: constant, linear"),
         ("", "There is no schedule ''."),
         ("cosine:min_rato=0.1", "cosine has no parameter 'min_rato'.\nDid you mean 'min_ratio'?"),
         ("constant:gamma=1", "constant has no parameter 'gamma'.\nAvailable: warmup."),
