@@ -10,9 +10,11 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from lrscout.report.user_errors import BUG
 
 import lrscout as package
 from lrscout.cli import main
@@ -160,11 +162,14 @@ def process(*arguments: str, cwd: Path, **environment: str) -> subprocess.Comple
 def test_find_lr_prints_a_suggestion_a_table_and_a_plot(lrscout):
     code, out, err = lrscout("find-lr", "mymod:build")
     assert code == 0
-    assert re.search(r"Suggested learning rate: \d\.\de-\d", out)
-    assert all(rule in out for rule in ("scout", "steepest", "valley", "slide", "minimum"))
+    headline = re.match(r"Suggested learning rate: (\d\.\de-\d)\n", out)
+    for rule in ("scout", "steepest", "valley", "slide", "minimum"):
+        assert re.search(rf"^(▸| ) {rule} +\d\.\de[+-]?\d", out, re.MULTILINE), rule
+    assert re.search(rf"^▸ scout +{headline[1]} ", out, re.MULTILINE)
+    assert out.count("▸") == 2  # the rule, and the use that the rate is for
     assert "AdamW (default)" in out
-    assert "learning rate" in out
-    assert "1e-3" in out
+    assert re.search(r"│.*•.*│", out)  # the plot, and below it its rates
+    assert re.search(r"^ *└.*┬.*┘\n.* 1e-3 ", out, re.MULTILINE)
     assert "step 75/150" in err
     assert "Record: " in err
 
@@ -380,6 +385,7 @@ def test_a_forgotten_loss_fn_is_explained_below_the_models_own_error(lrscout):
 
 def test_no_row_is_marked_where_nothing_is_suggested(lrscout):
     _, out, _ = lrscout("find-lr", "mymod:flat")
+    assert re.search(r"^  scout +none ", out, re.MULTILINE)
     assert "▸" not in out
 
 
@@ -409,8 +415,9 @@ def test_an_option_that_does_less_than_it_says_is_a_warning(lrscout, arguments, 
 
 def test_a_narrow_window_wraps_no_table_and_no_plot(folder):
     done = process("find-lr", "mymod:build", cwd=folder, COLUMNS="35")
-    assert max(map(len, done.stdout.splitlines())) <= 35
-    assert "scout" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) == 35  # the plot's frame is as wide as it may be
+    assert re.search(r"^▸ scout +\d\.\de-\d$", done.stdout, re.MULTILINE)
+    assert re.search(r"^ *┌─+┐$", done.stdout, re.MULTILINE)
 
 
 def test_ctrl_c_saves_and_shows_what_was_measured(lrscout, folder):
@@ -420,7 +427,8 @@ def test_ctrl_c_saves_and_shows_what_was_measured(lrscout, folder):
     assert record.status == "interrupted"
     assert record.result.stop_reason == "interrupted"
     assert len(record.result.coarse) + len(record.result.points) == 39
-    assert "learning rate" in out
+    assert re.search(r"interrupted .*\b39\b", out)
+    assert re.search(r"│.*•.*│", out)
 
 
 def test_an_inconclusive_sweep_says_why_and_exits_with_4(lrscout):
@@ -460,11 +468,11 @@ def test_a_target_cannot_end_the_process_with_success(lrscout, target, code):
         (("--stepps", "3"), "--steps"),
     ],
 )
-def test_bad_usage_is_told_in_two_lines_and_exits_with_2(lrscout, arguments, told):
+def test_bad_usage_is_told_in_few_lines_and_exits_with_2(lrscout, arguments, told):
     code, out, err = lrscout("find-lr", "mymod:build", *arguments)
-    assert (code, out) == (2, "") or "--json" in arguments
+    assert (code, out) == (2, "")
     assert told in err
-    assert "Traceback" not in err
+    assert len(err.splitlines()) <= 4  # with the usage that typer prints before its own messages
 
 
 def test_a_missing_target_is_a_usage_error(lrscout):
@@ -571,13 +579,19 @@ def test_force_color_colors_the_result_but_brings_no_progress_frames(folder):
 
 def test_columns_sets_the_width(folder):
     done = process("find-lr", "mymod:build", cwd=folder, COLUMNS="60")
-    assert max(map(len, done.stdout.splitlines())) <= 60
+    assert max(map(len, done.stdout.splitlines())) == 60
 
 
-def test_a_reader_that_goes_away_is_no_traceback(folder):
-    command = f"{sys.executable} -m lrscout find-lr mymod:build | head -1"
-    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True)
+def test_a_reader_that_goes_away_is_neither_a_traceback_nor_a_failed_run(folder):
+    reading, writing = os.pipe()
+    os.close(reading)  # before the first line, as `head -1` may do after it
+    command = [sys.executable, "-m", "lrscout", "find-lr", "mymod:build", "-o", "run.json"]
+    done = subprocess.run(command, cwd=folder, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert "step 150/150" in done.stderr
     assert "Traceback" not in done.stderr
+    assert "Error" not in done.stderr
+    assert from_json((folder / "run.json").read_text()).status != "failed"
 
 
 def test_ctrl_c_on_the_process_ends_it_with_130(folder):
@@ -605,8 +619,41 @@ def test_ctrl_c_on_the_process_ends_it_with_130(folder):
 
 
 def test_module_and_console_script_are_the_same(folder):
-    done = process("--version", cwd=folder)
-    assert done.stdout.startswith("lrscout 0.")
+    (script,) = entry_points(group="console_scripts", name="lrscout")
+    run = f"import sys; from {script.module} import {script.attr}; sys.argv[0] = 'lrscout'; sys.exit({script.attr}())"
+    for arguments, code in ((["--version"], 0), (["show", "nothing.json"], 2)):
+        done = process(*arguments, cwd=folder)
+        scripted = subprocess.run([sys.executable, "-c", run, *arguments], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == scripted.returncode == code
+        assert (done.stdout, done.stderr) == (scripted.stdout, scripted.stderr)
+    assert process("--version", cwd=folder).stdout == f"lrscout {package.__version__}\n"
+
+
+def test_a_users_folder_may_be_called_lrscout_too(lrscout, folder, monkeypatch):
+    (folder / "lrscout").mkdir()
+    (folder / "lrscout" / "theirs.py").write_text(TARGET)
+    for place, target in ((folder, "lrscout/theirs.py"), (folder / "lrscout", "theirs")):
+        monkeypatch.chdir(place)
+        sys.modules.pop("theirs", None)
+        code, out, _ = lrscout("find-lr", f"{target}:build", "--quiet")
+        assert (code, float(out) > 0) == (0, True)
+        code, _, err = lrscout("find-lr", f"{target}:raises")
+        assert code == 1
+        assert re.search(r'lrscout.theirs\.py", line \d+, in raises\n', err)  # the user's frame, and no other
+        assert err.count('", line ') == 1
+        assert BUG not in err
+    assert process("--version", cwd=folder).stdout.startswith("lrscout ")
+    sys.modules.pop("theirs", None)
+
+
+def test_a_cpu_with_a_number_gives_what_the_cpu_gives(lrscout):
+    numbered, plain = (
+        json.loads(lrscout("find-lr", "mymod:build", "--steps", "30", "--json", "--device", name)[1])
+        for name in ("cpu:0", "cpu")
+    )
+    assert numbered["environment"]["device"] == "cpu"
+    assert numbered["result"]["points"] == plain["result"]["points"]
+    assert numbered["warnings"] == plain["warnings"]
 
 
 def test_an_environment_variable_that_sets_nothing_is_told(lrscout, monkeypatch):
@@ -619,8 +666,8 @@ def test_an_environment_variable_that_sets_nothing_is_told(lrscout, monkeypatch)
 
 def test_a_variable_of_another_command_is_no_mistake(lrscout, monkeypatch):
     monkeypatch.setenv("LRSCOUT_JOBS", "2")
-    _, _, err = lrscout("find-lr", "mymod:build", "--steps", "20", "--quiet")
-    assert "LRSCOUT_JOBS" not in err
+    code, _, err = lrscout("find-lr", "mymod:build", "--steps", "20", "--quiet")
+    assert (code, err) == (0, "")
 
 
 @pytest.mark.parametrize(

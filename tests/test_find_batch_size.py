@@ -13,6 +13,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import observed
 import pytest
 import sizable
 import torch
@@ -30,6 +31,7 @@ from lrscout.runs.batch_size.trials import open_trials
 from lrscout.settings import FindBatchSizeSettings
 
 SIZABLE = str(Path(sizable.__file__))
+OBSERVED = str(Path(observed.__file__))
 OWN_CODE = str(Path(lrscout.__file__).parent)  # the checkout itself may be called lrscout too
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of processes are Linux's")
@@ -43,12 +45,13 @@ def lends_server(shared_server, monkeypatch):
 
 @pytest.fixture
 def lrscout_command(lends_server, tmp_path, monkeypatch, capfd):
-    """Run find-batch-size on a target of sizable.py: exit code, stdout, stderr."""
+    """Run find-batch-size on a target of sizable.py, or of another file: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
 
     def run(attribute: str, *arguments: str) -> tuple[int, str, str]:
         capfd.readouterr()
-        code = main(["find-batch-size", f"{SIZABLE}:{attribute}", "--device", "cpu", *arguments])
+        target = attribute if ":" in attribute else f"{SIZABLE}:{attribute}"
+        code = main(["find-batch-size", target, "--device", "cpu", *arguments])
         return (code, *capfd.readouterr())
 
     return run
@@ -92,13 +95,14 @@ def test_the_json_document_has_the_keys_that_scripts_read(lrscout_command):
     assert result["batch_size"] in [t["batch_size"] for t in result["trials"]]
 
 
-@pytest.mark.parametrize(("samples", "largest"), [(100, 100), (1, 1)])
+@pytest.mark.parametrize("samples", [100, 1])
 @pytest.mark.parametrize("budget", [("--budget", "500MiB"), ()])
-def test_the_data_sets_length_is_the_end(lrscout_command, samples, largest, budget):
-    code, found = document(lrscout_command, "build", "-k", f"samples={samples}", *budget)
+def test_the_data_sets_length_is_the_end(lrscout_command, samples, budget):
+    smallest = 1 if budget or samples == 1 else 64  # two sizes are too few to show that throughput no longer rises
+    code, found = document(lrscout_command, "build", "-k", f"samples={samples}", "--min", str(smallest), *budget)
     assert code == 0
-    if found["result"]["stop_reason"] != "throughput":
-        assert (found["result"]["largest_fitting"], found["result"]["stop_reason"]) == (largest, "dataset")
+    assert (found["result"]["largest_fitting"], found["result"]["stop_reason"]) == (samples, "dataset")
+    assert found["result"]["dataset_size"] == samples
 
 
 def test_an_empty_data_set_is_an_error(lrscout_command):
@@ -117,20 +121,39 @@ def test_nothing_fits_and_it_says_how_far_it_is_over(lrscout_command):
     assert "over the 2.85 MiB that the budget" in " ".join(out.split())
 
 
-def test_without_a_budget_it_ends_where_throughput_stops_rising_or_at_the_max(lrscout_command):
-    code, found = document(lrscout_command, "with_loader", "--max", "64")
-    assert code == 0
-    assert found["result"]["mode"] == "power"
-    assert found["result"]["stop_reason"] in ("max", "throughput")
+def test_without_a_budget_it_goes_on_to_the_max_while_throughput_rises(lrscout_command):
+    code, found = document(lrscout_command, f"{OBSERVED}:paced", "-k", "seconds=0.03", "--max", "16")
+    result = found["result"]
+    assert (code, result["mode"], result["stop_reason"]) == (0, "power", "max")
+    assert [trial["batch_size"] for trial in result["trials"]] == [1, 2, 4, 8, 16]
+    assert result["batch_size"] == result["fastest"]["batch_size"] == result["largest_fitting"] == 16
+
+
+def test_without_a_budget_it_ends_where_throughput_stops_rising(lrscout_command):
+    pace = ("-k", "seconds_a_sample=0.005", "--min", "8", "--max", "512")
+    code, found = document(lrscout_command, f"{OBSERVED}:paced", *pace)
+    result = found["result"]
+    assert (code, result["mode"], result["stop_reason"]) == (0, "power", "throughput")
+    assert [trial["batch_size"] for trial in result["trials"]][:3] == [8, 16, 32]
+    assert result["largest_fitting"] < 512
+    assert result["fastest"]["samples_per_second"] <= 200
 
 
 @pytest.mark.parametrize("mode", ["power", "binsearch"])
 def test_the_other_modes_stay_within_the_limit(lrscout_command, mode):
     code, found = document(lrscout_command, "build", "--budget", "60MiB", "--mode", mode, "--min", "32")
-    sizes = {t["batch_size"]: t["outcome"] for t in found["result"]["trials"]}
-    assert code == 0
-    assert sizes[found["result"]["largest_fitting"]] == "fits"
-    assert min(size for size, outcome in sizes.items() if outcome != "fits") > found["result"]["largest_fitting"]
+    result, largest = found["result"], found["result"]["largest_fitting"]
+    peaks = {t["batch_size"]: t["peak_bytes"] for t in result["trials"] if t["outcome"] == "fits"}
+    over = sorted(t["batch_size"] for t in result["trials"] if t["outcome"] == "out_of_memory")
+    assert (code, result["mode"], result["stop_reason"]) == (0, mode, "out_of_memory")
+    assert len(peaks) + len(over) == len(result["trials"])
+    assert max(peaks.values()) <= 0.95 * (60 << 20)
+    assert largest == max(peaks) < over[0]
+    if mode == "power":
+        assert [t["batch_size"] for t in result["trials"]] == [32 * 2**n for n in range(len(result["trials"]))]
+    else:
+        assert over[0] == largest + 1  # to the sample
+        assert len(over) > 1
 
 
 def test_the_users_mistake_stops_the_search_with_its_traceback_and_keeps_the_trials(lrscout_command, tmp_path):
@@ -153,16 +176,14 @@ def test_a_leak_is_no_answer(lrscout_command):
 
 
 def test_a_hang_ends_the_search_with_what_it_had(lrscout_command):
-    code, found = document(lrscout_command, "acting", "--budget", "200MiB", "--timeout", "3")
+    code, found = document(lrscout_command, "acting", "--budget", "200MiB", "--timeout", "6")
     assert code == 0
     assert (found["result"]["stop_reason"], found["result"]["largest_fitting"]) == ("timeout", 4)
 
 
 def test_quiet_prints_the_size_alone(lrscout_command):
-    code, out, err = lrscout_command("build", "--max", "16", "--quiet")
-    assert code == 0
-    assert int(out) in (1, 2, 4, 8, 16)
-    assert err == ""
+    code, out, err = lrscout_command(f"{OBSERVED}:paced", "-k", "seconds=0.03", "--max", "4", "--quiet")
+    assert (code, out, err) == (0, "4\n", "")
 
 
 def test_friendly_sizes_evaluation_and_splits(lrscout_command):
@@ -174,7 +195,9 @@ def test_friendly_sizes_evaluation_and_splits(lrscout_command):
     assert result["largest_fitting"] % 24 == 0
     assert result["batch_size"] % 24 == 0
     assert result["evaluation"]["largest_fitting"] > result["largest_fitting"]
+    assert [s["processes"] for s in result["splits"]] == [1, 2, 4, 8]
     assert all(s["batch_size"] * s["accumulate"] * s["processes"] == 768 for s in result["splits"])
+    assert all(s["batch_size"] <= result["largest_fitting"] for s in result["splits"])
 
 
 def test_an_estimate_is_no_answer(lrscout_command):
@@ -270,12 +293,35 @@ def test_the_largest_size_trains_and_five_percent_more_does_not(lends_server, bu
             assert checked.run(int(1.05 * largest) + 1, limit, None).trial.outcome == "out_of_memory", budget
 
 
-def test_python_tries_a_function_by_its_name_in_processes_of_its_own(lends_server):
-    found = lrscout.find_batch_size(sizable.build, budget="100MiB", max=32, device="cpu")
+def builders(file):
+    """The processes that built observed.noted, in order."""
+    return [int(line.split()[0]) for line in file.read_text().splitlines()]
+
+
+def test_python_tries_a_function_by_its_name_in_processes_of_its_own(lends_server, tmp_path):
+    given = {"file": str(tmp_path / "built")}
+    found = lrscout.find_batch_size(observed.noted, kwargs=given, budget="100MiB", max=32, device="cpu")
     assert found.largest_fitting == 32
-    assert found.record.target["path"].endswith("sizable:build")
-    assert "limit" in found.plot() or "peak" in found.plot()
+    assert found.record.target["path"].endswith("observed:noted")
+    assert "peak" in found.plot()
+    assert "samples/s" in found.plot()
     assert json.loads(found.to_json())["result"]["batch_size"] == found.batch_size
+    processes = builders(tmp_path / "built")
+    assert len(set(processes) - {os.getpid()}) == len(processes) == 1 + len(found.trials)  # one looks at it first
+
+
+def test_a_cpu_with_a_number_is_isolated_measured_and_stopped_as_the_cpu(lrscout_command, tmp_path):
+    file = tmp_path / "built"
+    code, found = document(
+        lrscout_command, f"{OBSERVED}:noted", "--device", "cpu:0", "-k", f"file={file}", "--max", "8", "--min", "4"
+    )
+    result = found["result"]
+    assert (code, found["environment"]["device"]) == (0, "cpu")
+    assert [trial["batch_size"] for trial in result["trials"]] == [4, 8]
+    assert all(trial["peak_bytes"] > 0 for trial in result["trials"])
+    assert result["mode"] == "power"  # memory is not what limits
+    processes = builders(file)
+    assert len(set(processes) - {os.getpid()}) == len(processes) == 3  # a process for the look, and one for each size
 
 
 def live():
@@ -288,9 +334,9 @@ def live():
 def test_live_objects_come_back_as_they_were():
     net, loader, optimizer = live()
     before = digest(net, optimizer) + random_digest()
-    found = lrscout.find_batch_size(net, loader, nn.CrossEntropyLoss(), optimizer, min=2, mode="power", device="cpu")
-    assert found.trials[0].batch_size == 2
-    assert found.largest_fitting <= 40
+    found = lrscout.find_batch_size(net, loader, nn.CrossEntropyLoss(), optimizer, min=32, mode="power", device="cpu")
+    assert [(t.batch_size, t.outcome) for t in found.trials] == [(32, "fits"), (40, "fits")]
+    assert (found.largest_fitting, found.stop_reason) == (40, "dataset")
     assert digest(net, optimizer) + random_digest() == before
     assert loader.batch_size == 4
 
@@ -323,7 +369,7 @@ def test_live_objects_cannot_be_isolated():
     net, loader, optimizer = live()
     with pytest.raises(UsageError, match="live objects"):
         lrscout.find_batch_size(net, loader, nn.CrossEntropyLoss(), optimizer, isolate="always")
-    with pytest.raises(TargetError):
+    with pytest.raises(TargetError, match="train_loader"):
         lrscout.find_batch_size(sizable.build, loader)
 
 
@@ -338,14 +384,26 @@ def test_the_command_itself_does_not_import_torch_and_leaves_no_process(tmp_path
         "import sys; from lrscout.cli import main; code = main(sys.argv[1:]);"
         "print('torch' in sys.modules, code, file=sys.stderr)"
     )
-    command = [sys.executable, "-c", code, "find-batch-size", f"{SIZABLE}:build", "--device", "cpu", "--max", "8"]
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, cwd=tmp_path)
+    command = [sys.executable, "-c", code, "find-batch-size", f"{OBSERVED}:noted", "--device", "cpu", "--max", "8"]
+    mark = {"STARTED_BY": str(tmp_path)}  # in the environment of all that it starts
+    done = subprocess.run(
+        [*command, "--json"], capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **mark}
+    )
+    left = [process for process in Path("/proc").glob("[0-9]*") if started_by(tmp_path, process)]
     assert done.stderr.endswith("False 0\n"), done.stderr
-    json.loads(done.stdout)
+    assert len(json.loads(done.stdout)["result"]["trials"]) < len(builders(tmp_path / "built"))
+    assert left == []
+
+
+def started_by(folder, process):
+    try:
+        return f"STARTED_BY={folder}".encode() in (process / "environ").read_bytes().split(b"\0")
+    except OSError:  # it has ended, or is another user's
+        return False
 
 
 def test_ctrl_c_shows_what_was_tried_and_ends_every_process(tmp_path):
-    command = [sys.executable, "-m", "lrscout", "find-batch-size", f"{SIZABLE}:acting", "--budget", "1GiB"]
+    command = [sys.executable, "-m", "lrscout", "find-batch-size", f"{OBSERVED}:hanging", "--budget", "1GiB"]
     search = subprocess.Popen(
         [*command, "--device", "cpu", "-o", "run.json"],
         cwd=tmp_path,
@@ -354,20 +412,22 @@ def test_ctrl_c_shows_what_was_tried_and_ends_every_process(tmp_path):
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored under nohup
     )
-    line = ""
-    while "size 4" not in line:
-        line = search.stderr.readline()
-    time.sleep(1.0)  # size 16 hangs by now
-    server = int(Path(f"/proc/{search.pid}/task/{search.pid}/children").read_text().split()[0])
-    search.send_signal(signal.SIGINT)
+    hanging, deadline = tmp_path / "hanging", time.monotonic() + 120
     try:
-        out, err = search.communicate(timeout=30)
+        while not hanging.exists() and search.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        trial = int(hanging.read_text())  # of size 16
+        server = int(Path(f"/proc/{trial}/stat").read_text().rpartition(")")[2].split()[1])
+        search.send_signal(signal.SIGINT)
+        out, err = search.communicate(timeout=120)
     finally:
         search.kill()
     record = from_json((tmp_path / "run.json").read_text())
     assert search.returncode == 130, err
     assert "Traceback" not in err
-    assert "was interrupted" in out
+    assert "interrupted" in out
     assert (record.status, [t.batch_size for t in record.result.trials]) == ("interrupted", [4])
-    with pytest.raises(ProcessLookupError):
-        os.kill(server, 0)
+    assert server != search.pid
+    for process in (trial, server):
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)

@@ -103,10 +103,10 @@ def test_divergence_leaves_through_the_top_and_draws_nothing_along_it():
     ids=["one", "equal", "zeros", "huge", "negative", "spike", "extremes", "subnormal", "non-finite"],
 )
 def test_odd_losses_are_drawn_quickly(losses):
-    started = time.monotonic()
+    started = time.process_time()
     text = plot_sweep(sweep(losses, 1e-3), PLAIN)
-    assert "smoothed" in text
-    assert time.monotonic() - started < 5
+    assert set("".join(canvas(text))) & set("•▘▝▀▖▌▞▛▗▚▐▜▄▙▟█")
+    assert time.process_time() - started < 5  # of computing: a busy machine may take longer
 
 
 @pytest.mark.parametrize("losses", [[], [math.nan], [math.inf, -math.inf]])
@@ -116,9 +116,9 @@ def test_plot_without_finite_losses_is_a_sentence(losses):
 
 def test_a_hundred_thousand_points_are_drawn_within_seconds():
     result = sweep(typical(100_000), 3.2e-3)
-    started = time.monotonic()
+    started = time.process_time()
     plot_sweep(result, PLAIN)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_ascii_plot_is_ascii():
@@ -138,10 +138,11 @@ def test_color_only_adds_codes():
     assert re.sub(r"\x1b\[\d+m", "", colored) == plot_sweep(result, PLAIN)
 
 
-def test_colored_lines_end_with_a_reset():
-    for line in plot_sweep(sweep(typical(), 3.2e-3, 1e-3, 1e-2), COLOR).split("\n"):
-        codes = re.findall(r"\x1b\[\d+m", line)
-        assert not codes or codes[-1] == "\x1b[0m"
+def test_every_colored_line_ends_reset():
+    lines = plot_sweep(sweep(typical(), 3.2e-3, 1e-3, 1e-2), COLOR).split("\n")
+    last = [codes[-1] for line in lines if (codes := re.findall(r"\x1b\[\d+m", line))]
+    assert len(last) > 15
+    assert set(last) == {"\x1b[0m"}
 
 
 @pytest.mark.parametrize("style", [PLAIN, ASCII])
@@ -174,7 +175,8 @@ def test_any_losses_are_drawn_within_the_width(losses, width, unicode, rates):
     result = sweep(losses, middle, rates[0], rates[1], rates)
     text = plot_sweep(result, Style(width, False, unicode, False))
     assert max(map(len, text.split("\n"))) <= width
-    assert text == EMPTY or "smoothed" in text
+    assert (text == EMPTY) == (not any(map(math.isfinite, losses)))
+    assert ("smoothed" in text) == any(map(math.isfinite, losses))
     assert unicode or text.isascii()
 
 
@@ -222,6 +224,7 @@ def test_value_labels_are_round_and_distinct():
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(3, 40))
 def test_value_labels_are_accurate(low, span, rows):
     axis = value_axis(low, low + span, rows)
+    assert axis.ticks
     for at, label in axis.ticks:
         assert float(label) == pytest.approx(at, abs=span / 50)
 

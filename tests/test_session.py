@@ -14,7 +14,7 @@ from small_workloads import Net, digest, linear_workload, make_loader, make_net,
 from torch import Tensor, nn
 
 from lrscout.engine.devices import is_cpu
-from lrscout.engine.session import PENDING_LIMIT, Session, ratios_of
+from lrscout.engine.session import PENDING_LIMIT, ratios_of
 from lrscout.engine.workload import Workload
 from lrscout.errors import LrscoutError, UsageError, WorkloadError
 
@@ -405,8 +405,9 @@ def test_losses_that_have_not_arrived_are_waited_for_only_beyond_the_limit(can_w
         found.append(session.losses())
     assert found[:PENDING_LIMIT] == [[]] * PENDING_LIMIT
     assert found[PENDING_LIMIT] == ([0.0] if can_wait_alone else [float(i) for i in range(PENDING_LIMIT + 1)])
-    assert sum(found, session.losses(wait=True)) is not None
-    assert not session._pending
+    arrived = [loss for some in (*found, session.losses(wait=True)) for loss in some]
+    assert arrived == [float(i) for i in range(PENDING_LIMIT + 2)]
+    assert session.losses(wait=True) == []
 
 
 def test_compiled_model_runs_compiled_and_comes_back_plain() -> None:
@@ -430,12 +431,12 @@ def test_compiled_model_runs_compiled_and_comes_back_plain() -> None:
     assert model._compiled_call_impl is None
 
 
-def test_session_speaks_of_the_largest_rate_in_its_suggestion() -> None:
+def test_a_rate_is_that_of_the_group_with_the_largest_wherever_it_stands() -> None:
     model = Net()
-    groups = [{"params": model.head.parameters(), "lr": 3e-3}, {"params": model.inner.parameters(), "lr": 3e-4}]
+    groups = [{"params": model.inner.parameters(), "lr": 3e-4}, {"params": model.head.parameters(), "lr": 3e-3}]
     session = make_session(linear_workload(model=model, optimizer=torch.optim.AdamW(groups)))
-    assert session.group_lrs(1e-2) == pytest.approx((1e-2, 1e-3))
-    assert isinstance(session, Session)
+    assert session.group_lrs(1e-2) == pytest.approx((1e-3, 1e-2))
+    assert session.own_lr == 3e-3
 
 
 def test_errors_of_the_model_keep_their_type() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -292,4 +293,5 @@ def test_spawned_workers_can_import_a_file_target_from_the_command_line(command:
     write("scripts/train.py", SPAWNING)
     arguments = ["find-lr", "scripts/train.py:build", "--steps", "3", "--device", "cpu", "--json"]
     done = subprocess.run([sys.executable, *command, *arguments], capture_output=True, text=True, timeout=120)
-    assert '"points"' in done.stdout, done.stderr
+    assert done.returncode in (0, 4), done.stderr  # so few steps may suggest no rate
+    assert len(json.loads(done.stdout)["result"]["points"]) == 3

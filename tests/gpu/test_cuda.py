@@ -152,7 +152,7 @@ def test_losses_are_held_back_at_most_to_the_limit() -> None:
         for _ in range(5):
             session.step(0.01)
         session.losses(wait=True)
-        torch.cuda._sleep(1_000_000_000)  # cycles, about half a second: nothing can arrive meanwhile
+        torch.cuda._sleep(4_000_000_000)  # cycles, about two seconds: nothing can arrive meanwhile
         arrived = []
         for _ in range(PENDING_LIMIT):
             session.step(0.01)
