@@ -14,11 +14,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
-from lrscout.report.user_errors import BUG
 
 import lrscout as package
 from lrscout.cli import main
 from lrscout.records import from_json
+from lrscout.tracebacks import BUG
 
 OWN_CODE = str(Path(package.__file__).parent)  # the checkout itself may be called lrscout too
 TARGET = """
