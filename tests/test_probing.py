@@ -368,11 +368,13 @@ def test_ctrl_c_in_a_training_keeps_the_sweeps_and_the_trainings_before_it(stop_
 
     from lrscout.engine.workload import make_workload
     from lrscout.results import Target
+    from lrscout.runs.lr.live import LiveTrainer
     from lrscout.runs.lr.search import search_lr
     from lrscout.settings import FindLrSettings
 
     work = {**hard(), "loss_fn": Loss()}
-    record = search_lr(make_workload(work), FindLrSettings(), Target(None, {}, None))
+    settings, target = FindLrSettings(), Target(None, {}, None)
+    record = search_lr(LiveTrainer(make_workload(work), settings, target), settings, target)
     assert record.status == "interrupted"
     assert record.result.points
     assert (0 if record.result.probing is None else len(record.result.probing.probes)) >= kept

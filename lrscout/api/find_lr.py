@@ -18,6 +18,7 @@ from lrscout.results import (
     Suggestion,
     SweepPoint,
 )
+from lrscout.runs.lr.search import search_lr
 from lrscout.settings import FindLrSettings, make_settings
 
 
@@ -81,9 +82,9 @@ def find_lr(
     made = make_settings(FindLrSettings, given)
     where = target_of(target, kwargs, app_dir)
     from lrscout.engine.randomness import preserved_random_state  # here and not above: they bring torch
-    from lrscout.runs.lr.search import search_lr
+    from lrscout.runs.lr.live import LiveTrainer
 
     with preserved_random_state():  # a dotted path is built with everything seeded
         workload = workload_from(target, where, parts, made.seed)
-        record = search_lr(workload, made, where)
+        record = search_lr(LiveTrainer(workload, made, where), made, where)
     return FindLrResult.of(record)

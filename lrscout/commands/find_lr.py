@@ -10,20 +10,22 @@ from lrscout.commands.run import Run, running
 from lrscout.report.output import Progress
 from lrscout.results import LrRecord, SweepPoint, TrainingPoint
 from lrscout.runs.lr.observer import LrObserver
+from lrscout.runs.lr.search import search_lr
 from lrscout.settings import FindLrSettings
 
 
 @takes_settings("find_lr", FindLrSettings)
 def find_lr(invocation: Invocation[FindLrSettings]) -> None:
     """Suggest a learning rate: raise it over a short training run until the loss diverges, and read the curve."""
-    from lrscout.runs.lr.search import search_lr  # here and not above: they bring torch
+    from lrscout.runs.lr.live import LiveTrainer  # here and not above: they bring torch
     from lrscout.runs.targets import open_workload
 
     settings = invocation.settings
     with running("find-lr", invocation) as run:
-        workload = open_workload(invocation.target, settings.seed)
+        target = invocation.target
+        trainer = LiveTrainer(open_workload(target, settings.seed), settings, target)
         with run.output.progress(settings.steps, "find-lr") as progress:
-            record = search_lr(workload, settings, invocation.target, _Observer(run, progress))
+            record = search_lr(trainer, settings, target, _Observer(run, progress))
         run.finish(record)
 
 

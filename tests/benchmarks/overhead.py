@@ -97,6 +97,7 @@ def sweep(work: dict[str, Any]) -> None:
     from lrscout.engine.workload import make_workload
     from lrscout.report.output import Output
     from lrscout.results import Target
+    from lrscout.runs.lr.live import LiveTrainer
     from lrscout.runs.lr.observer import LrObserver
     from lrscout.runs.lr.search import search_lr
     from lrscout.settings import FindLrSettings
@@ -107,7 +108,8 @@ def sweep(work: dict[str, Any]) -> None:
 
     settings = FindLrSettings(steps=STEPS, min_lr=1e-8, max_lr=1e-6, device=str(device_of(work)))
     with open(os.devnull, "w") as nowhere, Output(None, nowhere).progress(STEPS, "find-lr") as progress:
-        search_lr(make_workload(work), settings, Target(None), Observer())
+        trainer = LiveTrainer(make_workload(work), settings, Target(None))
+        search_lr(trainer, settings, Target(None), Observer())
 
 
 def device_of(work: dict[str, Any]) -> Any:

@@ -19,6 +19,7 @@ from lrscout.errors import NoAnswerError, UsageError
 from lrscout.results import Target, TrainingPoint
 from lrscout.runs.comparison.metric import metric_of
 from lrscout.runs.comparison.requests import FinishedRun, Inspection, LiveTarget
+from lrscout.runs.lr.live import LiveTrainer
 from lrscout.runs.lr.search import search_lr
 from lrscout.runs.targets import open_workload
 from lrscout.schedules import parse_schedules
@@ -69,7 +70,8 @@ class Workbench:
         shared = {name: getattr(self._settings, name) for name in names}
         settings = FindLrSettings(horizon=self._settings.steps, **shared)
         with self._threads():
-            record = search_lr(self._live.build(settings.seed), settings, self._target)
+            trainer = LiveTrainer(self._live.build(settings.seed), settings, self._target)
+            record = search_lr(trainer, settings, self._target)
         if record.status == "interrupted":
             raise KeyboardInterrupt
         assert record.result is not None

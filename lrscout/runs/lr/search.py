@@ -6,9 +6,6 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 
-from lrscout.engine.environment import describe_environment
-from lrscout.engine.session import Session
-from lrscout.engine.workload import Workload
 from lrscout.results import (
     LrRecord,
     LrResult,
@@ -22,9 +19,8 @@ from lrscout.results import (
     TrainingPoint,
 )
 from lrscout.runs.lr.observer import LrObserver
-from lrscout.runs.lr.training_length import length_of_training
+from lrscout.runs.lr.trainer import LrTrainer
 from lrscout.runs.lr.trainings import describe, learned_nothing, probe, refine
-from lrscout.runs.targets import open_workload
 from lrscout.search import probing
 from lrscout.search.bracket import coarse_rates, fine_rates, why_probe
 from lrscout.search.curve import Curve
@@ -37,31 +33,22 @@ from lrscout.settings import FindLrSettings
 
 
 def search_lr(
-    workload: Workload, settings: FindLrSettings, target: Target, observer: LrObserver | None = None
+    trainer: LrTrainer, settings: FindLrSettings, target: Target, observer: LrObserver | None = None
 ) -> LrRecord:
     """Search and make the record, whose status is `interrupted` after Ctrl-C."""
-    return LrSearch(workload, settings, target, observer or LrObserver()).run()
+    return LrSearch(trainer, settings, target, observer or LrObserver()).run()
 
 
 class LrSearch:
     """One search: a coarse and a fine sweep from the same initial state, for every seed."""
 
-    def __init__(
-        self,
-        workload: Workload,
-        settings: FindLrSettings,
-        target: Target,
-        observer: LrObserver,
-    ) -> None:
-        self._workload, self._target, self._observer = workload, target, observer
-        self._session = Session(workload, settings, val_batches=settings.val_batches)
-        self._environment = describe_environment(self._session)
+    def __init__(self, trainer: LrTrainer, settings: FindLrSettings, target: Target, observer: LrObserver) -> None:
+        self._trainer, self._target, self._observer = trainer, target, observer
         self._coarse: SweepResult | None = None  # of the first seed
         self._sweeps: list[SweepResult] = []  # the sweep that is judged, per seed
-        self._warnings: list[str] = []
-        length = length_of_training(settings, self._session)
+        length = trainer.length()
         self._horizon, self._epochs = length.steps, length.epochs
-        self._warnings += [length.warning] if length.warning else []
+        self._warnings = [length.warning] if length.warning else []
         self._settings = dataclasses.replace(settings, horizon=self._horizon, epochs=None)
         self._steps, self._planned = 0, 0
         self._interrupted = False  # during a short training; a sweep has its stop_reason
@@ -73,9 +60,9 @@ class LrSearch:
         refining = 0 if budget is None else budget.steps or MIN_STEPS_PER_PROBE * len(OFFSETS)
         self._plan(self._settings.steps * self._settings.seeds + refining)
         for seed in range(self._settings.seed, self._settings.seed + self._settings.seeds):
-            session = self._session if seed == self._settings.seed else self._session_of(seed)
-            self._search(session)
-            self._warnings += [warning for warning in session.warnings if warning not in self._warnings]
+            trainer = self._trainer if seed == self._settings.seed else self._trainer.reseeded(seed)
+            self._search(trainer)
+            self._warnings += [warning for warning in trainer.warnings if warning not in self._warnings]
             if self._was_interrupted:
                 break
         result = self._result(self._sweeps)
@@ -85,11 +72,11 @@ class LrSearch:
 
     def _refined(self, result: LrResult, lr: float) -> LrResult:
         """The result with the suggestion moved by short trainings; Ctrl-C during them leaves it where it was."""
-        settings, use = self._settings, self._settings.use
+        use = self._settings.use
         power = power_of(result.by_length, use)
         try:
             refinement = refine(
-                Session(self._workload, settings),
+                self._trainer,
                 lr / horizon_factor(self._horizon, power),
                 power,
                 use,
@@ -140,31 +127,25 @@ class LrSearch:
             )
         return max(each, MIN_STEPS_PER_PROBE)
 
-    def _session_of(self, seed: int) -> Session:
-        """A session with another seed: a dotted path is built anew; live objects only see other random numbers."""
-        workload = self._workload if self._target.path is None else open_workload(self._target, seed)
-        settings = dataclasses.replace(self._settings, seed=seed)
-        return Session(workload, settings, val_batches=settings.val_batches)
-
-    def _search(self, session: Session) -> None:
+    def _search(self, trainer: LrTrainer) -> None:
         settings, taken = self._settings, self._steps
         if settings.range is not None:
-            self._sweeps.append(self._sweep(session, learning_rates(*settings.range, settings.steps, settings.spacing)))
+            self._sweeps.append(self._sweep(trainer, learning_rates(*settings.range, settings.steps, settings.spacing)))
             return
-        sweep = coarse = self._sweep(session, coarse_rates(settings.steps))
+        sweep = coarse = self._sweep(trainer, coarse_rates(settings.steps))
         curve = Curve(coarse)
         rates = fine_rates(curve, settings.steps)
         if rates:
             if not self._sweeps:
                 self._coarse = coarse
-            sweep = dataclasses.replace(self._sweep(session, rates), below=curve.rate_of_divergence)
+            sweep = dataclasses.replace(self._sweep(trainer, rates), below=curve.rate_of_divergence)
         self._sweeps.append(sweep)
         why = why_probe(Curve(sweep)) if settings.rule in CALIBRATED else None
         most = settings.most_steps - (self._steps - taken)
         if why is not None and most >= probing.MIN_PROBING_STEPS:
-            self._probe(session, curve.initial, why, most)
+            self._probe(trainer, curve.initial, why, most)
 
-    def _probe(self, session: Session, initial: float, why: str, most: int) -> None:
+    def _probe(self, trainer: LrTrainer, initial: float, why: str, most: int) -> None:
         """Make short trainings of at most `most` steps together; Ctrl-C keeps those that ended."""
         sweep = self._sweeps[-1]
 
@@ -176,11 +157,11 @@ class LrSearch:
 
         self._plan(most)
         try:
-            keep(probe(session, sweep, why, initial, most, on_point, keep))
+            keep(probe(trainer, sweep, why, initial, most, on_point, keep))
         except KeyboardInterrupt:
             self._interrupted = True
 
-    def _sweep(self, session: Session, rates: Sequence[float]) -> SweepResult:
+    def _sweep(self, trainer: LrTrainer, rates: Sequence[float]) -> SweepResult:
         settings = self._settings
         measured: list[SweepPoint] = []
 
@@ -189,7 +170,7 @@ class LrSearch:
             sweeps = [*self._sweeps, SweepResult((*measured,), "interrupted", 0.0)]
             self._tell(point, lambda: self._record(self._result(sweeps), "interrupted"))
 
-        with session.open():
+        with trainer.sweep() as session:
             return run_range_test(
                 session,
                 rates,
@@ -216,7 +197,7 @@ class LrSearch:
         curves = [Curve(sweep) for sweep in sweeps]
         suggestion = suggest(curves, settings.rule, settings.use, horizon, self._epochs)
         if suggestion.lr is not None:
-            suggestion = dataclasses.replace(suggestion, groups=self._session.group_lrs(suggestion.lr))
+            suggestion = dataclasses.replace(suggestion, groups=self._trainer.group_lrs(suggestion.lr))
         first, lengths = sweeps[0], by_length(curves, settings.rule, horizon)
         return LrResult(
             suggestion,
@@ -240,9 +221,9 @@ class LrSearch:
             status=status or ("ok" if result.suggestion.lr is not None else "inconclusive"),
             target=self._target.as_dict(),
             settings=dataclasses.asdict(self._settings),
-            environment=self._environment,
+            environment=self._trainer.environment,
             result=result,
-            warnings=tuple(dict.fromkeys([*self._warnings, *self._session.warnings])),
+            warnings=tuple(dict.fromkeys([*self._warnings, *self._trainer.warnings])),
         )
 
     def _seeds(self, curves: Sequence[Curve]) -> tuple[SeedSweep, ...]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from statistics import fmean
 
-from lrscout.engine.schedulers import make_scheduler
-from lrscout.engine.session import Session
-from lrscout.engine.training import Trainee
 from lrscout.formatting import format_loss, format_lr
 from lrscout.results import Probe, Probing, Refinement, SweepResult, TrainingPoint, TrainingResult, Use
+from lrscout.runs.lr.trainer import LrTrainer
 from lrscout.schedules import parse_schedule
 from lrscout.search import probing
 from lrscout.search.bracket import first_probe
@@ -34,7 +32,7 @@ OnPoint = Callable[[TrainingPoint], None]
 
 
 def probe(
-    session: Session,
+    trainer: LrTrainer,
     sweep: SweepResult,
     why: str,
     initial: float,
@@ -45,14 +43,14 @@ def probe(
     """Train at a few constant rates around the one that the sweep suggests, in at most `most` steps together."""
 
     def train(lr: float, steps: int, gives_up: GivesUp) -> TrainingResult:
-        with session.open():
-            return _run(session, "constant", lr, steps, on_point, gives_up=gives_up)
+        with trainer.probe(parse_schedule("constant"), lr, steps) as (session, schedule):
+            return run_training(session, schedule, steps, on_point=on_point, gives_up=gives_up)
 
     return probing.probe(train, why, first_probe(Curve(sweep)), initial, most, keep)
 
 
 def refine(
-    session: Session, lr: float, power: float, use: Use, divergence: float, steps: int, on_point: OnPoint
+    trainer: LrTrainer, lr: float, power: float, use: Use, divergence: float, steps: int, on_point: OnPoint
 ) -> Refinement:
     """Train `steps` steps at each of a few rates around `lr`, a suggestion for trainings of HORIZON steps.
 
@@ -62,13 +60,13 @@ def refine(
     horizon = measured_horizon(steps)
     center = lr * horizon_factor(horizon, power)
     rates = list(probe_rates(center, divergence))
-    runs = {rate: _train(session, rate, use, steps, on_point) for rate in rates}
+    runs = {rate: _train(trainer, rate, use, steps, on_point) for rate in rates}
     before, run = runs[rates[0]]
     first = [point.loss for point in run.points[:FIRST_STEPS] if math.isfinite(point.loss)]
     initial = before if before is not None else fmean(first) if first else math.nan
     probes = [_probe(rate, run, before is not None) for rate, (_, run) in runs.items()]
     while (rate := rate_beyond(probes, initial, divergence)) is not None:
-        _, run = _train(session, rate, use, steps, on_point)
+        _, run = _train(trainer, rate, use, steps, on_point)
         probes = sorted([*probes, _probe(rate, run, before is not None)], key=lambda probe: probe.lr)
     price = HELD_OUT_PENALTY[use] if before is not None else TRAINING_PENALTY
     after = refined_rate(center, probes, initial, price) if math.isfinite(initial) else center
@@ -77,23 +75,12 @@ def refine(
     )
 
 
-def _train(session: Session, lr: float, use: Use, steps: int, on_point: OnPoint) -> tuple[float | None, TrainingResult]:
+def _train(
+    trainer: LrTrainer, lr: float, use: Use, steps: int, on_point: OnPoint
+) -> tuple[float | None, TrainingResult]:
     """The held-out loss before the training, and the training."""
-    with session.open():
-        return Trainee(session).evaluate(), _run(session, SCHEDULES[use], lr, steps, on_point, (steps - 1,))
-
-
-def _run(
-    session: Session,
-    schedule: str,
-    lr: float,
-    steps: int,
-    on_point: OnPoint,
-    evaluate_after: Collection[int] = (),
-    gives_up: GivesUp | None = None,
-) -> TrainingResult:
-    scheduler = make_scheduler(parse_schedule(schedule), session.optimizers, lr, steps)
-    return run_training(Trainee(session), scheduler, steps, evaluate_after, on_point=on_point, gives_up=gives_up)
+    with trainer.train(parse_schedule(SCHEDULES[use]), lr, steps) as (session, schedule):
+        return session.evaluate(), run_training(session, schedule, steps, (steps - 1,), on_point=on_point)
 
 
 def _probe(lr: float, run: TrainingResult, held_out: bool) -> Probe:

@@ -1,0 +1,62 @@
+"""What a search for a learning rate trains; it does not know whether that is a live workload or another program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from lrscout.schedules import ScheduleSpec
+from lrscout.search.range_test import SweepSession
+from lrscout.search.training import Schedule, TrainingSession
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingLength:
+    """The length of the real training, which a rate is suggested for."""
+
+    steps: int  # of the optimizer
+    epochs: float | None  # None if unknown: a stream has no epochs
+    warning: str | None = None  # if it was taken from the target
+
+
+class Scheduled(NamedTuple):
+    """A training session, and the schedule that sets its rates."""
+
+    session: TrainingSession
+    schedule: Schedule
+
+
+class LrTrainer(Protocol):
+    """Takes the steps of a search. Every session that it opens starts from the same state, on the same data."""
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """Versions, device, optimizer and parameter groups, for the record."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Warnings about the steps so far."""
+
+    def length(self) -> TrainingLength:
+        """The length of the real training.
+
+        Raises:
+            UsageError: the settings give it in epochs, but the train_loader has no length.
+        """
+
+    def group_lrs(self, lr: float) -> tuple[float, ...]:
+        """The rate of each parameter group if the largest is `lr`."""
+
+    def sweep(self) -> AbstractContextManager[SweepSession]:
+        """A session for a sweep."""
+
+    def probe(self, schedule: ScheduleSpec, peak: float, steps: int) -> AbstractContextManager[Scheduled]:
+        """A session for a short training, whose losses are those that a sweep has too."""
+
+    def train(self, schedule: ScheduleSpec, peak: float, steps: int) -> AbstractContextManager[Scheduled]:
+        """A session for a training, with its training losses."""
+
+    def reseeded(self, seed: int) -> LrTrainer:
+        """The same with another seed."""
