@@ -374,7 +374,7 @@ def test_ctrl_c_in_a_training_keeps_the_sweeps_and_the_trainings_before_it(stop_
 
     work = {**hard(), "loss_fn": Loss()}
     settings, target = FindLrSettings(), Target(None, {}, None)
-    record = search_lr(LiveTrainer(make_workload(work), settings, target), settings, target)
+    record = search_lr(LiveTrainer(make_workload(work), settings, target), settings)
     assert record.status == "interrupted"
     assert record.result.points
     assert (0 if record.result.probing is None else len(record.result.probing.probes)) >= kept

@@ -86,5 +86,5 @@ def find_lr(
 
     with preserved_random_state():  # a dotted path is built with everything seeded
         workload = workload_from(target, where, parts, made.seed)
-        record = search_lr(LiveTrainer(workload, made, where), made, where)
+        record = search_lr(LiveTrainer(workload, made, where), made)
     return FindLrResult.of(record)

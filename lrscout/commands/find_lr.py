@@ -25,7 +25,7 @@ def find_lr(invocation: Invocation[FindLrSettings]) -> None:
         target = invocation.target
         trainer = LiveTrainer(open_workload(target, settings.seed), settings, target)
         with run.output.progress(settings.steps, "find-lr") as progress:
-            record = search_lr(trainer, settings, target, _Observer(run, progress))
+            record = search_lr(trainer, settings, _Observer(run, progress))
         run.finish(record)
 
 

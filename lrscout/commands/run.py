@@ -84,7 +84,7 @@ class Run:
         """Write the record; a cache folder that cannot be written to is worth a warning, a named file is an error."""
         try:
             if self._path is None:
-                self._path = new_record_path(self._command, self._invocation.target.path)
+                self._path = new_record_path(self._command, self._invocation.target.label)
             save(record, self._path)
         except RecordError as error:
             if self._invocation.output is not None:

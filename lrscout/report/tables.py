@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any
@@ -68,12 +69,18 @@ def sentence(text: str) -> str:
 def common_facts(record: RunRecord[Any]) -> dict[str, object]:
     """The target, the optimizer and the device, as far as the record has them."""
     environment = record.environment
-    known: dict[str, object] = {"target": record.target.get("path")}
+    known: dict[str, object] = {"target": target_text(record)}
     known["optimizer"] = environment.get("optimizer") or record.settings.get("optimizer")
     known["device"] = environment.get("device") or record.settings.get("device")
     if environment.get("device_name") and not str(known["device"]).startswith("cpu"):
         known["device"] = f"{known['device']} ({environment['device_name']})"
     return known
+
+
+def target_text(record: RunRecord[Any]) -> str | None:
+    """What was trained: a path or a command; None for objects passed from Python."""
+    command = record.target.get("command")
+    return shlex.join(map(str, command)) if isinstance(command, list) else record.target.get("path")
 
 
 def fact_grid(facts: Mapping[str, str]) -> RenderableType:

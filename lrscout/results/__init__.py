@@ -41,6 +41,7 @@ from lrscout.results.learning_rate import (
 )
 from lrscout.results.record import (
     SCHEMA,
+    CommandTarget,
     RunRecord,
     Status,
     Target,
@@ -56,6 +57,7 @@ __all__ = [
     "BatchSizeResult",
     "BatchStopReason",
     "CompareRecord",
+    "CommandTarget",
     "CompareResult",
     "ComparedRun",
     "Confidence",

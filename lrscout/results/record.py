@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
@@ -24,6 +25,28 @@ class Target:
     def as_dict(self) -> dict[str, Any]:
         """The target as its record shows it."""
         return {"path": self.path, "kwargs": dict(self.kwargs), "app_dir": self.app_dir}
+
+    @property
+    def label(self) -> str:
+        """The target in one line; empty for objects passed from Python."""
+        return self.path or ""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandTarget:
+    """A training command, as its user starts it."""
+
+    command: tuple[str, ...]
+    cwd: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The target as its record shows it."""
+        return {"command": list(self.command), "cwd": self.cwd}
+
+    @property
+    def label(self) -> str:
+        """The command in one line, as a shell reads it."""
+        return shlex.join(self.command)
 
 
 @dataclass(frozen=True, slots=True)

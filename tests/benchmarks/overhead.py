@@ -109,7 +109,7 @@ def sweep(work: dict[str, Any]) -> None:
     settings = FindLrSettings(steps=STEPS, min_lr=1e-8, max_lr=1e-6, device=str(device_of(work)))
     with open(os.devnull, "w") as nowhere, Output(None, nowhere).progress(STEPS, "find-lr") as progress:
         trainer = LiveTrainer(make_workload(work), settings, Target(None))
-        search_lr(trainer, settings, Target(None), Observer())
+        search_lr(trainer, settings, Observer())
 
 
 def device_of(work: dict[str, Any]) -> Any:

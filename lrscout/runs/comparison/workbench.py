@@ -71,7 +71,7 @@ class Workbench:
         settings = FindLrSettings(horizon=self._settings.steps, **shared)
         with self._threads():
             trainer = LiveTrainer(self._live.build(settings.seed), settings, self._target)
-            record = search_lr(trainer, settings, self._target)
+            record = search_lr(trainer, settings)
         if record.status == "interrupted":
             raise KeyboardInterrupt
         assert record.result is not None

@@ -27,8 +27,9 @@ class LiveTrainer:
     """Trains a workload in this process, and restores it after every session."""
 
     def __init__(self, workload: Workload, settings: FindLrSettings, target: Target) -> None:
-        self._workload, self._settings, self._target = workload, settings, target
+        self._workload, self._settings, self._where = workload, settings, target
         self._session = Session(workload, settings, val_batches=settings.val_batches)
+        self.target: Mapping[str, Any] = target.as_dict()
         self.environment: Mapping[str, Any] = describe_environment(self._session)
 
     @property
@@ -74,8 +75,8 @@ class LiveTrainer:
 
     def reseeded(self, seed: int) -> LiveTrainer:
         """A dotted path is built anew; live objects only see other random numbers."""
-        workload = self._workload if self._target.path is None else open_workload(self._target, seed)
-        return LiveTrainer(workload, dataclasses.replace(self._settings, seed=seed), self._target)
+        workload = self._workload if self._where.path is None else open_workload(self._where, seed)
+        return LiveTrainer(workload, dataclasses.replace(self._settings, seed=seed), self._where)
 
 
 def _scheduled(session: Session, schedule: ScheduleSpec, peak: float, steps: int) -> Scheduled:

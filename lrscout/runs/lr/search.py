@@ -15,7 +15,6 @@ from lrscout.results import (
     Status,
     SweepPoint,
     SweepResult,
-    Target,
     TrainingPoint,
 )
 from lrscout.runs.lr.observer import LrObserver
@@ -32,18 +31,16 @@ from lrscout.search.suggestion import by_length, moved_by, power_of, rates_of_ru
 from lrscout.settings import FindLrSettings
 
 
-def search_lr(
-    trainer: LrTrainer, settings: FindLrSettings, target: Target, observer: LrObserver | None = None
-) -> LrRecord:
+def search_lr(trainer: LrTrainer, settings: FindLrSettings, observer: LrObserver | None = None) -> LrRecord:
     """Search and make the record, whose status is `interrupted` after Ctrl-C."""
-    return LrSearch(trainer, settings, target, observer or LrObserver()).run()
+    return LrSearch(trainer, settings, observer or LrObserver()).run()
 
 
 class LrSearch:
     """One search: a coarse and a fine sweep from the same initial state, for every seed."""
 
-    def __init__(self, trainer: LrTrainer, settings: FindLrSettings, target: Target, observer: LrObserver) -> None:
-        self._trainer, self._target, self._observer = trainer, target, observer
+    def __init__(self, trainer: LrTrainer, settings: FindLrSettings, observer: LrObserver) -> None:
+        self._trainer, self._observer = trainer, observer
         self._coarse: SweepResult | None = None  # of the first seed
         self._sweeps: list[SweepResult] = []  # the sweep that is judged, per seed
         length = trainer.length()
@@ -219,7 +216,7 @@ class LrSearch:
         return RunRecord(
             command="find-lr",
             status=status or ("ok" if result.suggestion.lr is not None else "inconclusive"),
-            target=self._target.as_dict(),
+            target=self._trainer.target,
             settings=dataclasses.asdict(self._settings),
             environment=self._trainer.environment,
             result=result,

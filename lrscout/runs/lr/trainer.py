@@ -32,6 +32,10 @@ class LrTrainer(Protocol):
     """Takes the steps of a search. Every session that it opens starts from the same state, on the same data."""
 
     @property
+    def target(self) -> Mapping[str, Any]:
+        """What is trained, for the record."""
+
+    @property
     def environment(self) -> Mapping[str, Any]:
         """Versions, device, optimizer and parameter groups, for the record."""
 
