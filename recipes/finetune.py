@@ -28,7 +28,7 @@ def build(mode: str = "discriminative", batch_size: int = 32, width: int = 128) 
         ValueError: `mode` is not one of MODES.
     """
     if mode not in MODES:
-        raise ValueError(f"There is no mode {mode!r}; choose one of {', '.join(MODES)}.")
+        raise ValueError(f"Unknown mode {mode!r}; choose one of {', '.join(MODES)}.")
     images, digits = load_digits()
     early = digits < 5
     body = pretrain_body(images[early], digits[early], width)  # in your own code, load a checkpoint here

@@ -150,7 +150,7 @@ def test_parts_beside_a_workload_are_an_error() -> None:
         find_lr(linear_workload(), loss_fn=nn.MSELoss())
     with pytest.raises(TargetError, match="loss_fn can only be passed with a model"):
         find_lr(nn.Linear(3, 1), loss_fn=nn.MSELoss())
-    with pytest.raises(TargetError, match="a model alone"):
+    with pytest.raises(TargetError, match="a model without data"):
         find_lr(nn.Linear(3, 1))
 
 

@@ -380,7 +380,7 @@ def test_a_forgotten_loss_fn_is_explained_below_the_models_own_error(lrscout):
     code, _, err = lrscout("find-lr", "mymod:no_loss_fn")
     assert code == 1
     assert "TypeError" in err
-    assert "give the target a loss_fn" in err
+    assert "add a loss_fn" in err
 
 
 def test_no_row_is_marked_where_nothing_is_suggested(lrscout):
@@ -391,7 +391,7 @@ def test_no_row_is_marked_where_nothing_is_suggested(lrscout):
 
 @pytest.mark.parametrize(
     ("target", "told"),
-    [("mymod.build", "Did you mean mymod:build?"), ("mymod.py", "Perhaps mymod.py:build?"), ("mymdo:build", "'mymod'")],
+    [("mymod.build", "Did you mean mymod:build?"), ("mymod.py", "mean mymod.py:build?"), ("mymdo:build", "'mymod'")],
 )
 def test_a_target_that_is_nearly_right_is_put_right(lrscout, target, told):
     code, _, err = lrscout("find-lr", target)
@@ -403,7 +403,7 @@ def test_a_target_that_is_nearly_right_is_put_right(lrscout, target, told):
     ("arguments", "told"),
     [
         (("--optimizer", "sgd", "--optimizer-arg", "lr=0.9"), "--optimizer-arg lr has no effect"),
-        (("--val-batches", "50"), "gave 2 of the 50"),
+        (("--val-batches", "50"), "only 2 of the 50"),
     ],
 )
 def test_an_option_that_does_less_than_it_says_is_a_warning(lrscout, arguments, told):

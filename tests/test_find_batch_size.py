@@ -108,7 +108,7 @@ def test_the_data_sets_length_is_the_end(lrscout_command, samples, budget):
 def test_an_empty_data_set_is_an_error(lrscout_command):
     code, out, err = lrscout_command("build", "-k", "samples=0")
     assert (code, out) == (1, "")
-    assert "The data set is empty" in err
+    assert "The dataset is empty" in err
     assert "Traceback" not in err
 
 
@@ -215,7 +215,7 @@ def test_an_estimate_is_no_answer(lrscout_command):
 def test_an_estimate_that_cannot_be_made_is_told(lrscout_command):
     code, out, err = lrscout_command("looks_at_values", "--budget", "100MiB", "--dry-run")
     assert (code, out) == (1, "")
-    assert "cannot be followed by shapes alone" in err
+    assert "cannot be estimated from shapes alone" in err
 
 
 def test_a_cached_answer_is_taken_for_the_same_source_and_settings_only(lrscout_command):

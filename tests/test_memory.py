@@ -10,7 +10,7 @@ import torch
 
 from lrscout.engine.trials import memory
 from lrscout.engine.trials.memory import ProcessMemory, available_memory, memory_of
-from lrscout.engine.trials.timing import MOST_STEPS, median_spread, time_steps
+from lrscout.engine.trials.timing import MAX_TIMED_STEPS, median_spread, time_steps
 
 MIB = 1 << 20
 
@@ -48,7 +48,7 @@ def test_the_limit_is_lifted_again():
 def test_a_device_that_tells_nothing_has_no_peak():
     nothing = memory_of(torch.device("meta"))
     nothing.begin(5)
-    assert (nothing.peak(), nothing.held(), nothing.available(), nothing.measures) == (None, None, None, False)
+    assert (nothing.peak(), nothing.held(), nothing.available()) == (None, None, None)
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -84,7 +84,7 @@ def test_timing_ends_when_the_median_is_steady_and_at_the_latest_after_thirty_st
         return time_steps(step)
 
     assert len(steps(0.01)) == 6
-    assert len(steps(0.01, 0.02, 0.04)) == MOST_STEPS
+    assert len(steps(0.01, 0.02, 0.04)) == MAX_TIMED_STEPS
     assert len(steps(3.0)) == 2  # slow steps are waited for no longer than it takes
 
 

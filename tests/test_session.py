@@ -196,7 +196,7 @@ def test_fp16_counts_the_steps_that_the_scaler_skips() -> None:
 
 
 def test_fp16_refuses_weights_in_fp16() -> None:
-    with pytest.raises(UsageError, match="'weight' is in fp16 already"):
+    with pytest.raises(UsageError, match="'weight' is in fp16"):
         make_session(linear_workload(model=nn.Linear(3, 1).half()), precision="fp16")
 
 
@@ -272,12 +272,12 @@ def test_frozen_body_left_in_eval_mode_stays_so_during_the_sweep() -> None:
 
 
 BAD_LOSSES: list[tuple[Any, str]] = [
-    (lambda loss: loss.item(), "'float' and no tensor"),
-    (lambda loss: None, "'NoneType' and no tensor"),
-    (lambda loss: loss.expand(3), r"shape \(3,\) and is no scalar"),
+    (lambda loss: loss.item(), "must be a tensor, not 'float'"),
+    (lambda loss: None, "must be a tensor, not 'NoneType'"),
+    (lambda loss: loss.expand(3), r"must be a scalar, but has shape \(3,\)"),
     (lambda loss: loss.detach(), "does not depend on any parameter"),
     (lambda loss: loss.round().long(), "does not depend on any parameter"),
-    (lambda loss: loss * 1j, "complex number"),
+    (lambda loss: loss * 1j, "must be real, not complex"),
 ]
 
 
@@ -308,7 +308,7 @@ def test_frozen_model_with_an_optimizer_of_its_own_is_an_error() -> None:
 
 def test_optimizer_over_another_models_parameters_is_an_error() -> None:
     optimizer = torch.optim.SGD(nn.Linear(3, 1).parameters())
-    with pytest.raises(WorkloadError, match="no gradient to any parameter of the optimizer"):
+    with pytest.raises(WorkloadError, match="No parameter of the optimizer receives a gradient"):
         steps(linear_workload(optimizer=optimizer), 1)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lrscout import find_lr
 from lrscout.engine.batches import Batches
-from lrscout.engine.state import held
+from lrscout.engine.state import reachable
 from lrscout.engine.workload import Workload
 from lrscout.errors import WorkloadError
 
@@ -259,10 +259,10 @@ def test_modules_are_found_behind_methods_partials_and_unassigned_closures() -> 
         return later(batch)
 
     trainer = Trainer()
-    assert held(nn.Module, trainer.step) == [trainer.teacher]
-    assert held(nn.Module, closure, None, torch.nn.functional.mse_loss, len) == []
+    assert reachable(nn.Module, trainer.step) == [trainer.teacher]
+    assert reachable(nn.Module, closure, None, torch.nn.functional.mse_loss, len) == []
     later = nn.Linear(1, 1)
-    assert held(nn.Module, closure) == [later]
+    assert reachable(nn.Module, closure) == [later]
 
 
 def test_buffers_and_attributes_made_by_forward_go_away() -> None:

@@ -144,7 +144,7 @@ ERRORS = [
     ("nowhere.py:build", "There is no file 'nowhere.py'"),
     ("modd.py:build", "Did you mean 'mod.py'"),
     ("missing/mod.py:build", "no folder 'missing' either"),
-    ("mod/build:build", "file is named with its ending"),
+    ("mod/build:build", "Write a file with its extension"),
     ("mod:biuld", "(?s)module 'mod' has no attribute 'biuld'.*Did you mean 'build'"),
     ("mod:Made.methd", "(?s)class 'Made' has no attribute 'methd'.*Did you mean 'method'"),
     ("mod:made.siz", "(?s)type 'Made' has no attribute 'siz'.*Did you mean 'size'"),
@@ -250,7 +250,7 @@ def test_file_whose_package_name_is_taken_says_by_what() -> None:
 
 def test_file_with_a_dot_in_its_name_is_an_error() -> None:
     write("mod.v2.py", "value = 1")
-    with pytest.raises(TargetError, match="its name has a dot"):
+    with pytest.raises(TargetError, match="its name contains a dot"):
         load("mod.v2.py:value")
 
 

@@ -114,7 +114,7 @@ def test_a_loader_that_batches_in_its_own_way_is_told_what_to_do(trials, attribu
 
 
 def test_a_data_set_that_batches_by_itself_is_told_what_to_do(trials):
-    with pytest.raises(UsageError, match="its data set"):
+    with pytest.raises(UsageError, match="its dataset"):
         trials("stream", {"batched": True}).inspect()
 
 

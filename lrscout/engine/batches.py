@@ -1,4 +1,4 @@
-"""The user's data as it is fed to the steps: without end, and on the right device."""
+"""Feeding the user's data to the steps: endlessly, and on the right device."""
 
 from __future__ import annotations
 
@@ -14,70 +14,70 @@ from lrscout.errors import WorkloadError
 
 
 class Batches(Iterator[Any]):
-    """Endless batches of a loader that is restarted whenever it ends.
+    """Endless batches from a loader, which is restarted whenever it is exhausted.
 
     Raises (on next):
-        WorkloadError: the loader is empty, or can be iterated only once and has ended.
+        WorkloadError: the loader is empty, or is exhausted and cannot be iterated again.
     """
 
     def __init__(self, loader: Iterable[Any], name: str = "train_loader") -> None:
         self._loader = loader
         self._name = name
         self._iterator = iter(loader)
-        self._given = 0
+        self._count = 0
 
     def __next__(self) -> Any:
-        for _ in range(2):  # the second time from the loader's start
+        for _ in range(2):  # at the end of the loader, try once more from its start
             try:
                 batch = next(self._iterator)
             except StopIteration:
                 self._iterator = iter(self._loader)
             else:
-                self._given += 1
+                self._count += 1
                 return batch
-        if self._given:
+        if self._count:
             raise WorkloadError(
-                f"The {self._name} ended after {self._given} batches and cannot be iterated again.",
-                hint="Give a DataLoader or a list of batches, not a generator.",
+                f"The {self._name} ended after {self._count} batches and cannot be iterated again.",
+                hint="Use a DataLoader or a list of batches instead of a generator.",
             )
         raise WorkloadError(
-            f"The {self._name} is empty: it gives no batch.",
-            hint="With drop_last=True, a batch size above the data set's length leaves none.",
+            f"The {self._name} is empty.",
+            hint="With drop_last=True, a batch size larger than the dataset leaves no batches.",
         )
 
     def close(self) -> None:
-        """End the loader's worker processes."""
-        end_workers(self._iterator)
+        """Shut down the loader's worker processes."""
+        shut_down_workers(self._iterator)
         self._iterator = iter(())
 
 
 def batches_in(loader: Any) -> int | None:
-    """How many batches go once through a loader; None where it does not know."""
+    """The number of batches in one pass over a loader; None if it is unknown or zero."""
     try:
         return len(loader) or None
-    except (TypeError, NotImplementedError):  # an iterable data set has no length
+    except (TypeError, NotImplementedError):  # an iterable dataset has no length
         return None
 
 
-def end_workers(iterator: Any) -> None:
-    """End a DataLoader iterator's worker processes now: a traceback that holds it would keep them alive."""
+def shut_down_workers(iterator: Any) -> None:
+    """Shut down a DataLoader iterator's worker processes now: a traceback that holds it would keep them alive."""
     shut_down = getattr(iterator, "_shutdown_workers", None)
     if shut_down is not None:
         shut_down()
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """The batch with every tensor on the device, however deep; what cannot be moved stays as it is."""
+    """Move every tensor in a batch to the device, at any depth; anything that cannot be moved stays as it is."""
     if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=device.type == "cuda")  # elsewhere the copy might lose its source
+        return batch.to(device, non_blocking=device.type == "cuda")  # on others, the copy might outlive its source
     if callable(getattr(batch, "to", None)) and not isinstance(batch, type):
         # a tokenizer's encoding, a packed sequence, a graph
         moved = batch.to(device)
         return batch if moved is None else moved
-    if isinstance(batch, MutableMapping):  # keeps its type, which may have attributes too
+    if isinstance(batch, MutableMapping):  # keep its type, which may have attributes too
         shallow = copy.copy(batch)
         for key, value in batch.items():
-            shallow[key] = to_device(value, device)  # Hugging Face's outputs refuse update()
+            shallow[key] = to_device(value, device)  # Hugging Face's outputs do not allow update()
         return shallow
     if isinstance(batch, Mapping):
         return {key: to_device(value, device) for key, value in batch.items()}
@@ -92,7 +92,7 @@ def to_device(batch: Any, device: torch.device) -> Any:
 
 
 def tensors_in(batch: Any) -> Iterator[Tensor]:
-    """Every tensor in a batch, however deep."""
+    """Yield every tensor in a batch, at any depth."""
     seen: set[int] = set()  # objects may refer to each other
     waiting = [batch]
     while waiting:
@@ -103,12 +103,12 @@ def tensors_in(batch: Any) -> Iterator[Tensor]:
         parts = parts_of(part)
         if parts is None and hasattr(part, "__dict__") and not isinstance(part, type) and id(part) not in seen:
             seen.add(id(part))
-            parts = list(vars(part).values())  # a batch of graphs, say
+            parts = list(vars(part).values())  # for example, a batch of graphs
         waiting += reversed(parts or ())
 
 
 def parts_of(value: Any) -> Sequence[Any] | None:
-    """What a batch or a sample is made of, one level down; None for a tensor, a text, and whatever has no parts."""
+    """The immediate parts of a batch or a sample; None for a tensor, text, and anything else without parts."""
     if isinstance(value, (Tensor, str, bytes)):
         return None
     if isinstance(value, Mapping):
@@ -121,5 +121,5 @@ def parts_of(value: Any) -> Sequence[Any] | None:
 
 
 def samples_in(batch: Any) -> int | None:
-    """The number of samples in a batch, by the length of its first tensor; None if it has none."""
+    """The number of samples in a batch: the length of its first tensor that is not a scalar; None if it has none."""
     return next((tensor.shape[0] for tensor in tensors_in(batch) if tensor.dim()), None)

@@ -1,4 +1,4 @@
-"""Where to train: the device that was asked for, and the way there."""
+"""The device to train on, and how to get there."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from lrscout.errors import UsageError
 
 
 def resolve_device(name: str, workload: Workload) -> torch.device:
-    """The device to train on; `auto` is where the model already is, else the accelerator, else the CPU.
+    """The device to train on; `auto` is the accelerator that the model is on, else any accelerator, else the CPU.
 
     Raises:
-        UsageError: no such device here.
+        UsageError: this machine has no such device.
     """
     if name == "auto":
         at = next((p.device for p in workload.model.parameters()), torch.device("cpu"))
-        return at if at.type != "cpu" or is_spread(workload) else _accelerator()
+        return at if at.type != "cpu" or spans_devices(workload) else _default_device()
     try:
         device = torch.device(name)
         if device.type != "cpu":
-            torch.empty(1, device=device)  # the only check that all backends share
+            torch.empty(1, device=device)  # the only check that works for all backends
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(f"--device {name} cannot be used: {reason}", hint="Try --device auto or cpu.") from error
-    return torch.device("cpu") if device.type == "cpu" else device  # cpu:0 is no accelerator
+    return torch.device("cpu") if device.type == "cpu" else device  # drop the index of cpu:0
 
 
 def is_cpu(name: str) -> bool:
-    """Whether a device of this name, as the settings have it, is the CPU here."""
+    """Whether the setting `device` means the CPU on this machine."""
     return name.partition(":")[0] == "cpu" or (name == "auto" and not device_count())
 
 
-def _accelerator() -> torch.device:
+def _default_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     if torch.xpu.is_available():
@@ -47,7 +47,7 @@ def _accelerator() -> torch.device:
 
 
 def device_count() -> int:
-    """The accelerators that are visible here; 0 where there is only the CPU."""
+    """The number of visible accelerators; 0 if there is only the CPU."""
     for backend in (torch.cuda, torch.xpu):
         if backend.is_available():
             return int(backend.device_count())
@@ -55,23 +55,23 @@ def device_count() -> int:
 
 
 def cpu_cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def device_of(name: str, place: int) -> str:
-    """The device of the worker in this place: round robin over what is visible, where no certain one was named."""
+def device_for_worker(name: str, place: int) -> str:
+    """The device for the worker with this number; unless `name` has an index, workers take the devices in turn."""
     count = device_count()
     if count < 2 or name not in ("auto", "cuda", "xpu"):
         return name
     backend = torch.cuda if torch.cuda.is_available() else torch.xpu
-    backend.set_device(place % count)  # for user code that names no index
+    backend.set_device(place % count)  # for user code that specifies no index
     return f"{'cuda' if backend is torch.cuda else 'xpu'}:{place % count}"
 
 
 @contextmanager
 def cpu_threads(count: int | None) -> Iterator[None]:
-    """Compute with so many threads on the CPU; None leaves them alone."""
+    """Compute with `count` threads on the CPU, or with the current number if None; restore it on exit."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:
@@ -80,17 +80,20 @@ def cpu_threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def is_spread(workload: Workload) -> bool:
+def spans_devices(workload: Workload) -> bool:
     """Whether the user has placed the model on several devices."""
     return len({p.device for p in workload.model.parameters()}) > 1
 
 
-def move_state(optimizer: Optimizer) -> None:
-    """Bring an optimizer's state to where its parameters are; counters of steps stay, as in `load_state_dict`."""
+def move_optimizer_state(optimizer: Optimizer) -> None:
+    """Move an optimizer's state to the devices of its parameters.
+
+    As in `load_state_dict`, a step counter stays on the CPU unless the optimizer is capturable or fused.
+    """
     for group in optimizer.param_groups:
-        counts_there = group.get("capturable") or group.get("fused")
+        counter_moves = group.get("capturable") or group.get("fused")
         for parameter in group["params"]:
             state = optimizer.state.get(parameter, {})
             for key, value in state.items():
-                if isinstance(value, Tensor) and (key != "step" or counts_there):
+                if isinstance(value, Tensor) and (key != "step" or counter_moves):
                     state[key] = value.to(parameter.device)

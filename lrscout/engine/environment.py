@@ -1,4 +1,4 @@
-"""What a run ran on, for its record."""
+"""The environment of a run, for its record."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import torch
 
 import lrscout
 from lrscout.engine.session import Session, own_rates
+from lrscout.engine.workload import groups_of
 
 
 def describe_environment(session: Session) -> dict[str, Any]:
-    """Versions, device and optimizer, in plain values."""
+    """Versions, device, optimizer and parameter groups, as plain values."""
     parameters = sum(p.numel() for p in session.workload.model.parameters() if p.requires_grad)
     return {
         "lrscout": lrscout.__version__,
-        "torch": str(torch.__version__),  # a plain text, which can be read without torch
+        "torch": str(torch.__version__),  # a plain str: unpickling a TorchVersion would import torch
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": str(session.device),
@@ -24,13 +25,13 @@ def describe_environment(session: Session) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "optimizer": session.optimizer_name,
         "trainable_parameters": parameters,
-        "groups": _groups(session),
+        "groups": _describe_groups(session),
     }
 
 
-def _groups(session: Session) -> list[dict[str, Any]]:
-    """The name, if it has one, the parameters and the own rate of every parameter group, in the optimizers' order."""
-    groups = [group for optimizer in session.optimizers for group in optimizer.param_groups]
+def _describe_groups(session: Session) -> list[dict[str, Any]]:
+    """The name (if any), the number of parameters and the configured rate of every parameter group, in order."""
+    groups = groups_of(session.optimizers)
     return [
         {
             "name": str(group["name"]) if group.get("name") is not None else None,

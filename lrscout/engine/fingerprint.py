@@ -1,4 +1,4 @@
-"""Whether two runs begin alike: a hash of the initial weights and the first batches."""
+"""Whether two runs start from the same state: a hash of the initial weights and the first batches."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from torch import Tensor
 from lrscout.engine.batches import tensors_in
 from lrscout.engine.session import Session
 
-BATCHES = 2  # the first ones tell one order of the data from another
-MOST_ENTRIES = 1 << 12  # of a tensor: of a larger one so many are hashed, evenly spread
+HASHED_BATCHES = 2  # enough to distinguish two orders of the data
+HASHED_ELEMENTS = 1 << 12  # of a tensor; a larger one is sampled evenly, at fewer than twice as many elements
 
 
 class Fingerprint:
-    """Reads an open session's weights, and its first batches on their way to the steps."""
+    """Hashes the weights of an open session, and its first batches as the steps take them."""
 
     def __init__(self, session: Session) -> None:
         self._hash = hashlib.sha256()
-        self._left = BATCHES
+        self._remaining = HASHED_BATCHES
         for name, value in session.workload.model.state_dict().items():
             self._hash.update(name.encode())
-            for tensor in tensors_in(value):  # a module may add whatever it likes (get_extra_state)
-                self._take(tensor)
-        session.on_batch = self._take_batch
+            for tensor in tensors_in(value):  # get_extra_state of a module may return anything
+                self._add(tensor)
+        session.on_batch = self._add_batch
         self._session = session
 
-    def _take_batch(self, batch: Any) -> None:
+    def _add_batch(self, batch: Any) -> None:
         for tensor in tensors_in(batch):
-            self._take(tensor)
-        self._left -= 1
-        if not self._left:
+            self._add(tensor)
+        self._remaining -= 1
+        if not self._remaining:
             self._session.on_batch = None
 
-    def _take(self, tensor: Tensor) -> None:
+    def _add(self, tensor: Tensor) -> None:
         self._hash.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
         if tensor.layout is torch.strided and tensor.numel():
-            entries = tensor.detach().reshape(-1)
-            entries = entries[:: max(1, entries.numel() // MOST_ENTRIES)].contiguous().cpu()
-            self._hash.update(bytes(entries.view(torch.uint8).tolist()))
+            elements = tensor.detach().reshape(-1)
+            elements = elements[:: max(1, elements.numel() // HASHED_ELEMENTS)].contiguous().cpu()
+            self._hash.update(bytes(elements.view(torch.uint8).tolist()))
 
     def hexdigest(self) -> str:
-        """What was seen so far."""
+        """The hash of everything seen so far."""
         return self._hash.hexdigest()[:32]

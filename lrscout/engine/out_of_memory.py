@@ -1,4 +1,4 @@
-"""Telling an exception that means "does not fit" from a bug of the user's."""
+"""Distinguishes exceptions that mean "does not fit" from bugs in the user's code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 MESSAGES = (
     "cuda out of memory",
-    "cuda error: out of memory",  # torch.AcceleratorError, from a kernel's launch
+    "cuda error: out of memory",  # torch.AcceleratorError, when a kernel is launched
     "hip out of memory",
     "hip error: out of memory",
     "xpu out of memory",
@@ -21,41 +21,41 @@ MESSAGES = (
     "cublas_status_alloc_failed",
     "hipblas_status_alloc_failed",
     "cudnn_status_alloc_failed",
-    "cudnn_status_internal_error",  # what is left to cuDNN where its workspace has no room
+    "cudnn_status_internal_error",  # how cuDNN fails if there is no memory for its workspace
     "unable to find a valid cudnn algorithm",
-    "out of shared memory",  # a worker's batch in a full /dev/shm: killed by a bus error
+    "out of shared memory",  # a DataLoader worker's batch did not fit into /dev/shm, and a bus error killed it
     "killed by signal: bus error",
     "killed by signal: killed",
 )
 
-UNDER_A_LIMIT = (
+MESSAGES_UNDER_LIMIT = (
     "could not create a primitive",
     "could not create a memory object",
     "failed to map segment from shared object",
     "can't start new thread",
     "cannot allocate memory",
 )
-"""What else runs into a limit on a process's memory; without one, these words mean something else."""
+"""Other failures that a limit on the memory of the process causes; without a limit, they mean something else."""
 
 
 def is_out_of_memory(error: BaseException, limited: bool = False) -> bool:
-    """Whether memory ran out, by the exception or one that it came from; `limited`: the process has a limit."""
-    return any(_is_itself(each, limited) for each in _chain(error))
+    """Whether an exception, or one that led to it, means out of memory; `limited` if the process has a memory limit."""
+    return any(_means_out_of_memory(each, limited) for each in _chain(error))
 
 
-def _is_itself(error: BaseException, limited: bool) -> bool:
+def _means_out_of_memory(error: BaseException, limited: bool) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
     if not isinstance(error, (RuntimeError, OSError, ImportError, SystemError)):
-        return False  # a ValueError that quotes such words is the user's
+        return False  # a ValueError that quotes such a message comes from the user's code
     text = str(error).lower()
-    return any(words in text for words in (*MESSAGES, *(UNDER_A_LIMIT if limited else ())))
+    return any(message in text for message in (*MESSAGES, *(MESSAGES_UNDER_LIMIT if limited else ())))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception, the members of a group, and all that they were raised from or during."""
+    """Yield the exception, its causes and contexts, and the members of exception groups."""
     waiting: list[BaseException | None] = [error]
     seen: set[int] = set()
     while waiting:

@@ -1,8 +1,8 @@
-"""What the server that workers are forked from imports beforehand; nothing else imports this module."""
+"""Modules for the fork server to import in advance, so that workers find them loaded; nothing else imports this."""
 
 from __future__ import annotations
 
-import torch._dynamo  # noqa: F401  every optimizer imports it when it is made, which takes three seconds
+import torch._dynamo  # noqa: F401  imported on creating the first optimizer, which takes three seconds
 
 import lrscout.engine.fingerprint
 import lrscout.engine.schedulers

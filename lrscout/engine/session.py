@@ -1,4 +1,4 @@
-"""One training step: rates of the parameter groups, precision, accumulation, clipping, and the loss it had."""
+"""A training step and its loss: learning rates of the groups, precision, accumulation, clipping."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lrscout.engine.batches import Batches, to_device
-from lrscout.engine.devices import is_spread, move_state, resolve_device
+from lrscout.engine.devices import move_optimizer_state, resolve_device, spans_devices
 from lrscout.engine.randomness import seed_everything
-from lrscout.engine.state import backend_flags, eval_mode, held, preserved
-from lrscout.engine.workload import Workload, loss_of, make_optimizer
+from lrscout.engine.state import backend_flags, eval_mode, preserved, reachable
+from lrscout.engine.workload import Workload, groups_of, loss_of, make_optimizer
 from lrscout.errors import UsageError, WorkloadError
 from lrscout.settings import SessionSettings
 
-PENDING_LIMIT = 16  # steps that the host may run ahead of the device before it waits for a loss
+PENDING_LIMIT = 16  # steps that the host may be ahead of the device before it waits for a loss
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Session:
-    """A workload that can be stepped, for use inside `with session.open():`, which puts all its state back.
+    """A workload that can take training steps, inside `with session.open():`, which restores all its state on exit.
 
-    `step` and `losses` make it the session of a sweep (lrscout.search.range_test.SweepSession).
+    `step` and `losses` are the interface that a sweep needs (lrscout.search.range_test.SweepSession).
     """
 
     def __init__(self, workload: Workload, settings: SessionSettings, val_batches: int = 0) -> None:
-        _refuse_model(workload.model, settings.precision)
+        _check_model(workload.model, settings.precision)
         self.workload = workload
         self.settings = settings
         self.device = resolve_device(settings.device, workload)
         optimizer, self.optimizer_name = make_optimizer(workload, settings.optimizer, settings.optimizer_arg)
         self.optimizers: tuple[Optimizer, ...] = (optimizer,)
-        _refuse_optimizers(self.optimizers)
+        _check_optimizers(self.optimizers)
         self._val_batches = val_batches
-        self._groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        self._groups = groups_of(self.optimizers)
         self._ratios = ratios_of(self._groups)
         self._loss_of = loss_of(workload)
         self.autocast = _autocast(self.device, settings.precision)
@@ -47,33 +47,33 @@ class Session:
         self._skipped: Tensor | int = 0
         self._moves = self.device.type != "cpu" or any(p.device.type != "cpu" for p in workload.model.parameters())
         self._parameters = [parameter for group in self._groups for parameter in group["params"]]
-        self._with_own_zero_grad = [o for o in self.optimizers if type(o).zero_grad is not Optimizer.zero_grad]
+        self._overrides_zero_grad = [o for o in self.optimizers if type(o).zero_grad is not Optimizer.zero_grad]
         self._pending: deque[_PendingLoss] = deque()
         self._held_out: list[Any] = []
         self._held_out_given = val_batches
-        self.on_batch: Callable[[Any], None] | None = None  # sees every batch before its step
-        self._learns = False  # whether a gradient has reached the optimizers
+        self.on_batch: Callable[[Any], None] | None = None  # called with every batch before its step
+        self._has_gradients = False  # whether any parameter of the optimizers has received a gradient
 
     @contextmanager
     def open(self, preserve: bool = True) -> Iterator[Session]:
-        """Seed, move to the device and start the batches; on leaving, put back everything that was touched.
+        """Seed, move to the device and start the batches; on exit, restore everything that was touched.
 
-        `preserve` False is for a workload that nobody needs afterwards: its copy would take memory of its own.
+        With `preserve=False`, the workload is not restored, which saves the memory of a copy.
         """
         workload, settings = self.workload, self.settings
         parts = (workload.model, workload.loss_fn, workload.step)
-        optimizers = held(Optimizer, *self.optimizers, workload.step)
+        optimizers = reachable(Optimizer, *self.optimizers, workload.step)
         loaders = [loader for loader in (workload.train_loader, workload.val_loader) if loader is not None]
         with ExitStack() as stack:
             if preserve:
-                stack.enter_context(preserved(held(torch.nn.Module, *parts), optimizers, loaders))
+                stack.enter_context(preserved(reachable(torch.nn.Module, *parts), optimizers, loaders))
             stack.enter_context(backend_flags(settings.deterministic, settings.cudnn_benchmark))
             if settings.compile:
                 stack.enter_context(_compiled(workload.model))
             seed_everything(settings.seed)
             self._to_device()
             if not workload.model.training:
-                workload.model.train()  # else every submodule keeps its own mode: a frozen body may be in eval mode
+                workload.model.train()  # otherwise keep the modes: a frozen submodule may be in eval mode
             if self._val_batches:
                 self._held_out = self._take_held_out()
             self._batches = Batches(workload.train_loader)
@@ -87,56 +87,57 @@ class Session:
 
     @property
     def skipped_steps(self) -> int:
-        """The steps that the gradient scaler left out, for a gradient that was not finite."""
+        """The number of steps that the gradient scaler skipped because a gradient was not finite."""
         return int(self._skipped)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is worth knowing about the steps that were taken."""
-        found = []
+        """What the user should know about the settings and the steps so far."""
+        messages = []
         if self.skipped_steps:
-            found.append(f"The gradient scaler skipped {self.skipped_steps} steps, whose gradients overflowed.")
+            messages.append(f"The gradient scaler skipped {self.skipped_steps} steps because gradients overflowed.")
         if "lr" in self.settings.optimizer_arg:
-            found.append("The learning rate is what is searched, so --optimizer-arg lr has no effect.")
+            messages.append("--optimizer-arg lr has no effect, because every step sets the learning rate.")
         if self._held_out_given < self._val_batches:
-            found.append(f"The val_loader gave {self._held_out_given} of the {self._val_batches} --val-batches.")
-        return tuple(found)
+            given, requested = self._held_out_given, self._val_batches
+            messages.append(f"The val_loader has only {given} of the {requested} batches that --val-batches requests.")
+        return tuple(messages)
 
     @property
     def own_lr(self) -> float:
-        """The largest of the rates that the optimizers came with."""
+        """The largest learning rate that the optimizers are configured with."""
         return max(own_rates(self._groups))
 
     def group_lrs(self, lr: float) -> tuple[float, ...]:
-        """Every parameter group's rate, in the optimizers' order, where the largest is `lr`."""
+        """The rate of every parameter group, in order, if the largest is `lr`."""
         return tuple(lr * ratio for ratio in self._ratios)
 
     def set_lr(self, lr: float) -> None:
-        """Set the rates of all groups, which keep their ratios; the largest becomes `lr`."""
+        """Set the largest rate to `lr`, and those of all other groups in proportion."""
         set_rates(self._groups, self._ratios, lr)
 
     def step(self, lr: float | None = None) -> None:
-        """Take one optimizer step at this rate, or at the rates that are set; its loss comes from `losses`."""
+        """Take one optimizer step at rate `lr`, or at the current rates if None; `losses` returns its loss."""
         if lr is not None:
             self.set_lr(lr)
         loss = self.train_step()
         self._pending.append(_PendingLoss(self.evaluate() if self._held_out else loss))
 
     def losses(self, wait: bool = False) -> list[float]:
-        """The losses that arrived since the last call, in order; with `wait`, all of them."""
+        """The losses that have arrived since the last call, in order; with `wait`, all that are outstanding."""
         ready = []
         if len(self._pending) > PENDING_LIMIT and not self._pending[0].can_wait_alone:
-            wait = True  # where one loss cannot be waited for without the later ones, take them all at once
+            wait = True  # if the first cannot be waited for without the later ones, fetch all at once
         while self._pending and (wait or len(self._pending) > PENDING_LIMIT or self._pending[0].arrived()):
             ready.append(self._pending.popleft().value())
         return ready
 
     def train_step(self) -> Tensor:
-        """Forward and backward over the micro-batches, then the optimizers; returns the mean loss, () on the device."""
+        """Accumulate over the micro-batches and step the optimizers; return the mean loss, () on the device."""
         count = self.settings.accumulate
-        for parameter in self._parameters:  # what torch's zero_grad does, without its profiler's hook (15 us)
+        for parameter in self._parameters:  # like Optimizer.zero_grad, but without its profiler hook (15 us)
             parameter.grad = None
-        for optimizer in self._with_own_zero_grad:
+        for optimizer in self._overrides_zero_grad:
             optimizer.zero_grad()
         total = None
         for _ in range(count):
@@ -148,8 +149,8 @@ class Session:
             loss = self.loss(batch)
             if not loss.requires_grad:
                 raise WorkloadError(
-                    "The loss does not depend on any parameter that wants a gradient.",
-                    hint="Look for .detach(), torch.no_grad() or a frozen model.",
+                    "The loss does not depend on any parameter that requires grad.",
+                    hint="Check for .detach(), torch.no_grad() or a frozen model.",
                 )
             self._backward(loss if count == 1 else loss / count)
             total = loss.detach() if total is None else total + loss.detach()
@@ -160,18 +161,18 @@ class Session:
     def _backward(self, loss: Tensor) -> None:
         scaled = loss if self._scaler is None else self._scaler.scale(loss)
         scaled.backward()  # type: ignore[no-untyped-call]
-        if not self._learns:
-            self._refuse_untrained()
+        if not self._has_gradients:
+            self._check_gradients()
 
     @torch.no_grad()
     def evaluate(self, batches: Sequence[Any] | None = None) -> Tensor:
         """The mean loss of batches on the device, by default the held-out ones, in eval mode; () on the device."""
         with eval_mode(self.workload.model):
-            found = [self.loss(batch).float() for batch in (self._held_out if batches is None else batches)]
-            return torch.stack(found).mean()
+            losses = [self.loss(batch).float() for batch in (self._held_out if batches is None else batches)]
+            return torch.stack(losses).mean()
 
     def loss(self, batch: Any) -> Tensor:
-        """The loss of a batch on the device, () there, with the model in the mode that it is in."""
+        """The loss of a batch on the device, with the model in its current mode; () on the device."""
         with self.autocast:
             return scalar(self._loss_of(batch))
 
@@ -196,38 +197,38 @@ class Session:
         scaler.update()
         self._skipped = self._skipped + (scaler.scale(one) < scale).long()
 
-    def _refuse_untrained(self) -> None:
+    def _check_gradients(self) -> None:
         if all(parameter.grad is None for parameter in self._parameters):
             raise WorkloadError(
-                "The loss gives no gradient to any parameter of the optimizer.",
-                hint="Make the optimizer from this model's own parameters.",
+                "No parameter of the optimizer receives a gradient from the loss.",
+                hint="Create the optimizer from the parameters of this model.",
             )
-        self._learns = True
+        self._has_gradients = True
 
     def _to_device(self) -> None:
-        if not self._moves or is_spread(self.workload):
+        if not self._moves or spans_devices(self.workload):
             return
         self.workload.model.to(self.device)
         if isinstance(self.workload.loss_fn, torch.nn.Module):  # a loss may hold class weights
             self.workload.loss_fn.to(self.device)
         for optimizer in self.optimizers:
-            move_state(optimizer)
+            move_optimizer_state(optimizer)
 
     def _take_held_out(self) -> list[Any]:
         if self.workload.val_loader is None:
             raise UsageError(
-                "--val-batches needs held-out data, and the target has no val_loader.",
-                hint="Give the target a val_loader, or leave --val-batches out.",
+                "--val-batches requires held-out data, but the target has no val_loader.",
+                hint="Add a val_loader to the target, or leave out --val-batches.",
             )
         batches = list(islice(self.workload.val_loader, self._val_batches))
         if not batches:
-            raise WorkloadError("The val_loader is empty: it gives no batch.")
+            raise WorkloadError("The val_loader is empty.", hint="Check its dataset, or leave out --val-batches.")
         self._held_out_given = len(batches)
         return [to_device(batch, self.device) if self._moves else batch for batch in batches]
 
 
 class _PendingLoss:
-    """A loss on its way to the host. The host does not wait for the device until the value is asked for."""
+    """A loss on its way to the host, which only waits for the device when `value` is called."""
 
     def __init__(self, loss: Tensor) -> None:
         self._event: Any = None  # a torch.cuda.Event, which torch leaves untyped
@@ -254,43 +255,43 @@ class _PendingLoss:
 
 
 def scalar(loss: Any, name: str = "loss") -> Tensor:
-    """The loss, or what `name` says, that the user's code gave, as a tensor of shape ().
+    """Check the loss that user code returned, and return it as a tensor of shape (); errors call it `name`.
 
     Raises:
-        WorkloadError: it is no tensor, has several entries, or is complex.
+        WorkloadError: it is not a tensor, does not have exactly one element, or is complex.
     """
     if not isinstance(loss, Tensor):
         raise WorkloadError(
-            f"The {name} is {type(loss).__name__!r} and no tensor.",
-            hint="Does it end without return?" if loss is None else "Return the loss tensor itself, not its .item().",
+            f"The {name} must be a tensor, not {type(loss).__name__!r}.",
+            hint="Is a return statement missing?" if loss is None else "Return the tensor itself, not its .item().",
         )
     if loss.numel() != 1:
         raise WorkloadError(
-            f"The {name} has shape {tuple(loss.shape)} and is no scalar.",
-            hint="Reduce it, as with .mean() or reduction='mean'.",
+            f"The {name} must be a scalar, but has shape {tuple(loss.shape)}.",
+            hint="Reduce it, for example with .mean() or reduction='mean'.",
         )
     if loss.is_complex():
-        raise WorkloadError(f"The {name} is a complex number.", hint="Return something real, as .abs() is.")
+        raise WorkloadError(f"The {name} must be real, not complex.", hint="Return a real value, such as .abs().")
     return loss.reshape(()) if loss.dim() else loss
 
 
 def own_rates(groups: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Every parameter group's own rate.
+    """The learning rate that the user configured for every parameter group.
 
-    An attached scheduler keeps the rate that the user set in `initial_lr`, and may hold the present one at zero.
+    If a scheduler is attached, that is `initial_lr`: the scheduler may have set the current rate to anything, even 0.
     """
     return [float(group.get("initial_lr", group["lr"])) for group in groups]
 
 
 def ratios_of(groups: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Every parameter group's own rate over the largest; all 1 where no group has a rate above 0."""
+    """The configured rate of every parameter group divided by the largest; all 1 if no rate is above 0."""
     rates = own_rates(groups)
     largest = max(rates, default=0.0)
     return [rate / largest for rate in rates] if largest > 0 else [1.0] * len(rates)
 
 
 def set_rates(groups: Sequence[dict[str, Any]], ratios: Sequence[float], lr: float) -> None:
-    """Give every parameter group its share of the rate."""
+    """Set the rate of every parameter group to `lr` times its ratio."""
     for group, ratio in zip(groups, ratios):
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(lr * ratio)
@@ -298,7 +299,7 @@ def set_rates(groups: Sequence[dict[str, Any]], ratios: Sequence[float], lr: flo
             group["lr"] = lr * ratio
 
 
-def _refuse_model(model: torch.nn.Module, precision: str) -> None:
+def _check_model(model: torch.nn.Module, precision: str) -> None:
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if torch.nn.parameter.is_lazy(tensor):
             raise WorkloadError(
@@ -308,26 +309,26 @@ def _refuse_model(model: torch.nn.Module, precision: str) -> None:
         if tensor.is_meta:
             raise WorkloadError(
                 f"The parameter {name!r} is on the meta device and has no values.",
-                hint="Load the weights in build(), or call model.to_empty() and initialise them.",
+                hint="Load the weights in build(), or call model.to_empty() and initialize them.",
             )
         if precision == "fp16" and tensor.dtype is torch.float16 and tensor.requires_grad:
             raise UsageError(
-                f"The parameter {name!r} is in fp16 already, and --precision fp16 scales gradients of fp32 weights.",
-                hint="Leave the weights in fp32, or leave --precision out.",
+                f"--precision fp16 requires weights in fp32, but the parameter {name!r} is in fp16.",
+                hint="Keep the weights in fp32, or leave out --precision.",
             )
 
 
-def _refuse_optimizers(optimizers: Sequence[Optimizer]) -> None:
+def _check_optimizers(optimizers: Sequence[Optimizer]) -> None:
     for optimizer in optimizers:
         if isinstance(optimizer, torch.optim.LBFGS):
             raise UsageError(
-                "LBFGS calls the loss several times a step, and lrscout's steps call it once.",
+                "LBFGS evaluates the loss several times per step, but lrscout evaluates it only once.",
                 hint="Use a first-order optimizer such as adamw or sgd.",
             )
         if any(group.get("lr") is None for group in optimizer.param_groups):
             raise UsageError(
                 f"{type(optimizer).__name__} has a parameter group without a learning rate.",
-                hint="Give it one (lr=...): lrscout scales what the groups have.",
+                hint="Set its lr: lrscout scales the rates of all groups.",
             )
 
 
@@ -339,7 +340,7 @@ def _autocast(device: torch.device, precision: str) -> Any:
 
 @contextmanager
 def _compiled(model: torch.nn.Module) -> Iterator[None]:
-    """Compile in place, so that a step of the user's own that holds the model runs compiled too."""
+    """Compile the model in place, so that a custom step that refers to it runs compiled too."""
     before = model._compiled_call_impl
     model.compile()
     try:

@@ -1,4 +1,4 @@
-"""Borrowed state goes back: snapshot and restore of everything that a search touches, in memory."""
+"""Borrowed state is returned: in-memory snapshots of everything that a search touches."""
 
 from __future__ import annotations
 
@@ -16,53 +16,56 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from lrscout.engine.batches import end_workers
-from lrscout.engine.randomness import Restore, random_state, sources_of
+from lrscout.engine.batches import shut_down_workers
+from lrscout.engine.randomness import Restore, generator_owners, random_state
+from lrscout.engine.workload import groups_of
 
-Held = TypeVar("Held")
+T = TypeVar("T")
 
-REGISTRIES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")  # of a module, by name
+REGISTRIES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")  # dicts and sets of a module
 
 
 @contextmanager
 def preserved(
     modules: Sequence[nn.Module], optimizers: Sequence[Optimizer], loaders: Iterable[Any] = ()
 ) -> Iterator[None]:
-    """Put everything back on leaving, whatever happens inside.
+    """Restore everything on exit, whatever happens inside.
 
-    That is: parameters, buffers, gradients, attributes, train or eval mode and device of every module; state, groups
-    and parameters of every optimizer; the random states of Python, NumPy, torch, its accelerators and the generators
-    that modules and loaders keep; the workers of a loader that keeps them.
-    Objects keep their identity: values are copied back into the tensors that were there.
+    Everything means: parameters, buffers, gradients, attributes, train or eval mode and device of every module; state,
+    groups and parameters of every optimizer; the random states of Python, NumPy, torch, its accelerators and the
+    generators that modules and loaders own; the persistent workers of a loader.
+    Objects keep their identity: values are copied back into the original tensors.
     """
-    every = _unique(module for root in modules for module in root.modules())
+    all_modules = _unique(module for root in modules for module in root.modules())
     loaders = list(loaders)
     parameters = _parameters_of(modules, optimizers)
-    with ExitStack() as stack:  # which runs all of its callbacks, even where one of them raises
-        stack.callback(random_state([*every, *(source for loader in loaders for source in sources_of(loader))]))
-        stack.callback(_kept_iterators(loaders))
+    with ExitStack() as stack:  # runs all of its callbacks even if one raises
+        owners = [owner for loader in loaders for owner in generator_owners(loader)]
+        stack.callback(random_state([*all_modules, *owners]))
+        stack.callback(_persistent_iterators(loaders))
         for optimizer in optimizers:
             stack.callback(_optimizer_state(optimizer))
         stack.callback(_parameter_state(parameters))
-        stack.callback(_module_state(every))
+        stack.callback(_module_state(all_modules))
         for parameter in parameters:
-            parameter.grad = None  # the user's gradients stay aside, so that nothing is added to them
+            parameter.grad = None  # set aside: backward would add to the user's gradients
         yield
 
 
-def held(kind: type[Held], *parts: Any) -> list[Held]:
-    """The objects of this kind among the parts, or one step behind them.
+def reachable(kind: type[T], *parts: Any) -> list[T]:
+    """The objects of a type among the parts and what they directly refer to.
 
-    Behind a function lie its closure and the globals it names, behind a method or another object its attributes:
-    a step may well update a teacher's weights, or a second optimizer.
+    A function refers to its closure and the globals that it names, a method to its object and that object's
+    attributes, and any other object to its attributes. So a step that updates a teacher or a second optimizer is
+    covered.
     """
-    everything = [found for part in parts for found in (part, *_behind(part))]
+    everything = [found for part in parts for found in (part, *_references(part))]
     return _unique(found for found in everything if isinstance(found, kind))
 
 
 @contextmanager
 def backend_flags(deterministic: bool, cudnn_benchmark: bool | None) -> Iterator[None]:
-    """Set torch's process-wide switches, and put them back."""
+    """Set torch's process-wide switches, and restore them on exit."""
     before = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -71,7 +74,7 @@ def backend_flags(deterministic: bool, cudnn_benchmark: bool | None) -> Iterator
     )
     try:
         if deterministic:
-            # cuBLAS reads it when its handle is made; without it deterministic mode raises on CUDA
+            # cuBLAS reads this when its handle is created; without it, deterministic mode raises on CUDA
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True)
             torch.backends.cudnn.deterministic = True
@@ -86,7 +89,7 @@ def backend_flags(deterministic: bool, cudnn_benchmark: bool | None) -> Iterator
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put the model into eval mode; on leaving, every module gets its own mode back."""
+    """Put the model into eval mode; restore the mode of every module on exit."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -96,40 +99,40 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _unique(things: Iterable[Held]) -> list[Held]:
-    return list({id(thing): thing for thing in things}.values())
+def _unique(objects: Iterable[T]) -> list[T]:
+    return list({id(each): each for each in objects}.values())
 
 
-def _behind(part: Any) -> list[Any]:
+def _references(part: Any) -> list[Any]:
     if isinstance(part, functools.partial):
         return [part.func, *part.args, *part.keywords.values()]
     if inspect.isfunction(part):
         named = [part.__globals__[name] for name in part.__code__.co_names if name in part.__globals__]
-        return [*named, *(found for cell in part.__closure__ or () for found in _in_cell(cell))]
+        return [*named, *(found for cell in part.__closure__ or () for found in _cell_contents(cell))]
     owner = getattr(part, "__self__", part)
     return [owner, *getattr(owner, "__dict__", {}).values()]
 
 
-def _in_cell(cell: CellType) -> list[Any]:
+def _cell_contents(cell: CellType) -> list[Any]:
     try:
         return [cell.cell_contents]
-    except ValueError:  # a variable that was not assigned yet
+    except ValueError:  # the variable is not assigned yet
         return []
 
 
 def _parameters_of(modules: Iterable[nn.Module], optimizers: Iterable[Optimizer]) -> list[Tensor]:
     of_modules = [parameter for module in modules for parameter in module.parameters()]
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    return _unique([*of_modules, *(parameter for group in groups for parameter in group["params"])])
+    of_groups = [parameter for group in groups_of(optimizers) for parameter in group["params"]]
+    return _unique([*of_modules, *of_groups])
 
 
 class _SavedTensor:
-    """A tensor with a copy of its value; restoring fills that same tensor."""
+    """A tensor with a copy of its value, which `restored` writes back into that same tensor."""
 
     def __init__(self, tensor: Tensor) -> None:
         self._tensor = tensor
-        self._data = tensor.data  # moving a module gives its parameters other data
-        # in the host's memory: the device's has to hold the training step
+        self._data = tensor.data  # moving a module replaces the data of its parameters
+        # in host memory: the device needs its memory for the training step
         self._value = None if _is_read_only(tensor) else tensor.detach().to("cpu", copy=True)
 
     @torch.no_grad()
@@ -142,7 +145,7 @@ class _SavedTensor:
 
 
 def _is_read_only(tensor: Tensor) -> bool:
-    """Whether torch refuses to write into it: an expanded tensor, or one from inference mode."""
+    """Whether torch refuses to write to the tensor, because it is expanded or from inference mode."""
     if tensor.layout is not torch.strided:
         return False
     return tensor.is_inference() or any(s == 0 and n > 1 for s, n in zip(tensor.stride(), tensor.shape))
@@ -153,7 +156,7 @@ def _parameter_state(parameters: Iterable[Tensor]) -> Restore:
 
     def restore() -> None:
         for parameter, saved, grad, requires_grad in state:
-            parameter.grad = None  # which may be on another device
+            parameter.grad = None  # it may be on another device
             saved.restored()
             parameter.grad = grad
             if parameter.requires_grad != requires_grad:
@@ -163,16 +166,16 @@ def _parameter_state(parameters: Iterable[Tensor]) -> Restore:
 
 
 def _module_state(modules: Iterable[nn.Module]) -> Restore:
-    """Attributes, registered names and modes of the modules, and the values of all tensors among them.
+    """Save the attributes, registered names and modes of the modules, and the values of all tensors among them.
 
-    Moving a module puts other buffers in the place of the old ones, and so may a step of the user's.
+    Moving a module replaces its buffers, and so may the user's step.
     """
     contents: list[tuple[Any, Any]] = []
     tensors: list[Tensor] = []
     modes = [(module, module.training) for module in modules]
     for module in modules:
-        own = [vars(module), *(getattr(module, name, None) for name in REGISTRIES)]
-        contents += [(content, copy.copy(content)) for content in own if isinstance(content, (dict, set))]
+        registries = [vars(module), *(getattr(module, name, None) for name in REGISTRIES)]
+        contents += [(content, copy.copy(content)) for content in registries if isinstance(content, (dict, set))]
         tensors += [t for t in (*module._buffers.values(), *vars(module).values()) if isinstance(t, Tensor)]
     saved = [_SavedTensor(tensor) for tensor in _unique(tensors)]
 
@@ -189,7 +192,7 @@ def _module_state(modules: Iterable[nn.Module]) -> Restore:
 
 
 def _optimizer_state(optimizer: Optimizer) -> Restore:
-    # not by state_dict: loading one casts the state to the parameters' type and makes new tensors
+    # not with state_dict: loading one casts the state to the dtype of the parameters and creates new tensors
     attributes = dict(vars(optimizer))
     state = [(parameter, _saved(entry)) for parameter, entry in optimizer.state.items()]
     groups = [(group, {k: _saved(v) for k, v in group.items() if k != "params"}) for group in optimizer.param_groups]
@@ -229,15 +232,15 @@ def _restored(value: Any) -> Any:
     return value
 
 
-def _kept_iterators(loaders: Iterable[Any]) -> Restore:
-    """Set aside the iterator that a DataLoader keeps with its persistent workers, and so their random states."""
-    kept = [(loader, loader._iterator) for loader in loaders if isinstance(loader, DataLoader)]
-    for loader, _ in kept:
+def _persistent_iterators(loaders: Iterable[Any]) -> Restore:
+    """Set aside the iterator that a DataLoader keeps for its persistent workers, and with it their random states."""
+    iterators = [(loader, loader._iterator) for loader in loaders if isinstance(loader, DataLoader)]
+    for loader, _ in iterators:
         loader._iterator = None
 
     def restore() -> None:
-        for loader, iterator in kept:
-            end_workers(loader._iterator)
+        for loader, iterator in iterators:
+            shut_down_workers(loader._iterator)
             loader._iterator = iterator
 
     return restore

@@ -1,4 +1,4 @@
-"""From a dotted path to the user's object: import it, and call it with the user's arguments.
+"""Loading targets: import the object that a dotted path names, and call it with the user's arguments.
 
 Grammar: `pkg.mod:attr`, `pkg.mod:Class.method`, `path/to/file.py:attr`.
 """
@@ -17,57 +17,63 @@ from typing import Any
 from lrscout.errors import TargetError, TargetImportError, did_you_mean, perhaps
 from lrscout.results import Target
 
-GRAMMAR = "A target is pkg.mod:attr, pkg.mod:Class.method or path/to/file.py:attr."
+GRAMMAR = "Write a target as pkg.mod:attr, pkg.mod:Class.method or path/to/file.py:attr."
 
-LISTED = 20  # attributes of a module or class; of more than that, only a close one is named
+MAX_LISTED = 20  # attributes that a hint lists; if there are more, it names only a close match
 
 
 def load_target(target: Target) -> Any:
-    """Import the target and, where it is a callable, call it; a class is instantiated.
+    """Import the target and call it; a class is instantiated, and an object that is not callable is returned.
 
-    Exceptions of a function that is called pass through; one at import is the cause of a TargetImportError.
+    Exceptions that the called function raises pass through.
 
     Raises:
-        TargetError: the path does not lead to an object, or the arguments do not fit it.
+        TargetError: the path does not name an object, or the arguments do not match its signature.
+        TargetImportError: the user's code raised an exception while it was imported, which is the cause.
     """
     return make_target(find_target(target), target)
 
 
 def find_target(target: Target) -> Any:
-    """The object that the path names, not called yet.
+    """Import the object that the path names, without calling it.
 
     Raises:
-        TargetError: malformed path, missing module or file, missing attribute.
+        TargetError: the path is malformed, or the folder, module, file or attribute does not exist.
+        TargetImportError: the user's code raised an exception while it was imported, which is the cause.
     """
     path = target.path or ""
-    place, colon, attributes = path.rpartition(":")
-    if not colon or not place or not attributes:
-        raise TargetError(f"{path!r} is not a target.", hint=_likely(path))
-    _put_first_on_path(Path(target.app_dir or "."))
-    module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+    module_path, colon, attributes = path.rpartition(":")
+    if not colon or not module_path or not attributes:
+        raise TargetError(f"{path!r} is not a valid target.", hint=_hint_for(path))
+    _prepend_to_sys_path(Path(target.app_dir or "."))
+    module = _import_file(Path(module_path)) if module_path.endswith(".py") else _import_module(module_path)
     found: Any = module
     for name in attributes.split("."):
         found = _attribute(found, name, path)
     return found
 
 
-def _likely(path: str) -> str:
-    """The hint for a path without its colon."""
-    place, dot, attribute = path.rpartition(".")
+def _hint_for(path: str) -> str:
+    """The hint for a malformed path; if only the colon is missing, what was probably meant."""
+    module, dot, attribute = path.rpartition(".")
     if ":" in path or not path:
         return GRAMMAR
     if attribute == "py" or not dot:
-        return f"{GRAMMAR} Perhaps {path}:build?"
-    return f"{GRAMMAR} Did you mean {place}:{attribute}?"
+        return f"{GRAMMAR} Did you mean {path}:build?"
+    return f"{GRAMMAR} Did you mean {module}:{attribute}?"
 
 
 def make_target(found: Any, target: Target) -> Any:
-    """Call what was found with the target's arguments; an object that is no callable is used as it is."""
+    """Call the object that a target names with the target's arguments; an object that is not a factory is returned.
+
+    Raises:
+        TargetError: the arguments do not match its signature, or it takes none, or it called sys.exit.
+    """
     if not is_factory(found):
         if target.kwargs:
             raise TargetError(
                 f"{target.path} is {_describe(found)} and takes no arguments, but got: {', '.join(target.kwargs)}.",
-                hint="Point at a function that builds it, or leave out -k/--kwarg.",
+                hint="Name a function that builds the workload, or leave out -k/--kwarg.",
             )
         return found
     return _call(found, target.kwargs, str(target.path))
@@ -80,32 +86,46 @@ def _call(found: Any, kwargs: Mapping[str, Any], path: str) -> Any:
     except SystemExit as error:
         raise TargetError(
             f"{path} called sys.exit({error.code!r}).",
-            hint="Point at a function that only builds the workload and does not run a script.",
+            hint="Name a function that only builds the workload, without running a script.",
         ) from error
 
 
 def is_factory(found: Any) -> bool:
-    """Whether what a target names is to be called for the workload."""
-    # a module, like any object with weights, is callable with a batch and not with arguments
+    """Whether to call the object that a target names in order to get the workload."""
+    # a torch module or another object with weights is callable too, but with a batch
     return inspect.isclass(found) or (callable(found) and not hasattr(found, "named_parameters"))
 
 
 def _check_arguments(found: Any, kwargs: Mapping[str, Any], path: str) -> None:
-    """Bind the arguments before the call, so that a TypeError inside the user's code stays the user's."""
     try:
         signature = inspect.signature(found)
     except (TypeError, ValueError):  # built-ins without a signature
         return
+    mismatch = call_mismatch(signature, (), kwargs)
+    if mismatch is not None:
+        reason, hint = mismatch
+        message = f"{path}{signature} cannot be called: {reason}."
+        raise TargetError(message, hint=hint or "Pass it with -k name=value (--kwarg).")
+
+
+def call_mismatch(
+    signature: inspect.Signature, positional: tuple[Any, ...], keywords: Mapping[str, Any]
+) -> tuple[str, str | None] | None:
+    """Why arguments do not match a signature, with a hint if one is unknown; None if they match.
+
+    Checked before a call into user code, so that any TypeError during the call is the user's own.
+    """
     try:
-        signature.bind(**kwargs)
+        signature.bind(*positional, **keywords)
     except TypeError as error:
-        names = tuple(n for n, p in signature.parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL))
-        unknown = [name for name in kwargs if name not in names]
-        hint = did_you_mean(unknown[0], names) if unknown else "Give it with -k name=value (--kwarg)."
-        raise TargetError(f"{path}{signature} cannot be called: {error}.", hint=hint) from None
+        parameters = list(signature.parameters.values())[len(positional) :]
+        names = [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        unknown = [name for name in keywords if name not in names]
+        return str(error), did_you_mean(unknown[0], names) if unknown else None
+    return None
 
 
-def _put_first_on_path(folder: Path) -> None:
+def _prepend_to_sys_path(folder: Path) -> None:
     if not folder.is_dir():
         raise TargetError(f"The folder {str(folder)!r} does not exist.", hint="Check --app-dir.")
     entry = os.path.abspath(folder)
@@ -117,20 +137,20 @@ def _put_first_on_path(folder: Path) -> None:
 def _import_module(name: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
         looks_like_file = "/" in name or os.sep in name or Path(f"{name}.py").exists()
-        hint = "A file is named with its ending: path/to/file.py:attr." if looks_like_file else GRAMMAR
-        raise TargetError(f"{name!r} is not the name of a module.", hint=hint)
+        hint = "Write a file with its extension: path/to/file.py:attr." if looks_like_file else GRAMMAR
+        raise TargetError(f"{name!r} is not a valid module name.", hint=hint)
     try:
         return _run_import(name)
     except ModuleNotFoundError as error:
         known = tuple(p.stem for p in Path(sys.path[0]).iterdir() if p.suffix == ".py" or (p / "__init__.py").exists())
         meant = perhaps(name, known) if name == error.name else None
-        looked = f"Looked in {sys.path[0]} and the installed packages; --app-dir DIR looks elsewhere."
-        hint = " ".join(filter(None, [meant, looked]))
+        searched = f"Searched {sys.path[0]} and the installed packages; use --app-dir DIR to search another folder."
+        hint = " ".join(filter(None, [meant, searched]))
         raise TargetError(f"There is no module {error.name!r}.", hint=hint) from None
 
 
 def _import_file(path: Path) -> ModuleType:
-    """Import a file under its real name, so that worker processes started by spawn can import it too."""
+    """Import a file under its real module name, so that spawned worker processes can import it too."""
     path = path.expanduser()
     if not path.is_file():
         raise TargetError(f"There is no file {str(path)!r}.", hint=_nearby_files(path))
@@ -142,12 +162,12 @@ def _import_file(path: Path) -> ModuleType:
     if resolved.stem == "__init__":
         names.pop()
     if any("." in name for name in names):
-        raise TargetError(f"{path.name!r} cannot be imported: its name has a dot.", hint="Rename the file.")
-    _put_first_on_path(folder)
+        raise TargetError(f"{path.name!r} cannot be imported because its name contains a dot.", hint="Rename the file.")
+    _prepend_to_sys_path(folder)
     name = ".".join(names)
     try:
         module = _run_import(name)
-    except ModuleNotFoundError:  # a package of the same name from elsewhere, which holds no such module
+    except ModuleNotFoundError:  # the name of the package is taken by another one, which has no such module
         module = sys.modules[names[0]]
     origin = getattr(module, "__file__", None)
     if origin is None or Path(origin).resolve() != resolved:
@@ -159,17 +179,17 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _run_import(name: str) -> ModuleType:
-    importlib.invalidate_caches()  # the file may be a second old
+    importlib.invalidate_caches()  # the file may have been written a moment ago
     try:
         return importlib.import_module(name)
     except SystemExit as error:
         raise TargetError(
             f"Importing {name!r} called sys.exit({error.code!r}).",
-            hint='Put what runs as a script under `if __name__ == "__main__":`.',
+            hint='Move the part that runs as a script under `if __name__ == "__main__":`.',
         ) from error
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise  # the module asked for, which the caller can explain
+            raise  # the requested module itself: the caller explains it
         raise _import_failed(name, error) from error
     except Exception as error:
         raise _import_failed(name, error) from error
@@ -182,9 +202,9 @@ def _import_failed(name: str, error: Exception) -> TargetImportError:
 def _nearby_files(path: Path) -> str | None:
     folder = path.parent
     if not folder.is_dir():
-        return f"There is no folder {str(folder)!r} either, seen from {os.getcwd()}."
+        return f"There is no folder {str(folder)!r} either, relative to {os.getcwd()}."
     names = tuple(sorted(p.name for p in folder.glob("*.py")))
-    return did_you_mean(path.name, names) if names else f"The folder {str(folder)!r} holds no .py file."
+    return did_you_mean(path.name, names) if names else f"The folder {str(folder)!r} contains no .py files."
 
 
 def _attribute(owner: Any, name: str, path: str) -> Any:
@@ -193,19 +213,19 @@ def _attribute(owner: Any, name: str, path: str) -> Any:
     except AttributeError:
         if inspect.ismodule(owner):
             known = tuple(n for n in vars(owner) if not n.startswith("_"))
-            where = f"The module {owner.__name__!r}"
+            subject = f"The module {owner.__name__!r}"
         else:
             known = tuple(n for n in dir(owner) if not n.startswith("_"))
             described = _describe(owner)
-            where = described[0].upper() + described[1:]
-        raise TargetError(f"{where} has no attribute {name!r}.", hint=_known_attributes(name, known)) from None
+            subject = described[0].upper() + described[1:]
+        raise TargetError(f"{subject} has no attribute {name!r}.", hint=_known_attributes(name, known)) from None
     if inspect.isclass(owner) and inspect.isfunction(inspect.getattr_static(owner, name)):
-        return getattr(_call(owner, {}, path.rpartition(".")[0]), name)  # a method needs its object
+        return getattr(_call(owner, {}, path.rpartition(".")[0]), name)  # a method needs an instance
     return found
 
 
 def _known_attributes(name: str, known: tuple[str, ...]) -> str | None:
-    return did_you_mean(name, known) if len(known) <= LISTED else perhaps(name, known)
+    return did_you_mean(name, known) if len(known) <= MAX_LISTED else perhaps(name, known)
 
 
 def _describe(found: Any) -> str:

@@ -1,4 +1,4 @@
-"""A session in training: steps at the rates that are set, and evaluations that leave no trace in it."""
+"""A session in training: steps at the current rates, and evaluations that leave no trace in it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lrscout.engine.batches import samples_in, to_device
-from lrscout.engine.randomness import random_state, seed_everything, sources_of
+from lrscout.engine.randomness import generator_owners, random_state, seed_everything
 from lrscout.engine.session import Session, scalar
 from lrscout.engine.state import eval_mode
 from lrscout.errors import WorkloadError
@@ -20,7 +20,7 @@ MetricFn = Callable[[torch.nn.Module, Any], Any]
 
 
 class Trainee:
-    """An open session as a training run needs it (lrscout.search.training.TrainingSession)."""
+    """An open session with the interface that a training run needs (lrscout.search.training.TrainingSession)."""
 
     def __init__(self, session: Session, metric_fn: MetricFn | None = None) -> None:
         self.step = session.step
@@ -29,15 +29,19 @@ class Trainee:
         self._loader = session.workload.val_loader
 
     def evaluate(self) -> float | None:
-        """The mean over the val_loader, its batches weighted by their samples; None without a val_loader.
+        """The mean loss or metric over the val_loader, weighted by samples per batch; None without a val_loader.
 
-        Every evaluation draws the same random numbers, and none of them from those of the training.
+        Every evaluation draws the same random numbers, and restores the random states of the training.
+
+        Raises:
+            WorkloadError: the val_loader is empty, or a value is not a real scalar.
         """
         if self._loader is None:
             return None
         workload = self._session.workload
-        holders = [*sources_of(workload.train_loader), *sources_of(self._loader), *workload.model.modules()]
-        restore = random_state(holders)
+        loaders = (workload.train_loader, self._loader)
+        owners = [owner for loader in loaders for owner in generator_owners(loader)]
+        restore = random_state([*owners, *workload.model.modules()])
         try:
             seed_everything(self._session.settings.seed)
             with torch.no_grad(), eval_mode(workload.model):
@@ -53,7 +57,10 @@ class Trainee:
             values.append(self._value(batch))
             samples.append(samples_in(batch) or 0)
         if not values:
-            raise WorkloadError("The val_loader is empty: it gives no batch, or can be iterated only once.")
+            raise WorkloadError(
+                "The val_loader is empty, or can be iterated only once.",
+                hint="Use a DataLoader or a list of batches.",
+            )
         losses: list[float] = torch.stack(values).tolist()
         if not all(samples):
             return fmean(losses)
@@ -70,6 +77,6 @@ class Trainee:
             return torch.tensor(float(value), device=self._session.device)
         except (TypeError, ValueError):
             raise WorkloadError(
-                f"The metric is {type(value).__name__!r} and no number.",
-                hint="--metric-fn is called with (model, batch) and returns a number or a tensor of one entry.",
+                f"The metric must be a number, not {type(value).__name__!r}.",
+                hint="--metric-fn is called with (model, batch) and must return a number or a tensor of one element.",
             ) from None

@@ -1,4 +1,4 @@
-"""What a target may give, and what is made of it: a model, its data, its loss and its optimizer."""
+"""The workload that a target provides: a model, its data, its loss and its optimizer."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ OptimizerLike = Optimizer | Callable[[Iterable[Tensor]], Optimizer]
 class Workload:
     """Everything that a training step needs.
 
-    With `loss_fn`, a batch is `(inputs, target)` and the loss `loss_fn(model(inputs), target)`; inputs may be a
-    tuple (`model(*inputs)`) or a mapping (`model(**inputs)`). Without, the model gives its own loss: a scalar
-    tensor, or something with `.loss` or `["loss"]`, from `model(**batch)`, `model(*batch)` or `model(batch)`.
-    `step(batch)` or `step(model, batch)` gives any loss the user can compute; lrscout runs backward and the optimizer.
+    With `loss_fn`, a batch is `(inputs, target)` and its loss is `loss_fn(model(inputs), target)`, where inputs may
+    be a tuple (`model(*inputs)`) or a mapping (`model(**inputs)`). Without it, the model computes its own loss:
+    `model(**batch)`, `model(*batch)` or `model(batch)` returns a scalar tensor, or an object with `.loss` or
+    `["loss"]`. For anything else, `step(batch)` or `step(model, batch)` returns the loss; lrscout calls backward and
+    steps the optimizer.
     """
 
     model: nn.Module
@@ -45,7 +46,7 @@ def from_workload(given: Any) -> Workload | None:
 
 
 def from_mapping(given: Any) -> Workload | None:
-    """A dict with a Workload's keys."""
+    """A dict with the fields of Workload as keys."""
     if not isinstance(given, Mapping):
         return None
     for key in given:
@@ -53,7 +54,7 @@ def from_mapping(given: Any) -> Workload | None:
             raise TargetError(f"The target's dict has an unknown key {key!r}.", hint=did_you_mean(str(key), KEYS))
     missing = [key for key in REQUIRED if given.get(key) is None]
     if missing:
-        raise TargetError(f"The target's dict lacks {' and '.join(missing)}.", hint=f"Its keys: {', '.join(KEYS)}.")
+        raise TargetError(f"The target's dict lacks {' and '.join(missing)}.", hint=f"Valid keys: {', '.join(KEYS)}.")
     return Workload(**given)
 
 
@@ -70,7 +71,7 @@ def from_tuple(given: Any) -> Workload | None:
 
 
 def from_attributes(given: Any) -> Workload | None:
-    """An object with a Workload's attributes, `model` and `train_loader` at least."""
+    """An object with the attributes of Workload, at least `model` and `train_loader`."""
     if isinstance(given, nn.Module) or not all(getattr(given, key, None) is not None for key in REQUIRED):
         return None
     parts: dict[str, Any] = {key: getattr(given, key, None) for key in KEYS}
@@ -83,50 +84,52 @@ ADAPTERS: dict[str, Callable[[Any], Workload | None]] = {
     "tuple": from_tuple,
     "attributes": from_attributes,
 }
-"""What a target may give. The first that does not answer None wins."""
+"""The kinds of workload that a target may provide; the first adapter that does not return None is used."""
 
 
 def make_workload(given: Any) -> Workload:
-    """Adapt whatever a target gave.
+    """Convert the object that a target provides to a Workload.
 
     Raises:
-        TargetError: no adapter knows it, or a part of it is of the wrong kind.
+        TargetError: no adapter accepts the object, or a part of it has the wrong type.
     """
     for adapt in ADAPTERS.values():
         workload = adapt(given)
         if workload is not None:
             return _checked(workload)
-    shapes = "; ".join(str(adapt.__doc__).rstrip(".") for adapt in ADAPTERS.values())
-    kind = "a model alone, without data" if isinstance(given, nn.Module) else f"{type(given).__name__!r}"
-    forgotten = "Does the function end without return? " if given is None else ""
-    raise TargetError(f"The target gave {kind}.", hint=f"{forgotten}It must give one of: {shapes}.")
+    accepted = "; ".join(str(adapt.__doc__).rstrip(".") for adapt in ADAPTERS.values())
+    kind = "a model without data" if isinstance(given, nn.Module) else f"{type(given).__name__!r}"
+    forgotten = "Is a return statement missing? " if given is None else ""
+    hint = f"{forgotten}Provide one of: {accepted}."
+    raise TargetError(f"The target must provide a workload, not {kind}.", hint=hint)
 
 
 def _checked(workload: Workload) -> Workload:
     if not isinstance(workload.model, nn.Module):
         raise TargetError(
-            f"The model is {type(workload.model).__name__!r} and no torch.nn.Module.",
-            hint="A tuple's order is (model, train_loader[, loss_fn[, optimizer[, val_loader]]]).",
+            f"The model must be a torch.nn.Module, not {type(workload.model).__name__!r}.",
+            hint="The order of a tuple is (model, train_loader[, loss_fn[, optimizer[, val_loader]]]).",
         )
     for name in ("train_loader", "val_loader"):
         loader = getattr(workload, name)
         if loader is not None and not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
             raise TargetError(
-                f"The {name} is {type(loader).__name__!r} and cannot be iterated.",
-                hint="Give a DataLoader, a list of batches, or any object with __iter__.",
+                f"The {name} must be iterable, not {type(loader).__name__!r}.",
+                hint="Use a DataLoader, a list of batches, or any object with __iter__.",
             )
     for name in ("loss_fn", "step", "optimizer"):
         part = getattr(workload, name)
         if part is not None and not callable(part) and not isinstance(part, Optimizer):
-            raise TargetError(f"The {name} is {type(part).__name__!r} and cannot be called.")
+            expected = "an Optimizer or a function" if name == "optimizer" else "a function"
+            raise TargetError(f"The {name} must be {expected}, not {type(part).__name__!r}.")
     return workload
 
 
 def optimizer_class(name: str) -> type[Optimizer]:
-    """The torch.optim class with this lower-case name.
+    """The torch.optim class with this name, regardless of case.
 
     Raises:
-        UsageError: there is none.
+        UsageError: torch.optim has no such optimizer.
     """
     known = {
         key.lower(): kind
@@ -134,63 +137,74 @@ def optimizer_class(name: str) -> type[Optimizer]:
         if inspect.isclass(kind) and issubclass(kind, Optimizer) and kind is not Optimizer
     }
     if name.lower() not in known:
-        raise UsageError(f"torch.optim has no {name!r}.", hint=did_you_mean(name.lower(), tuple(sorted(known))))
+        raise UsageError(f"torch.optim has no optimizer {name!r}.", hint=did_you_mean(name.lower(), sorted(known)))
     return known[name.lower()]
 
 
 def make_optimizer(workload: Workload, name: str | None, arguments: Mapping[str, Any]) -> tuple[Optimizer, str]:
-    """The workload's optimizer, and in words which one it is and why.
+    """The workload's optimizer, or else a new one; with a description of what it is and where it comes from.
 
     Raises:
-        UsageError: `name` or `arguments` given although the target has an optimizer, or arguments that do not fit.
+        UsageError: `name` or `arguments` are given although the target has an optimizer, or the arguments are invalid.
+        TargetError: the target's optimizer function does not return an optimizer.
+        WorkloadError: the model has no parameter that requires grad.
     """
     given = workload.optimizer
     if given is not None:
         if name is not None or arguments:
             raise UsageError(
-                "The target has an optimizer of its own, so --optimizer and --optimizer-arg cannot be used.",
-                hint="Leave them out, or leave the optimizer out of the target.",
+                "The target has its own optimizer, so --optimizer and --optimizer-arg cannot be used.",
+                hint="Leave out these options, or remove the optimizer from the target.",
             )
         made = given if isinstance(given, Optimizer) else given(trainable(workload.model))
         if not isinstance(made, Optimizer):
-            raise TargetError(f"The target's optimizer gave {type(made).__name__!r} and no torch.optim.Optimizer.")
+            raise TargetError(f"The optimizer function must return an Optimizer, not {type(made).__name__!r}.")
         return made, f"{type(made).__name__} (the target's own)"
     kind = optimizer_class(name or DEFAULT_OPTIMIZER)
     try:
         made = kind(trainable(workload.model), **arguments)
     except (TypeError, ValueError) as error:
-        # Muon, for one, takes matrices only
+        # without arguments too: Muon, for example, only accepts matrices
         hint = (
-            "Check --optimizer-arg (a list is written betas=[0.9,0.95])."
+            "Check --optimizer-arg (write a list as betas=[0.9,0.95])."
             if arguments
-            else "Choose another --optimizer, or make one in the target."
+            else "Choose another --optimizer, or create one in the target."
         )
-        raise UsageError(f"torch.optim.{kind.__name__} cannot be made: {error}", hint=hint) from error
+        raise UsageError(f"torch.optim.{kind.__name__} cannot be created: {error}", hint=hint) from error
     return made, f"{kind.__name__} ({'--optimizer' if name else 'default'})"
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters that want a gradient.
+    """The parameters that require grad.
 
     Raises:
-        WorkloadError: there is none.
+        WorkloadError: there are none.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
-        raise WorkloadError("The model has no parameter that wants a gradient.", hint="Unfreeze some of it.")
+        raise WorkloadError("No parameter of the model requires grad.", hint="Unfreeze some with requires_grad_().")
     return parameters
 
 
+def groups_of(optimizers: Iterable[Optimizer]) -> list[dict[str, Any]]:
+    """The parameter groups of all optimizers, in order."""
+    return [group for optimizer in optimizers for group in optimizer.param_groups]
+
+
 NO_LOSS_FN = (
-    "The target has no loss_fn, so lrscout gave the whole batch to the model: model(*batch), or model(**batch) for a "
-    "mapping. If the model does not compute its own loss, give the target a loss_fn, or a step(model, batch)."
+    "The target has no loss_fn, so lrscout passed the whole batch to the model: model(*batch), or model(**batch) for a "
+    "mapping. If the model does not compute its own loss, add a loss_fn or a step(model, batch) to the target."
 )
 
 LossOf = Callable[[Any], Tensor]
 
 
 def loss_of(workload: Workload) -> LossOf:
-    """The function `batch -> loss` of a workload; what it gives is not checked here."""
+    """The function of a workload that computes the loss of a batch; see `scalar` in session.py for checking its result.
+
+    Raises:
+        TargetError: `step` accepts neither (batch) nor (model, batch).
+    """
     model, loss_fn, step = workload.model, workload.loss_fn, workload.step
     if step is not None:
         return (lambda batch: step(model, batch)) if _takes_model(step) else step
@@ -210,22 +224,22 @@ def _takes_model(step: Callable[..., Tensor]) -> bool:
         except TypeError:
             continue
         return takes_model
-    raise TargetError(f"step{signature} takes neither (batch) nor (model, batch).")
+    raise TargetError(f"step{signature} must accept (batch) or (model, batch).")
 
 
 def _predict(model: nn.Module, batch: Any) -> tuple[Any, Any]:
     if not isinstance(batch, Sequence) or isinstance(batch, str) or len(batch) != 2:
-        parts = f" with {len(batch)} parts" if isinstance(batch, (Sequence, Mapping)) else ""
+        length = f" of length {len(batch)}" if isinstance(batch, (Sequence, Mapping)) else ""
         raise WorkloadError(
-            f"With loss_fn a batch must be (inputs, target), but the loader gave {type(batch).__name__!r}{parts}.",
-            hint="Give step(model, batch) -> loss for batches of another form.",
+            f"With loss_fn, a batch must be (inputs, target), but the loader yielded {type(batch).__name__!r}{length}.",
+            hint="For other batches, use step(model, batch) -> loss instead.",
         )
     inputs, target = batch
     return _call(model, inputs), target
 
 
 def _call(model: nn.Module, inputs: Any) -> Any:
-    if isinstance(inputs, Tensor):  # first, since it is the commonest and a test for Mapping is slow
+    if isinstance(inputs, Tensor):  # first, because it is the most common and the check for Mapping is slow
         return model(inputs)
     if isinstance(inputs, Mapping):
         return model(**inputs)
@@ -238,7 +252,7 @@ def _forward(model: nn.Module, batch: Any) -> Any:
     try:
         return _call(model, batch)
     except TypeError as error:
-        error.add_note(NO_LOSS_FN)  # a forgotten loss_fn is the commonest mistake, and torch's words do not tell it
+        error.add_note(NO_LOSS_FN)  # the most common mistake is a missing loss_fn, which torch's message cannot explain
         raise
 
 
@@ -246,7 +260,7 @@ def _own_loss(output: Any) -> Tensor:
     loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", output)
     if not isinstance(loss, Tensor):
         raise WorkloadError(
-            f"The target has no loss_fn, and the model gave {type(output).__name__!r} without a loss.",
-            hint='Without loss_fn the model must give a scalar tensor, or something with .loss or ["loss"].',
+            f"The target has no loss_fn, and the model returned {type(output).__name__!r} without a loss.",
+            hint='Add a loss_fn, or let the model return a scalar tensor or an object with .loss or ["loss"].',
         )
     return loss

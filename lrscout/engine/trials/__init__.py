@@ -1,1 +1,1 @@
-"""The trials of a batch size: where the batches come from, the steps, their memory and their speed."""
+"""Trials of a batch size: building its workload, running steps, and measuring their memory and speed."""

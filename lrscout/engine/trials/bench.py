@@ -1,4 +1,4 @@
-"""One trial: training steps of one batch size, their memory by phase, and their speed."""
+"""Running trials: training steps at one batch size, with their memory by phase and their speed."""
 
 from __future__ import annotations
 
@@ -23,63 +23,68 @@ from lrscout.engine.randomness import preserved_random_state
 from lrscout.engine.session import Session
 from lrscout.engine.trials.estimate import estimate_step
 from lrscout.engine.trials.feed import Feed, TooFewSamples
-from lrscout.engine.trials.memory import Memory, memory_of
-from lrscout.engine.trials.phases import told_apart
+from lrscout.engine.trials.memory import Memory, bytes_of, memory_of
+from lrscout.engine.trials.phases import measured_phases
 from lrscout.engine.trials.requests import Attempt, DataFacts, ShapeEstimate, TargetFacts, TrySize
-from lrscout.engine.trials.source import Source, dataset_size, evaluated_loader, longest_sample, resized
+from lrscout.engine.trials.source import Source, dataset_size, evaluation_loader, longest_sample, resized
 from lrscout.engine.trials.timing import time_steps
 from lrscout.engine.workload import Workload
 from lrscout.errors import WorkloadError
 from lrscout.results import Outcome, OwnSize, Trial
 from lrscout.settings import FindBatchSizeSettings
 
-STEPS_MORE = 4  # than asked for, before memory that grows counts as a leak
-GROWTH_FLOOR = 256 * 1024  # bytes that every step may add before it counts as a leak: allocators breathe
+EXTRA_STEPS = 4  # to run after `trial_steps` if memory grows, before that counts as a leak
+LEAK_BYTES = 256 * 1024  # added by every step; less is not a leak, because allocators fluctuate
 
 
 class Bench:
-    """Where trials run: in this process, with workloads from the source."""
+    """Runs trials in this process; with `own_process`, the process does nothing else, so no state is restored."""
 
     def __init__(self, source: Source, settings: FindBatchSizeSettings, own_process: bool) -> None:
         self._source, self._settings = source, settings
-        self._own_process = own_process  # nobody needs the workload afterwards
+        self._own_process = own_process
         self._warm = not own_process
 
     def inspect(self) -> TargetFacts:
-        """Build the workload as the target gives it and look at it; no step is taken.
+        """Build the workload with its default batch size and inspect it, without taking a step.
 
         Raises:
-            WorkloadError: its data set is empty.
+            WorkloadError: the dataset is empty.
+            UsageError: the target has no argument for the batch size, and its loader cannot be rebuilt.
         """
         with preserved_random_state():
-            workload = self._source.own(self._settings.min)
+            workload = self._source.default(self._settings.min)
             if not self._source.takes_size:
-                resized(workload.train_loader, self._settings.min)  # fails now if it cannot be resized
+                resized(workload.train_loader, self._settings.min)  # raises now if the loader cannot be rebuilt
             session = Session(workload, self._settings)
-            training = self._data_of(workload.train_loader, looks=True)
+            training = self._data_facts(workload.train_loader, find_longest=True)
             if training.samples == 0:
-                raise WorkloadError("The data set is empty.", hint="There is nothing to make a batch of.")
+                raise WorkloadError("The dataset is empty.", hint="Check how the target loads its data.")
             return TargetFacts(
                 environment=describe_environment(session),
                 on_cpu=session.device.type == "cpu",
                 training=training,
-                evaluation=self._data_of(evaluated_loader(workload), looks=self._settings.eval),
+                evaluation=self._data_facts(evaluation_loader(workload), find_longest=self._settings.eval),
                 own=_own_size(workload, session),
                 available_bytes=memory_of(session.device).available(),
                 source_digest=_source_digest(self._source.found, workload),
             )
 
-    def _data_of(self, loader: Any, looks: bool) -> DataFacts:
-        looks = looks and self._settings.worst_case == "auto"
-        return DataFacts(dataset_size(loader), longest_sample(loader) if looks else None)
+    def _data_facts(self, loader: Any, find_longest: bool) -> DataFacts:
+        find_longest = find_longest and self._settings.worst_case == "auto"
+        return DataFacts(dataset_size(loader), longest_sample(loader) if find_longest else None)
 
     def estimate(self, longest: int | None) -> ShapeEstimate:
-        """What a step would take; nothing is run."""
+        """Estimate the memory of a step without running one.
+
+        Raises:
+            WorkloadError: it cannot be estimated.
+        """
         with preserved_random_state():
             return estimate_step(self._source, self._settings, longest)
 
     def run(self, request: TrySize) -> Attempt:
-        """Run a trial; whatever goes wrong in it is its outcome."""
+        """Run a trial; an exception in it becomes its outcome."""
         started = perf_counter()
         failure: BaseException | None = None
         outcome: Outcome
@@ -94,14 +99,14 @@ class Bench:
                 outcome = "out_of_memory"
             else:
                 failure = error
-        # only now, after the except block: the traceback keeps the step's tensors alive
+        # after the except block, because the traceback keeps the tensors of the step alive
         _clean_up()
         seconds = perf_counter() - started
         return Attempt(Trial(request.batch_size, outcome, None, None, seconds, 0, reason=_first_line(reason)), failure)
 
     def _measure(self, request: TrySize) -> Trial:
         with preserved_random_state(), contextlib.ExitStack() as stack:
-            early = None if self._own_process else self._source.sized(request.batch_size)
+            early = None if self._own_process else self._source.with_batch_size(request.batch_size)
             device = resolve_device(self._settings.device, early) if early else self._device_of_trial()
             memory = memory_of(device)
             if not self._warm:
@@ -110,23 +115,24 @@ class Bench:
             stack.callback(memory.end)
             if early is None:
                 memory.begin(request.limit_bytes)
-            workload = early or self._source.sized(request.batch_size)
+            workload = early or self._source.with_batch_size(request.batch_size)
             actual = resolve_device(self._settings.device, workload)
-            if actual.type != device.type or actual.index not in (None, device.index):  # the target chose another GPU
+            if actual.type != device.type or actual.index not in (None, device.index):  # the target uses another GPU
                 memory.end()
                 memory = memory_of(actual)
                 stack.callback(memory.end)
                 memory.begin(request.limit_bytes)
-            loader = evaluated_loader(workload) if request.evaluates else workload.train_loader
+            loader = evaluation_loader(workload) if request.evaluates else workload.train_loader
             feed = Feed(loader, request.batch_size, request.longest)
             session = Session(dataclasses.replace(workload, train_loader=feed), self._settings)
             stack.enter_context(session.open(preserve=not self._own_process))
-            if early is not None:  # the user's weights were there before, and so is now their copy
-                memory.begin(request.limit_bytes, counted=_bytes_of(workload.model))
+            if early is not None:  # the weights are held already and count, the copy to restore them from does not
+                model = workload.model
+                memory.begin(request.limit_bytes, counted=bytes_of([*model.parameters(), *model.buffers()]))
             return _take_steps(session, feed, memory, request, self._settings.trial_steps)
 
     def _device_of_trial(self) -> torch.device:
-        """The device to warm up, before there is a workload: where `auto` would go without knowing the model."""
+        """The device to warm up before the workload is built; for `auto`, that of a model on the CPU."""
         name = self._settings.device
         if name != "auto":
             return torch.device(name)
@@ -138,41 +144,41 @@ def _take_steps(session: Session, feed: Feed, memory: Memory, request: TrySize, 
         _fill_optimizers(session)
     step = _eval_step(session, feed) if request.evaluates else session.train_step
 
-    def taken() -> None:
+    def finished_step() -> None:
         step()
         _synchronize(session.device)
 
-    levels: list[int | None] = []
-    with told_apart(session, memory) as phases:
-        while len(levels) < trial_steps or (len(levels) < trial_steps + STEPS_MORE and _growth(levels) is not None):
-            taken()
+    held: list[int | None] = []  # after each step
+    with measured_phases(session, memory) as phases:
+        while len(held) < trial_steps or (len(held) < trial_steps + EXTRA_STEPS and _growth(held) is not None):
+            finished_step()
             phases.step_ended()
-            levels.append(memory.held())
-            if len(levels) == 1:
+            held.append(memory.held())
+            if len(held) == 1:
                 memory.tighten()
-            unfit = _over(phases.peak, request.limit_bytes) or memory.discomfort()
-            if unfit is not None:
-                return phases.trial(request.batch_size, "out_of_memory", len(levels), reason=unfit)
+            problem = _over_limit(phases.peak, request.limit_bytes) or memory.problem()
+            if problem is not None:
+                return phases.trial(request.batch_size, "out_of_memory", len(held), reason=problem)
     memory.loosen()
-    feed.leave_worst()
-    next(feed)  # starts the loader's workers, where it has not begun yet
+    feed.end_worst_case()
+    next(feed)  # starts the workers of the loader if it has not been used yet
     feed.seconds_waited = 0.0
-    seconds = time_steps(taken)
+    seconds = time_steps(finished_step)
     samples = request.batch_size * (1 if request.evaluates else session.settings.accumulate)
     return phases.trial(
         request.batch_size,
         "fits",
-        len(levels) + len(seconds),
+        len(held) + len(seconds),
         samples_per_second=samples / median(seconds),
         loader_share=min(1.0, feed.seconds_waited / sum(seconds)),
-        growth_bytes=_growth(levels),
+        growth_bytes=_growth(held),
     )
 
 
-def _over(peak: int | None, limit: int | None) -> str | None:
+def _over_limit(peak: int | None, limit: int | None) -> str | None:
     if peak is None or limit is None or peak <= limit:
         return None
-    return f"The step takes {peak} bytes, over the limit of {limit}."
+    return f"The step took {peak} bytes, more than the limit of {limit}."
 
 
 def _eval_step(session: Session, feed: Feed) -> Any:
@@ -180,7 +186,7 @@ def _eval_step(session: Session, feed: Feed) -> Any:
 
 
 def _fill_optimizers(session: Session) -> None:
-    """Gradients and optimizer state, which are there too when a training evaluates."""
+    """Create gradients and optimizer state, which also exist when a training run evaluates."""
     for optimizer in session.optimizers:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
@@ -188,15 +194,15 @@ def _fill_optimizers(session: Session) -> None:
         optimizer.step()
 
 
-def _growth(levels: list[int | None]) -> int | None:
-    """What every step adds to the memory held; None for little. The first step still fills caches."""
-    added = [b - a for a, b in pairwise(levels[1:]) if a is not None and b is not None]
-    grown = median(added) if added else 0
-    return int(grown) if grown > GROWTH_FLOOR else None
+def _growth(held: list[int | None]) -> int | None:
+    """The median of what each step adds to the memory held; None if it is small. The first step only fills caches."""
+    added = [b - a for a, b in pairwise(held[1:]) if a is not None and b is not None]
+    growth = median(added) if added else 0
+    return int(growth) if growth > LEAK_BYTES else None
 
 
 def _warm_up(device: torch.device) -> None:
-    """A small step, so that threads, libraries and handles are there before memory is counted."""
+    """Take two small steps, so that threads, libraries and handles are created before memory is counted."""
     with preserved_random_state():
         model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 6, 8)).to(device)
         optimizer = torch.optim.AdamW(model.parameters())
@@ -215,12 +221,8 @@ def _synchronize(device: torch.device) -> None:
 def _clean_up() -> None:
     gc.collect()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        with contextlib.suppress(RuntimeError):  # a context that is lost
+        with contextlib.suppress(RuntimeError):  # the CUDA context is lost
             torch.cuda.empty_cache()
-
-
-def _bytes_of(model: nn.Module) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in (*model.parameters(), *model.buffers()))
 
 
 def _own_size(workload: Workload, session: Session) -> OwnSize | None:
@@ -229,7 +231,7 @@ def _own_size(workload: Workload, session: Session) -> OwnSize | None:
 
 
 def _source_digest(target: Any, workload: Workload) -> str:
-    """Of the files that define the target, its model and its data set: what a cached answer stands for."""
+    """Hash the files that define the target, its model and its dataset: a cached answer is only valid for those."""
     digest = hashlib.sha256()
     target = target if inspect.isroutine(target) or inspect.isclass(target) else type(target)
     for part in (target, type(workload.model), type(getattr(workload.train_loader, "dataset", None))):

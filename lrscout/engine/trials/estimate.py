@@ -1,67 +1,69 @@
-"""What a training step would take, from shapes alone: torch's MemTracker on the meta device.
+"""Estimating the memory of a training step from shapes alone, with torch's MemTracker on the meta device.
 
-MemTracker is private to torch.distributed; this is the only place that knows it.
+MemTracker is private to torch.distributed; this is the only module that uses it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from lrscout.engine.batches import tensors_in, to_device
 from lrscout.engine.session import scalar
 from lrscout.engine.trials.feed import Feed
+from lrscout.engine.trials.memory import bytes_of
 from lrscout.engine.trials.requests import ShapeEstimate
 from lrscout.engine.trials.source import Source, dataset_size
 from lrscout.engine.workload import Workload, loss_of, make_optimizer
 from lrscout.errors import LrscoutError, WorkloadError
 from lrscout.settings import FindBatchSizeSettings
 
-LARGE = 128  # samples that the line of the peak goes through, and a quarter of them: shapes cost nothing, and in
-# small batches the optimizer's step may be the peak, which says nothing of a sample
+# The line goes through the peaks at this batch size and at a quarter of it. Shapes cost nothing, and with small batches
+# the peak may be in the optimizer step, which says nothing about samples.
+LARGER_SIZE = 128
 META = torch.device("meta")
 
 
 def estimate_step(source: Source, settings: FindBatchSizeSettings, longest: int | None) -> ShapeEstimate:
-    """The memory of a step without running one.
+    """Estimate the memory of a step without running one.
 
     Raises:
-        WorkloadError: the model cannot be followed by shapes alone, or this torch has no MemTracker.
+        WorkloadError: the step depends on values of tensors, or this version of torch has no MemTracker.
     """
     try:
-        count = dataset_size(source.own(settings.min).train_loader)
-        most = LARGE if count is None else max(2, min(LARGE, count))
-        sizes = max(1, most // 4), most
-        (small, kinds), (large, _) = (_peak(source, settings, size, longest) for size in sizes)
+        count = dataset_size(source.default(settings.min).train_loader)
+        larger = LARGER_SIZE if count is None else max(2, min(LARGER_SIZE, count))
+        sizes = max(1, larger // 4), larger
+        (small_peak, kinds), (large_peak, _) = (_peak(source, settings, size, longest) for size in sizes)
     except LrscoutError:
         raise
     except Exception as error:
         raise WorkloadError(
-            f"The step cannot be followed by shapes alone: {type(error).__name__}: {error}",
-            hint="Values that steer the model (.item(), if tensor) have none there. Leave out --dry-run.",
+            f"The step cannot be estimated from shapes alone: {type(error).__name__}: {error}",
+            hint="Leave out --dry-run: code that uses the values of tensors (.item(), if tensor) has to run.",
         ) from error
-    slope = (large - small) / (sizes[1] - sizes[0])
-    return ShapeEstimate(*kinds, base_bytes=round(small - slope * sizes[0]), bytes_per_sample=round(slope))
+    slope = (large_peak - small_peak) / (sizes[1] - sizes[0])
+    return ShapeEstimate(*kinds, base_bytes=round(small_peak - slope * sizes[0]), bytes_per_sample=round(slope))
 
 
 def _peak(
     source: Source, settings: FindBatchSizeSettings, batch_size: int, longest: int | None
 ) -> tuple[int, tuple[int, int, int]]:
-    """The peak of a step, and what parameters, gradients and optimizer state take of it."""
+    """The peak of a step, and the bytes of its parameters, gradients and optimizer state."""
+    # imported here, because a private module may be missing: only --dry-run depends on it
     from torch.distributed._tools.mem_tracker import MemTracker
 
-    workload = source.sized(batch_size)
+    workload = source.with_batch_size(batch_size)
     optimizer, _ = make_optimizer(workload, settings.optimizer, settings.optimizer_arg)
     batch = to_device(next(Feed(workload.train_loader, batch_size, longest)), META)
     workload = _on_meta(workload, optimizer)
     compute_loss = loss_of(workload)
     for parameter in (p for group in optimizer.param_groups for p in group["params"]):
         parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()  # for its state, which every later step finds there
+    optimizer.step()  # creates the optimizer state, which every later step has from the start
     optimizer.zero_grad()
     tracker = MemTracker()
     tracker.track_external(workload.model, optimizer, *tensors_in(batch))
@@ -69,13 +71,13 @@ def _peak(
         scalar(compute_loss(batch)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     peak = sum(kinds["Total"] for kinds in tracker.get_tracker_snapshot("peak").values())
-    state = [value for entry in optimizer.state.values() for value in entry.values() if isinstance(value, Tensor)]
     parameters = list(workload.model.parameters())
-    return peak, (_bytes(parameters), _bytes(p.grad for p in parameters if p.grad is not None), _bytes(state))
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return peak, (bytes_of(parameters), bytes_of(gradients), bytes_of(tensors_in(optimizer.state)))
 
 
 def _on_meta(workload: Workload, optimizer: Optimizer) -> Workload:
-    """The workload with its weights on the meta device, in the optimizer too."""
+    """Move the weights of a workload to the meta device, including those in its optimizer."""
     before = list(workload.model.parameters())
     workload.model.to(META).train()
     after = dict(zip(map(id, before), workload.model.parameters()))
@@ -85,7 +87,3 @@ def _on_meta(workload: Workload, optimizer: Optimizer) -> Workload:
     if isinstance(workload.loss_fn, nn.Module):
         return dataclasses.replace(workload, loss_fn=workload.loss_fn.to(META))
     return workload
-
-
-def _bytes(tensors: Any) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -1,4 +1,4 @@
-"""The batches that a trial is fed."""
+"""The batches of a trial."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from lrscout.engine.batches import Batches, tensors_in
 from lrscout.errors import WorkloadError
 
 
-class TooFewSamples(Exception):  # noqa: N818  a finding
-    """The loader gives no batch as large as it was asked for."""
+class TooFewSamples(Exception):  # noqa: N818  a finding, not an error
+    """The loader yields no batch of the requested size."""
 
 
-def _first_dimensions(batch: Any) -> tuple[set[int], set[int]]:
-    """The first and the second dimensions of all tensors in a batch."""
+def _leading_dimensions(batch: Any) -> tuple[set[int], set[int]]:
+    """The sizes of the first and of the second dimension of all tensors in a batch."""
     shapes = [tensor.shape for tensor in tensors_in(batch)]
     return {shape[0] for shape in shapes if shape}, {shape[1] for shape in shapes if len(shape) > 1}
 
 
 def is_full(batch: Any, batch_size: int, sequences_first: bool) -> bool:
-    """Whether a batch holds as many samples as asked for, as far as its tensors show.
+    """Whether a batch has at least the requested number of samples, as far as the shapes of its tensors show.
 
-    Samples lie along the first dimension; with `sequences_first` they may lie along the second. Batches of graphs or
+    Samples are counted along the first dimension or, with `sequences_first`, along the second. Batches of graphs or
     packed sequences have more rows than samples.
     """
-    first, second = _first_dimensions(batch)
+    first, second = _leading_dimensions(batch)
     return not first or max(first) >= batch_size or (sequences_first and batch_size in second)
 
 
 class Feed(Iterator[Any]):
-    """What a trial is fed: the worst batch while its memory is measured, then the loader's own, all of full size.
+    """The batches of a trial: the worst case while memory is measured, then full batches from the loader.
 
-    Attributes that it has not are the loader's, whose generators and samplers a session puts back by them.
+    Its generator, samplers and dataset are those of the loader, so that a session can restore their random states.
     """
 
     def __init__(self, loader: Any, batch_size: int, longest: int | None) -> None:
@@ -41,7 +41,7 @@ class Feed(Iterator[Any]):
         self.seconds_waited = 0.0
         self._loader, self._batch_size = loader, batch_size
         self._longest = longest
-        # of any other loader, whose word on its size is not known, the second may be anything: features, say
+        # unless the loader has this batch size, a second dimension of that size may mean anything, such as features
         self._sequences_first = getattr(loader, "batch_size", None) == batch_size
         self._worst: Any = None
         self._batches: Batches | None = None
@@ -64,26 +64,26 @@ class Feed(Iterator[Any]):
         started = perf_counter()
         if self._batches is None:
             self._batches = Batches(self._loader)
-        batch = self._full()
+        batch = self._full_batch()
         self.seconds_waited += perf_counter() - started
         return batch
 
-    def _full(self) -> Any:
+    def _full_batch(self) -> Any:
         assert self._batches is not None
-        for _ in range(3):  # a pass may end with a short one, the next begins with a full one
+        for _ in range(3):  # the last batch of a pass may be short, but the first of the next is full
             try:
                 batch = next(self._batches)
             except WorkloadError as error:
                 raise TooFewSamples(error.message) from error
             if is_full(batch, self._batch_size, self._sequences_first):
                 return batch
-        given = max(_first_dimensions(batch)[0])
-        raise TooFewSamples(f"The loader gives batches of {given} samples, and none of {self._batch_size}.")
+        largest = max(_leading_dimensions(batch)[0])
+        raise TooFewSamples(f"The loader yields batches of {largest} samples instead of {self._batch_size}.")
 
-    def leave_worst(self) -> None:
-        """From here on give the loader's own batches."""
+    def end_worst_case(self) -> None:
+        """Yield the loader's own batches from now on."""
         self._longest = self._worst = None
 
-    def _shutdown_workers(self) -> None:  # as a DataLoader's iterator has it, for Batches.close
+    def _shutdown_workers(self) -> None:  # like the iterator of a DataLoader, for Batches.close
         if self._batches is not None:
             self._batches.close()

@@ -1,14 +1,17 @@
-"""What memory there is, what a training step takes of it, and how it is kept to a limit."""
+"""Available memory, the memory that a training step takes, and enforcing a limit on it."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from lrscout.processes.status import status_bytes
 
@@ -22,24 +25,22 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 class Memory(Protocol):
-    """One device's memory, as a trial uses it."""
-
-    measures: bool  # whether peaks can be told
+    """The memory of one device during a trial. All amounts are bytes, and None if the device does not report them."""
 
     def available(self) -> int | None:
-        """What a training step could take now."""
+        """How much a training step could take now."""
 
     def begin(self, limit_bytes: int | None, counted: int = 0) -> None:
-        """Count from here on, and allow no more than the limit; `counted` of what is held already belong to it."""
+        """Start counting, and enforce the limit; `counted` bytes that are already held count toward it."""
 
     def tighten(self) -> None:
-        """The first step is done: from here on nothing is lent."""
+        """After the first step: withdraw the allowance for memory that libraries reserve but never touch."""
 
     def end(self) -> None:
         """Lift the limit."""
 
     def loosen(self) -> None:
-        """For steps that are timed: what made memory measurable may cost time."""
+        """Before steps are timed: undo what makes memory measurable at the expense of speed."""
 
     def reset_peak(self) -> None: ...
 
@@ -47,23 +48,21 @@ class Memory(Protocol):
         """The most that was held since the peak was reset."""
 
     def held(self) -> int | None:
-        """What is held now."""
+        """How much is held now."""
 
-    def discomfort(self) -> str | None:
-        """Why what ran does not count as fitting; None where it does."""
+    def problem(self) -> str | None:
+        """Why steps that ran do not count as fitting; None if they do."""
 
 
 def memory_of(device: torch.device) -> Memory:
-    """The memory of a device; of most, nothing can be told."""
+    """The memory of a device; most devices report nothing."""
     if device.type == "cuda":
         return CudaMemory(device)
     return ProcessMemory() if device.type == "cpu" and sys.platform == "linux" else UnknownMemory()
 
 
 class UnknownMemory:
-    """A device that tells nothing: trials find out by failing."""
-
-    measures = False
+    """A device that reports nothing: a size is only found not to fit when its trial fails."""
 
     def available(self) -> int | None:
         return None
@@ -89,17 +88,15 @@ class UnknownMemory:
     def held(self) -> int | None:
         return None
 
-    def discomfort(self) -> str | None:
+    def problem(self) -> str | None:
         return None
 
 
 class ProcessMemory:
-    """The memory of this process on Linux: resident pages are counted, RLIMIT_DATA is the limit.
+    """The memory of this process on Linux: counts resident pages, and enforces the limit with RLIMIT_DATA.
 
-    Pages of files are left out: the libraries' code comes in bit by bit, and the kernel can drop it.
+    File-backed pages do not count: the code of libraries is loaded bit by bit, and the kernel can drop it.
     """
-
-    measures = True
 
     def __init__(self) -> None:
         self._base = 0
@@ -110,12 +107,12 @@ class ProcessMemory:
         return available_memory()
 
     def begin(self, limit_bytes: int | None, counted: int = 0) -> None:
-        _set_malloc(FIXED_THRESHOLD)
+        _set_mmap_threshold(MEASURING_THRESHOLD)
         self._base = 0
         self._base = (self.held() or 0) - counted
         if limit_bytes is not None:
             self._before, self._limit = resource.getrlimit(resource.RLIMIT_DATA), limit_bytes
-            self._allow(limit_bytes + UNTOUCHED)
+            self._allow(limit_bytes + UNTOUCHED_ALLOWANCE)
 
     def tighten(self) -> None:
         if self._limit is not None:
@@ -123,20 +120,20 @@ class ProcessMemory:
 
     def _allow(self, more_bytes: int | None) -> None:
         if self._before is not None and more_bytes is not None:
-            wanted = max(0, _status("VmData") + more_bytes)
-            limits = [wanted, *(limit for limit in self._before if limit != resource.RLIM_INFINITY)]
+            requested = max(0, _status("VmData") + more_bytes)
+            limits = [requested, *(limit for limit in self._before if limit != resource.RLIM_INFINITY)]
             resource.setrlimit(resource.RLIMIT_DATA, (min(limits), self._before[1]))
 
     def end(self) -> None:
         if self._before is not None:
             resource.setrlimit(resource.RLIMIT_DATA, self._before)
             self._before = self._limit = None
-        _set_malloc(LARGEST_THRESHOLD)
+        _set_mmap_threshold(TIMING_THRESHOLD)
 
     def loosen(self) -> None:
-        # while every tensor's pages come fresh from the kernel, a third of the speed is lost; kept, they fragment
+        # getting the pages of every tensor from the kernel costs a third of the speed; keeping them fragments memory
         self._allow(available_memory())
-        _set_malloc(LARGEST_THRESHOLD)
+        _set_mmap_threshold(TIMING_THRESHOLD)
 
     def reset_peak(self) -> None:
         (PROC / "clear_refs").write_text("5")
@@ -147,17 +144,15 @@ class ProcessMemory:
     def held(self) -> int | None:
         return _status("RssAnon") + _status("RssShmem") - self._base
 
-    def discomfort(self) -> str | None:
+    def problem(self) -> str | None:
         return None
 
 
 class CudaMemory:
-    """The memory of one GPU under torch's caching allocator.
+    """The memory of one GPU, managed by torch's caching allocator.
 
-    The line is fitted to what tensors take, and judged by what the allocator reserves for them.
+    Peaks are what tensors take, but a size only fits if what the allocator reserves is within the limit too.
     """
-
-    measures = True
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -194,29 +189,29 @@ class CudaMemory:
     def held(self) -> int | None:
         return torch.cuda.memory_allocated(self._device)
 
-    def discomfort(self) -> str | None:
-        reserved = torch.cuda.memory_reserved(self._device)  # nothing is given back while a trial runs
+    def problem(self) -> str | None:
+        reserved = torch.cuda.memory_reserved(self._device)  # never shrinks while a trial runs
         if self._limit is not None and reserved > self._limit:
-            return f"The allocator reserved {reserved} bytes, over the limit of {self._limit}."
+            return f"The allocator reserved {reserved} bytes, more than the limit of {self._limit}."
         if self._count_retries() > self._retries:
-            return "It ran only after the allocator had emptied its cache."
+            return "It only ran after the allocator had emptied its cache."
         return None
 
     def _count_retries(self) -> int:
         return int(torch.cuda.memory_stats(self._device).get("num_alloc_retries", 0))
 
 
-UNTOUCHED = 512 << 20  # what libraries may reserve and not touch until the first step is done: the limit counts it
-FIXED_THRESHOLD = 64 << 10  # of malloc's mmap: with glibc's own moving one the peak does not follow the batch size
-LARGEST_THRESHOLD = 32 << 20  # to which glibc's own rises at most, as it does in any long training
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt's names
+# until the first step ends: libraries reserve memory that they never touch, but RLIMIT_DATA counts it
+UNTOUCHED_ALLOWANCE = 512 << 20
+# thresholds of malloc: with glibc's dynamic one, the peak does not follow the batch size
+MEASURING_THRESHOLD = 64 << 10
+TIMING_THRESHOLD = 32 << 20  # the maximum of glibc's dynamic threshold, which any long training reaches
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # constants of mallopt
 
 
-def _set_malloc(threshold: int) -> None:
-    """Take from the kernel and give back to it whatever is larger than this; smaller pieces malloc keeps."""
+def _set_mmap_threshold(threshold: int) -> None:
+    """Let malloc request larger blocks than this from the kernel and return them, and keep smaller ones."""
     with contextlib.suppress(Exception):  # another C library
-        import ctypes
-
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, threshold)
         libc.mallopt(M_TRIM_THRESHOLD, 2 * threshold)
@@ -228,16 +223,16 @@ def _status(name: str) -> int:
 
 
 def available_memory() -> int | None:
-    """What this process may still take: the smaller of the machine's free memory and its cgroup's; None if unknown."""
+    """The memory that this process can still get: the minimum over the machine and its cgroups; None if unknown."""
     try:
-        known = [status_bytes(Path("/proc/meminfo").read_text(), "MemAvailable")]
+        free = status_bytes(Path("/proc/meminfo").read_text(), "MemAvailable")
     except OSError:
         return None
-    return min([*known, *_cgroup_room()])
+    return min([free, *_cgroup_room()])
 
 
 def _cgroup_room() -> list[int]:
-    """What is left under the limit of every cgroup that this process is in, in versions 1 and 2."""
+    """What the limit of each cgroup of this process leaves, for cgroup versions 1 and 2."""
     room = []
     with contextlib.suppress(OSError, ValueError):
         for line in (PROC / "cgroup").read_text().splitlines():
@@ -257,9 +252,14 @@ def _cgroup_room() -> list[int]:
 
 def _room_in(folder: Path, limit_name: str, usage_name: str) -> list[int]:
     try:
-        limit = int((folder / limit_name).read_text())  # "max": no limit
+        limit = int((folder / limit_name).read_text())  # raises ValueError on "max", which means no limit
         usage = int((folder / usage_name).read_text())
         cached = re.search(r"^(?:total_)?inactive_file ([0-9]+)", (folder / "memory.stat").read_text(), re.MULTILINE)
     except (OSError, ValueError):
         return []
     return [max(0, limit - usage + (int(cached[1]) if cached else 0))]
+
+
+def bytes_of(tensors: Iterable[Tensor]) -> int:
+    """The size of all tensors together."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -1,4 +1,4 @@
-"""The peaks of a training step by phase: forward and backward, and the optimizer's step."""
+"""The peak memory of a training step by phase: forward and backward, then the optimizer step."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Phases:
         return _higher(self.forward, self.optimizer)
 
     def trial(self, batch_size: int, outcome: Outcome, steps: int, **more: Any) -> Trial:
-        """The trial that these peaks belong to; who asked for it knows how long it took."""
+        """A trial with these peaks; the caller replaces its `seconds`."""
         measured: dict[str, Any] = {"samples_per_second": None, "seconds": 0.0, **more}
         return Trial(
             batch_size,
@@ -47,8 +47,8 @@ class Phases:
 
 
 @contextmanager
-def told_apart(session: Session, memory: Memory) -> Iterator[Phases]:
-    """Measure the steps taken inside; a hook of the optimizer tells where its phase begins."""
+def measured_phases(session: Session, memory: Memory) -> Iterator[Phases]:
+    """Measure the steps taken inside; hooks on the optimizers detect the end of forward and backward."""
     phases = Phases(memory)
     hooks = [optimizer.register_step_pre_hook(phases.forward_ended) for optimizer in session.optimizers]
     try:

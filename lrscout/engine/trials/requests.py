@@ -1,4 +1,4 @@
-"""What a search asks of a bench, and what it answers; free of torch."""
+"""The requests that a search sends to a Bench, and their answers; without torch."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
-    """What is known of the data that a loader draws from."""
+    """What is known about the data of a loader."""
 
     samples: int | None  # None for a stream
-    longest: int | None  # index of the longest sample; None if they are all alike
+    longest: int | None  # index of the longest sample; None if all are equally long, or if unknown
 
 
 @dataclass(frozen=True, slots=True)
 class TargetFacts:
-    """What a look at the target tells before any trial."""
+    """What is known about the target before any trial."""
 
     environment: Mapping[str, Any]
     on_cpu: bool
     training: DataFacts
     evaluation: DataFacts
     own: OwnSize | None
-    available_bytes: int | None  # None: the device does not report its memory
-    source_digest: str  # of the files that define the target, its model and its data set
+    available_bytes: int | None  # None if the device does not report it
+    source_digest: str  # hash of the files that define the target, its model and its dataset
 
     def data(self, evaluates: bool) -> DataFacts:
         return self.evaluation if evaluates else self.training
@@ -40,18 +40,18 @@ class TargetFacts:
 
 @dataclass(frozen=True, slots=True)
 class ShapeEstimate:
-    """What a step would take, by shapes alone."""
+    """The memory of a step, estimated from shapes alone."""
 
     parameter_bytes: int
     gradient_bytes: int
     optimizer_bytes: int
-    base_bytes: int  # of the line that the whole peak follows
+    base_bytes: int  # the peak as a line: base_bytes + batch size * bytes_per_sample
     bytes_per_sample: int
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A trial, with the exception behind it if the user's code failed."""
+    """A trial, and the exception that the user's code raised, if any."""
 
     trial: Trial
     error: BaseException | None = None
@@ -59,7 +59,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Inspect(Request["Bench", TargetFacts]):
-    """Look at the target."""
+    """Build and inspect the target."""
 
     limits: Limits
 
@@ -69,9 +69,9 @@ class Inspect(Request["Bench", TargetFacts]):
 
 @dataclass(frozen=True)
 class Estimate(Request["Bench", ShapeEstimate]):
-    """Find out what a step would take without running one."""
+    """Estimate the memory of a step without running one."""
 
-    longest: int | None  # index of the sample that every batch consists of
+    longest: int | None  # index of the sample to fill every batch with
     limits: Limits
 
     def perform(self, host: Bench, report: Report) -> ShapeEstimate:
@@ -83,7 +83,7 @@ class TrySize(Request["Bench", Attempt]):
     """Run a trial."""
 
     batch_size: int
-    longest: int | None  # index of the sample that every batch consists of while memory is measured
+    longest: int | None  # index of the sample to fill every batch with while memory is measured
     evaluates: bool
     limits: Limits
 
@@ -96,8 +96,8 @@ class TrySize(Request["Bench", Attempt]):
 
 
 def make_bench(place: int, target: Target, settings: FindBatchSizeSettings) -> Bench:
-    """The bench of a process that is there for trials alone."""
-    from lrscout.engine.target import find_target  # here and not above: they bring torch
+    """Create the bench of a process that only runs trials."""
+    from lrscout.engine.target import find_target  # not at the top, because they import torch
     from lrscout.engine.trials.bench import Bench
     from lrscout.engine.trials.source import Source
 

@@ -1,4 +1,4 @@
-"""How a batch size is set: by the target's own argument, or by rebuilding its DataLoader."""
+"""Setting the batch size of a workload: with an argument of the target, or by rebuilding its DataLoaders."""
 
 from __future__ import annotations
 
@@ -19,31 +19,35 @@ from lrscout.errors import TargetError, UsageError, did_you_mean
 from lrscout.results import Target
 
 DEFAULT_ARGUMENT = "batch_size"
-LOOKED_AT = 256  # samples, spread evenly over the data set, among which the longest is looked for
-LOOKING_SECONDS = 2.0
+CHECKED_SAMPLES = 256  # samples, spread evenly over the dataset, that the search for the longest looks at
+MAX_CHECK_SECONDS = 2.0
 
 
 class Source:
-    """Where workloads of any batch size come from."""
+    """Builds the workload of a target, with any batch size.
+
+    Raises:
+        TargetError: the target does not have the argument that --batch-arg names.
+    """
 
     def __init__(self, found: Any, target: Target, argument: str, seed: int) -> None:
         self.found, self._target, self._argument, self._seed = found, target, argument, seed
         self.takes_size = self._takes_size()
 
-    def own(self, smallest: int) -> Workload:
-        """The workload as the target gives it; a size that it asks for and nobody gave is the smallest."""
-        needs = self.takes_size and self._argument not in self._target.kwargs and self._has_no_default()
-        return self._made({self._argument: smallest} if needs else {})
+    def default(self, smallest: int) -> Workload:
+        """Build the workload with its default batch size, or with `smallest` if the target requires one."""
+        required = self.takes_size and self._argument not in self._target.kwargs and self._has_no_default()
+        return self._build({self._argument: smallest} if required else {})
 
-    def sized(self, batch_size: int) -> Workload:
-        """The workload with batches of this size.
+    def with_batch_size(self, batch_size: int) -> Workload:
+        """Build the workload with batches of this size.
 
         Raises:
-            UsageError: its loader cannot be rebuilt.
+            UsageError: a loader cannot be rebuilt.
         """
         if self.takes_size:
-            return self._made({self._argument: batch_size})
-        workload = self._made({})
+            return self._build({self._argument: batch_size})
+        workload = self._build({})
         loaders: dict[str, Any] = {
             name: resized(loader, batch_size, name)
             for name in ("train_loader", "val_loader")
@@ -51,7 +55,7 @@ class Source:
         }
         return dataclasses.replace(workload, **loaders)
 
-    def _made(self, more: Mapping[str, Any]) -> Workload:
+    def _build(self, more: Mapping[str, Any]) -> Workload:
         seed_everything(self._seed)
         target = dataclasses.replace(self._target, kwargs={**self._target.kwargs, **more})
         return make_workload(make_target(self.found, target))
@@ -79,19 +83,18 @@ class Source:
 
 
 def resized(loader: Any, batch_size: int, name: str = "train_loader") -> DataLoader[Any]:
-    """A loader of the same samples in batches of this size, with the same sampler, collate function and workers.
+    """Rebuild a DataLoader with another batch size, and the same dataset, sampler, collate function and workers.
 
     Raises:
-        UsageError: it makes its batches in a way of its own.
+        UsageError: it is not a DataLoader, or it does not batch the samples itself.
     """
-    hint = "Let the target take batch_size (or --batch-arg NAME) and make its loader with it."
+    hint = "Add a batch_size argument to the target (or use --batch-arg NAME), and build the loader from it."
     if not isinstance(loader, DataLoader):
-        raise UsageError(
-            f"The {name} is {type(loader).__name__!r} and no DataLoader, so its batch size cannot be set.", hint=hint
-        )
+        kind = type(loader).__name__
+        raise UsageError(f"The batch size of the {name} cannot be set: {kind!r} is not a DataLoader.", hint=hint)
     if loader.batch_size is None:
-        by = "its data set" if loader.batch_sampler is None else f"{type(loader.batch_sampler).__name__!r}"
-        raise UsageError(f"The {name}'s batches are made by {by}, so their size cannot be set.", hint=hint)
+        maker = "its dataset" if loader.batch_sampler is None else f"{type(loader.batch_sampler).__name__!r}"
+        raise UsageError(f"The batch size of the {name} cannot be set: {maker} makes the batches.", hint=hint)
     more: dict[str, Any] = {"prefetch_factor": loader.prefetch_factor} if loader.num_workers else {}
     if not isinstance(loader.dataset, IterableDataset):
         more["sampler"] = loader.sampler
@@ -111,13 +114,13 @@ def resized(loader: Any, batch_size: int, name: str = "train_loader") -> DataLoa
     )
 
 
-def evaluated_loader(workload: Workload) -> Any:
-    """What a training evaluates on; where nobody knows, the training data."""
+def evaluation_loader(workload: Workload) -> Any:
+    """The loader of the evaluation data; without one, that of the training data."""
     return workload.train_loader if workload.val_loader is None else workload.val_loader
 
 
 def dataset_size(loader: Any) -> int | None:
-    """The samples that a loader draws from in one pass; None where nobody knows."""
+    """The number of samples in one pass over a loader; None if it is unknown."""
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return None
     if loader.batch_size is None and not isinstance(loader.batch_sampler, BatchSampler):
@@ -127,28 +130,28 @@ def dataset_size(loader: Any) -> int | None:
 
 
 def longest_sample(loader: Any) -> int | None:
-    """The index of the longest of the samples looked at; None where all are alike, or none can be looked at."""
+    """The index of the longest among the checked samples; None if all have the same length, or none can be checked."""
     count = dataset_size(loader)
     if not count or loader.batch_size is None:
         return None
     sizes: dict[int, int] = {}
     started = perf_counter()
     total = len(loader.dataset)
-    for number in range(min(total, LOOKED_AT)):
-        index = number * total // min(total, LOOKED_AT)
-        sizes[index] = _extent(loader.dataset[index])
-        if perf_counter() - started > LOOKING_SECONDS:
+    for number in range(min(total, CHECKED_SAMPLES)):
+        index = number * total // min(total, CHECKED_SAMPLES)
+        sizes[index] = _sample_size(loader.dataset[index])
+        if perf_counter() - started > MAX_CHECK_SECONDS:
             break
     return max(sizes, key=sizes.__getitem__) if min(sizes.values()) < max(sizes.values()) else None
 
 
-def _extent(sample: Any) -> int:
-    """How much a sample holds: entries of tensors and arrays, items of lists, characters of texts."""
+def _sample_size(sample: Any) -> int:
+    """The size of a sample: elements of tensors and arrays, items of lists, characters of text, added up."""
     if isinstance(sample, Tensor):
         return sample.numel()
-    if hasattr(sample, "shape") and hasattr(sample, "size") and isinstance(sample.size, int):  # NumPy's
+    if hasattr(sample, "shape") and hasattr(sample, "size") and isinstance(sample.size, int):  # a NumPy array
         return sample.size
     if isinstance(sample, (str, bytes)):
         return len(sample)
     parts = parts_of(sample)
-    return 1 if parts is None else sum(map(_extent, parts))
+    return 1 if parts is None else sum(map(_sample_size, parts))

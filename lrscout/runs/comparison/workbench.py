@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from lrscout.engine.devices import cpu_cores, cpu_threads, device_count, device_of, is_cpu
+from lrscout.engine.devices import cpu_cores, cpu_threads, device_count, device_for_worker, is_cpu
 from lrscout.engine.environment import describe_environment
 from lrscout.engine.fingerprint import Fingerprint
 from lrscout.engine.schedulers import make_scheduler
@@ -43,7 +43,7 @@ class Workbench:
     ) -> None:
         self._target, self._live = target, live or LiveTarget(lambda seed: open_workload(target, seed))
         self._specs = parse_schedules(settings.schedules)
-        self._settings = dataclasses.replace(settings, device=device_of(settings.device, place))
+        self._settings = dataclasses.replace(settings, device=device_for_worker(settings.device, place))
 
     def inspect(self) -> Inspection:
         """Build the workload once and check that everything can be used, before the first run."""
