@@ -248,7 +248,7 @@ def test_an_answer_is_not_cached_beyond_a_change_of_the_target(lrscout_command, 
     [
         (("build", "--budget", "much"), 2, "--budget much"),
         (("build", "--min", "5000"), 2, "4096 samples"),
-        (("small_evaluation", "--min", "4", "--eval"), 2, "2 samples of the evaluated data set"),
+        (("small_evaluation", "--min", "4", "--eval"), 2, "2 samples of the evaluated dataset"),
         (("build", "--batch-arg", "sampels"), 3, "Did you mean 'samples'?"),
         (("batch_sampler",), 2, "--batch-arg NAME"),
         (("buidl",), 3, "Did you mean 'build'?"),

@@ -28,7 +28,7 @@ def resolve_device(name: str, workload: Workload) -> torch.device:
         if device.type != "cpu":
             torch.empty(1, device=device)  # the only check that works for all backends
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(f"--device {name} cannot be used: {reason}", hint="Try --device auto or cpu.") from error
     return torch.device("cpu") if device.type == "cpu" else device  # drop the index of cpu:0
 

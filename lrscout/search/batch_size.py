@@ -31,7 +31,7 @@ class Search:
     """The state of a search: the trials so far, and the limits on the answer."""
 
     smallest: int = 1
-    ceiling: int = LARGEST_SIZE  # --max, or the length of the data set
+    ceiling: int = LARGEST_SIZE  # --max, or the length of the dataset
     limit_bytes: int | None = None
     resolution: float = 0.0  # how precisely to find the largest size, as a share of it; 0: exactly
     trials: list[Trial] = field(default_factory=list)

@@ -30,6 +30,7 @@ from lrscout.engine.trials.source import Source, dataset_size, evaluation_loader
 from lrscout.engine.trials.timing import time_steps
 from lrscout.engine.workload import Workload
 from lrscout.errors import WorkloadError
+from lrscout.formatting import format_bytes
 from lrscout.results import Outcome, OwnSize, Trial
 from lrscout.settings import FindBatchSizeSettings
 
@@ -178,7 +179,7 @@ def _take_steps(session: Session, feed: Feed, memory: Memory, request: TrySize, 
 def _over_limit(peak: int | None, limit: int | None) -> str | None:
     if peak is None or limit is None or peak <= limit:
         return None
-    return f"The step took {peak} bytes, more than the limit of {limit}."
+    return f"The step took {format_bytes(peak)}, more than the limit of {format_bytes(limit)}."
 
 
 def _eval_step(session: Session, feed: Feed) -> Any:

@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from lrscout.formatting import format_bytes
 from lrscout.processes.status import status_bytes
 
 try:
@@ -192,7 +193,9 @@ class CudaMemory:
     def problem(self) -> str | None:
         reserved = torch.cuda.memory_reserved(self._device)  # never shrinks while a trial runs
         if self._limit is not None and reserved > self._limit:
-            return f"The allocator reserved {reserved} bytes, more than the limit of {self._limit}."
+            return (
+                f"The allocator reserved {format_bytes(reserved)}, more than the limit of {format_bytes(self._limit)}."
+            )
         if self._count_retries() > self._retries:
             return "It only ran after the allocator had emptied its cache."
         return None

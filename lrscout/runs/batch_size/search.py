@@ -125,14 +125,14 @@ class _Run:
         """The range of sizes, and the reason to give if its end is reached.
 
         Raises:
-            UsageError: the data set has fewer samples than --min.
+            UsageError: the dataset has fewer samples than --min.
         """
         settings, facts = self._settings, self._facts
         samples = facts.data(evaluates).samples
         most = settings.max or (LARGEST_ON_CPU if self._free else LARGEST_SIZE)
         if samples is not None and samples < settings.min:
             raise UsageError(
-                f"--min {settings.min} exceeds the {samples} samples of the {'evaluated ' * evaluates}data set.",
+                f"--min {settings.min} exceeds the {samples} samples of the {'evaluated ' * evaluates}dataset.",
                 hint="Lower --min.",
             )
         resolution = FIT_RESOLUTION if self._mode == "fit" else 0.0
