@@ -37,12 +37,15 @@ class LazyGroup(TyperGroup):
         return name, listed if name is None else _loaded(name, COMMANDS[name]), rest
 
 
-class NamingCommand(TyperCommand):
-    """Reports a bad value under the name of the environment variable that it comes from."""
+class TrainingCommand(TyperCommand):
+    """Keeps what follows `--`, a training command; reports a bad value under the name of the variable it comes from."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        from lrscout.commands.options import variable_behind  # loaded with the command
+        from lrscout.commands.options import TRAINING_COMMAND, variable_behind  # loaded with the command
 
+        if "--" in args and any(parameter.name == "target" for parameter in self.params):
+            at = args.index("--")
+            args, ctx.meta[TRAINING_COMMAND] = args[:at], tuple(args[at + 1 :])
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
@@ -54,7 +57,7 @@ class NamingCommand(TyperCommand):
 def _loaded(name: str, command: Command) -> Any:
     """The command with its options."""
     alone = typer.Typer(**SETTINGS, add_completion=False)
-    alone.command(name, cls=NamingCommand, epilog=command.epilog)(command.load())
+    alone.command(name, cls=TrainingCommand, epilog=command.epilog)(command.load())
     return typer.main.get_command(alone)
 
 

@@ -32,6 +32,7 @@ class Recipe:
 
     path: Path
     target: str | None  # relative to the current folder if it is a file
+    command: tuple[str, ...] | None  # a training command instead, run in the recipe's folder
     kwargs: Mapping[str, Any]
     common: Mapping[str, Any]  # the settings in COMMON given at the top level
     sections: Mapping[str, Mapping[str, Any]]  # settings by command
@@ -121,9 +122,12 @@ def _check_recipe(path: Path, document: Document) -> Recipe:
     elif top.get("version") not in (VERSION, None):
         _, node = root.entries["version"]
         document.add_problem(node.position, f"version must be {VERSION}, not {node.value}")
+    if top.get("target") and top.get("command"):
+        document.add_problem(root.entries["command"][0].position, "a recipe has a target or a command, not both")
     return Recipe(
         path=path,
         target=_from_folder(top.get("target"), path.absolute().parent),
+        command=tuple(map(str, top["command"])) if top.get("command") else None,
         kwargs=top.get("kwargs") or {},
         common={name: top[name] for name in COMMON if name in top},
         sections={
@@ -137,8 +141,20 @@ def _check_recipe(path: Path, document: Document) -> Recipe:
 def _top_fields() -> list[Field]:
     """The keys of the top level, declared like settings so that the same checks apply."""
     top = [Field("version", int, False, None, Option("")), Field("target", str, False, None, Option(""))]
+    top.append(Field("command", tuple, True, None, Option("", item=_check_word)))
     sections = [Field(name, dict, True, None, Option("")) for name in ("kwargs", *COMMANDS)]
     return [*top, *(f for f in fields_of(SessionSettings) if f.name in COMMON), *sections]
+
+
+def _check_word(value: Any) -> Any:
+    """A word of a command.
+
+    Raises:
+        UsageError: it is not a text or a number.
+    """
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise UsageError(f"a word of a command must be text or a number, not {value!r}")
+    return value
 
 
 def _check_settings(

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import typer
 
-from lrscout.commands.options import Invocation, flag_parameter, takes_settings
+from lrscout.commands.invocation import Invocation
+from lrscout.commands.options import flag_parameter, takes_settings
 from lrscout.commands.run import EXIT_CODES, Run, running
 from lrscout.errors import RecordError, UsageError
 from lrscout.records import append_text, cached_records, check_writable, load, to_json, write_text
@@ -70,7 +71,7 @@ def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> Non
         service = _service(invocation, run.output.command)
         service.begin()
         try:
-            record = compare(invocation.target, invocation.settings, _Observer(run, service), before)
+            record = compare(invocation.importable, invocation.settings, _Observer(run, service), before)
         except Exception as error:
             service.failed(f"{type(error).__name__}: {error}")
             raise
@@ -237,7 +238,7 @@ def _other(record: CompareRecord, invocation: Invocation[CompareSchedulersSettin
         for name, value in now.items()
         if name not in FREE and record.settings.get(name) != value
     ]
-    target = invocation.target.as_dict()
+    target = invocation.importable.as_dict()
     return [
         *(f"its {name} was {record.target.get(name)}" for name in target if record.target.get(name) != target[name]),
         *found,

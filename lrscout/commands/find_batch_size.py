@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
-from lrscout.commands.options import Invocation, takes_settings
+from lrscout.commands.invocation import Invocation
+from lrscout.commands.options import takes_settings
 from lrscout.commands.run import Run, running
 from lrscout.formatting import format_bytes, format_rate, format_seconds
 from lrscout.report.output import Progress
@@ -20,7 +21,7 @@ def find_batch_size(invocation: Invocation[FindBatchSizeSettings]) -> None:
     """Find the largest batch size that fits and the fastest, in a few trials within a memory budget."""
     with running("find-batch-size", invocation) as run:
         with run.output.progress(None, "find-batch-size", _facts) as progress:
-            record = search_batch_size(invocation.settings, invocation.target, _Observer(run, progress))
+            record = search_batch_size(invocation.settings, invocation.importable, _Observer(run, progress))
         run.finish(record)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 
-from lrscout.commands.options import Invocation, takes_settings
+from lrscout.commands.invocation import Invocation
+from lrscout.commands.options import takes_settings
 from lrscout.commands.run import Run, running
 from lrscout.report.output import Progress
 from lrscout.results import LrRecord, SweepPoint, TrainingPoint
@@ -22,7 +23,7 @@ def find_lr(invocation: Invocation[FindLrSettings]) -> None:
 
     settings = invocation.settings
     with running("find-lr", invocation) as run:
-        target = invocation.target
+        target = invocation.importable
         trainer = LiveTrainer(open_workload(target, settings.seed), settings, target)
         with run.output.progress(settings.steps, "find-lr") as progress:
             record = search_lr(trainer, settings, _Observer(run, progress))

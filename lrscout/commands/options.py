@@ -9,40 +9,25 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from lrscout.commands import COMMANDS
-from lrscout.errors import RecordError, UsageError, perhaps
-from lrscout.recipes import Recipe, load_recipe, parse_pairs
-from lrscout.records import check_writable
+from lrscout.commands.invocation import TARGET_HELP, Invocation, read_invocation
+from lrscout.errors import UsageError, perhaps
 from lrscout.report.exports import EXPORTS
-from lrscout.report.output import Mode, Output
-from lrscout.results import Target
-from lrscout.settings import Field, Settings, fields_of, make_settings
+from lrscout.report.output import Output
+from lrscout.settings import Field, Settings, fields_of
 
 S = TypeVar("S", bound=Settings)
 
+TRAINING_COMMAND = "lrscout.training_command"  # where the context keeps what follows `--`
 PREFIX = "LRSCOUT_"  # of environment variables
-TARGET_HELP = "What to train: pkg.mod:attr, pkg.mod:Class.method or path/to/file.py:attr."
-
-
-@dataclass(frozen=True, slots=True)
-class Invocation(Generic[S]):
-    """What the user asked for."""
-
-    target: Target
-    settings: S
-    output: Path | None  # where the record goes; None: the cache folder
-    exports: Mapping[str, Path]  # format -> file
-    mode: Mode
-    width: int | None
-    more: Mapping[str, Any]  # the command's own flags that are no settings
 
 
 def takes_settings(
@@ -59,7 +44,7 @@ def takes_settings(
                 Output(None, sys.stderr).warn(warning)
             given = {name: value for name, value in values.items() if _was_given(ctx, name)}
             try:
-                invocation = read_invocation(command, settings, values, given)
+                invocation = read_invocation(command, settings, values, given, ctx.meta.get(TRAINING_COMMAND))
             except UsageError as error:
                 raise _naming_variables(error, ctx) from error.__cause__
             run(replace(invocation, more={own.name: values[own.name] for own in more(command)}))
@@ -95,60 +80,6 @@ def variable_behind(ctx: typer.Context, parameter: Any) -> str | None:
     if source is None or source.name != "ENVIRONMENT":
         return None
     return next((name for name in parameter.envvar or () if os.environ.get(name)), None)
-
-
-def _mode(json: bool, quiet: bool) -> Mode:
-    if json and quiet:
-        raise UsageError("--json and --quiet cannot be combined.", hint="Both decide what stdout gets: use one.")
-    return "json" if json else "quiet" if quiet else "human"
-
-
-def read_invocation(
-    command: str, settings: type[S], values: Mapping[str, Any], given: Mapping[str, Any]
-) -> Invocation[S]:
-    """Bring flags, environment and recipe together; `given` are the values that were not left at their default.
-
-    Raises:
-        UsageError: something cannot be used, found out before anything runs.
-    """
-    recipe = load_recipe(values["recipe"]) if values["recipe"] is not None else None
-    path = given.get("target") or (recipe.target if recipe else None)
-    if path is None:
-        raise UsageError("No target given.", hint=f"{TARGET_HELP} Or use --recipe FILE with a target in it.")
-    exports = {name: values[f"export_{name}"] for name in EXPORTS if values[f"export_{name}"] is not None}
-    _check_outputs([values["output"], *exports.values()])
-    kwargs = {**(recipe.kwargs if recipe else {}), **parse_pairs(values["kwarg"] or [], "--kwarg")}
-    return Invocation(
-        target=Target(path, kwargs, str(values["app_dir"])),
-        settings=make_settings(settings, _settings_from(command, settings, recipe, given)),
-        output=values["output"],
-        exports=exports,
-        mode=_mode(values["json"], values["quiet"]),
-        width=values["width"],
-        more={},
-    )
-
-
-def _settings_from(command: str, settings: type[S], recipe: Recipe | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    merged = recipe.settings_for(command) if recipe else {}
-    for field in fields_of(settings):
-        if field.name not in given:
-            continue
-        value = given[field.name]
-        if field.type is dict:
-            value = {**merged.get(field.name, {}), **parse_pairs(value, field.flag)}
-        merged.pop(f"no_{field.name}", None)
-        merged[field.name] = value
-    return merged
-
-
-def _check_outputs(paths: list[Path | None]) -> None:
-    named = [path for path in paths if path is not None]
-    for path in named:
-        check_writable(path)
-        plain = path.is_file() or not path.exists()  # two outputs may well go to one device
-        if plain and sum(other.resolve() == path.resolve() for other in named) > 1:
-            raise RecordError(f"{path} is the file of two outputs.", hint="Give each its own file.")
 
 
 def _was_given(ctx: typer.Context, name: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from lrscout.commands.options import Invocation
+from lrscout.commands.invocation import Invocation
 from lrscout.errors import LrscoutError, RecordError, WorkloadError
 from lrscout.records import new_record_path, remember, save, to_json, write_text
 from lrscout.report.exports import EXPORTS
