@@ -9,10 +9,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from lrscout.processes.deaths import Died, WorkerDiedError
-from lrscout.processes.executor import Executor, InProcess
-from lrscout.processes.pool import WorkerPool
-from lrscout.processes.start import make_starter
+from lrscout.processes.deaths import Died
+from lrscout.processes.executor import Executor
 from lrscout.results import (
     ComparedRun,
     CompareRecord,
@@ -25,17 +23,16 @@ from lrscout.results import (
     Target,
     TrainingPoint,
 )
+from lrscout.runs.comparison.executors import inspected, open_executor
 from lrscout.runs.comparison.metric import metric_of
 from lrscout.runs.comparison.observer import ComparisonObserver
 from lrscout.runs.comparison.requests import (
     FinishedRun,
-    Inspect,
     Inspection,
     LiveTarget,
     MakeRun,
     MeasureCost,
     Sweep,
-    make_workbench,
 )
 from lrscout.runs.comparison.warnings import warnings_about
 from lrscout.schedules import parse_schedules, schedule_among
@@ -46,8 +43,6 @@ from lrscout.settings import CompareSchedulersSettings
 
 if TYPE_CHECKING:
     from lrscout.runs.comparison.workbench import Workbench
-
-ATTEMPTS = 2  # at a run whose process dies
 
 
 def compare(
@@ -61,11 +56,8 @@ def compare(
 
     Ctrl-C after the inspection gives the status `interrupted`.
     """
-    with closing(_open_executor(target, settings, live)) as executor:
-        # once per worker, so that all of them load the target at the same time
-        *_, (_, inspection) = executor.run([Inspect()] * executor.workers)
-        if isinstance(inspection, Died):
-            raise WorkerDiedError(inspection)
+    with closing(open_executor(target, settings, live)) as executor:
+        inspection = inspected(executor)
         if settings.jobs == "auto":
             executor.workers = inspection.devices or inspection.cores
         comparison = _Comparison(executor, inspection, target, settings, observer or ComparisonObserver(), before)
@@ -74,16 +66,6 @@ def compare(
         except KeyboardInterrupt:
             return comparison.record("interrupted")
     return comparison.record(comparison.status)
-
-
-def _open_executor(target: Target, settings: CompareSchedulersSettings, live: LiveTarget | None) -> Executor[Workbench]:
-    """This process or --jobs others; with `auto`, a single one until the target has been inspected."""
-    if settings.jobs == "1" or live is not None:
-        from lrscout.runs.comparison.workbench import Workbench  # here and not above: it brings torch
-
-        return InProcess(Workbench(0, target, settings, live))
-    workers = 1 if settings.jobs == "auto" else int(settings.jobs)
-    return WorkerPool(make_starter(), make_workbench, (target, settings), workers=workers, attempts=ATTEMPTS)
 
 
 class _Comparison:
