@@ -51,9 +51,9 @@ class Run:
         raise typer.Exit(EXIT_CODES[record.status])
 
     def conclude(self, record: RunRecord[Any]) -> None:
-        """Show the record and save it."""
+        """Save the record and show it."""
+        saved, exported = self._save(record), self._export(record)  # first: whoever reads the result may go away
         show(record, self.output)
-        saved, exported = self._save(record), self._export(record)  # each file, whatever becomes of the other
         if self._path is not None and saved is None:
             self._remember(self._path)
         for problem in (saved, exported):
