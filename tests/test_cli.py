@@ -691,3 +691,12 @@ def test_a_bad_flag_is_named_as_a_flag_whatever_the_environment_says(lrscout, mo
     code, _, err = lrscout("find-lr", "mymod:build", "--steps", "1")
     assert code == 2
     assert "--steps 1 must be at least 3" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_an_export_that_cannot_be_written_leaves_the_result_as_it_is(lrscout, folder):
+    code, out, err = lrscout("find-lr", "mymod:build", "--json", "-o", "run.json", "--export-csv", "/dev/full")
+    assert code == 2
+    assert "/dev/full" in err
+    assert json.loads(out)["status"] == "ok"  # one document
+    assert from_json((folder / "run.json").read_text()).status == "ok"

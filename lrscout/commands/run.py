@@ -35,6 +35,7 @@ class Run:
         self._path: Path | None = invocation.output
         self._so_far: Callable[[], RunRecord[Any]] | None = None
         self._next_save = time.monotonic() + SAVE_SECONDS
+        self._concluded = False
 
     def keep(self, so_far: Callable[[], RunRecord[Any]], at_once: bool = False) -> None:
         """Remember how to make the record so far, and write it every few seconds; cheap to call at every step."""
@@ -53,6 +54,7 @@ class Run:
     def conclude(self, record: RunRecord[Any]) -> None:
         """Save the record and show it."""
         saved, exported = self._save(record), self._export(record)  # first: whoever reads the result may go away
+        self._concluded = True
         show(record, self.output)
         if self._path is not None and saved is None:
             self._remember(self._path)
@@ -61,7 +63,12 @@ class Run:
                 raise problem
 
     def fail(self, status: Status, error: str) -> None:
-        """Save what was measured before something went wrong; in JSON mode, print it."""
+        """Save what was measured before something went wrong; in JSON mode, print it.
+
+        A run that was concluded stays as it is: an export that cannot be written does not make it a failure.
+        """
+        if self._concluded:
+            return
         if self._so_far is not None:
             record = replace(self._so_far(), status=status, error=error)
             self._save(record)
