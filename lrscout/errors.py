@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class LrscoutError(Exception):
     """The base class: a message that says what happened, and a hint that says what to do about it.
@@ -22,8 +24,15 @@ class LrscoutError(Exception):
 
     def extended(self, sentence: str) -> LrscoutError:
         """The same error with a sentence added to its message."""
-        made = type(self)(f"{self.message} {sentence}", hint=self.hint)
+        made = self.saying(f"{self.message} {sentence}", self.hint)
         made.__cause__ = self.__cause__
+        return made
+
+    @classmethod
+    def saying(cls, message: str, hint: str | None) -> Self:
+        """An error of this class, whatever arguments its constructor takes."""
+        made = cls.__new__(cls)
+        LrscoutError.__init__(made, message, hint=hint)
         return made
 
 

@@ -31,6 +31,27 @@ class NamedError(Exception):
         super().__init__(f"{first} and {second}")
 
 
+class UnprintableError(Exception):
+    """An exception whose text is a bug."""
+
+    def __str__(self):
+        raise ValueError("no words")
+
+
+class OwnUsageError(UsageError):
+    """A user's class with a constructor of its own."""
+
+    def __init__(self, code):
+        super().__init__(f"code {code}")
+
+
+class Unreadable:
+    """Cannot be unpickled."""
+
+    def __reduce__(self):
+        return open, ("/no/such/file",)
+
+
 @dataclass(frozen=True)
 class Do(Request[Host, Any]):
     """Calls one of the functions below."""
@@ -88,6 +109,26 @@ def stumble(host, report):
 
 def stumble_oddly(host, report):
     raise NamedError("this", "that")
+
+
+def stumble_without_words(host, report):
+    raise UnprintableError
+
+
+def refuse_in_his_own_way(host, report):
+    raise OwnUsageError(3)
+
+
+def doze(host, report, seconds):
+    time.sleep(seconds)
+    return "awake"
+
+
+def fork_and_die(host, report):
+    if os.fork() == 0:
+        time.sleep(20)
+        os._exit(0)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def exit_by_itself(host, report):

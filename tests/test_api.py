@@ -318,3 +318,15 @@ def test_seeds_build_anew_and_suggest_the_median(tmp_path: Path) -> None:
     assert [each.seed for each in several.result.seeds] == [5, 6, 7]
     assert [each.uses["decay"] for each in several.result.seeds] == pytest.approx(single)
     assert several.suggestion.lr == pytest.approx(statistics.median(single))
+
+
+def test_a_function_is_built_with_its_arguments() -> None:
+    seen = []
+
+    def build(width: int) -> Any:
+        seen.append(width)
+        return linear_workload()
+
+    result = find_lr(build, kwargs={"width": 3}, steps=12, device="cpu")
+    assert seen == [3]
+    assert result.record.target["kwargs"] == {"width": 3}

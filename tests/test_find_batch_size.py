@@ -248,7 +248,7 @@ def test_an_answer_is_not_cached_beyond_a_change_of_the_target(lrscout_command, 
     [
         (("build", "--budget", "much"), 2, "--budget much"),
         (("build", "--min", "5000"), 2, "4096 samples"),
-        (("small_evaluation", "--min", "4", "--eval"), 2, "2 samples of the evaluated dataset"),
+        (("small_evaluation", "--min", "4", "--eval"), 2, "2 samples of the evaluation dataset"),
         (("build", "--batch-arg", "sampels"), 3, "Did you mean 'samples'?"),
         (("batch_sampler",), 2, "--batch-arg NAME"),
         (("buidl",), 3, "Did you mean 'build'?"),
@@ -375,7 +375,7 @@ def test_live_objects_cannot_be_isolated():
 
 def test_a_call_while_a_trial_imports_the_target_is_refused(monkeypatch):
     monkeypatch.setenv("LRSCOUT_IN_WORKER", "1")
-    with pytest.raises(LrscoutError, match="while it was imported"):
+    with pytest.raises(LrscoutError, match="started another"):
         lrscout.find_batch_size(sizable.build)
 
 

@@ -13,7 +13,7 @@ import pytest
 import small_hosts
 from small_hosts import Do, Host
 
-from lrscout.errors import RemoteError, TargetImportError, UsageError, UserCodeError
+from lrscout.errors import LrscoutError, RemoteError, TargetImportError, UsageError, UserCodeError
 from lrscout.processes.deaths import Died, WorkerDiedError
 from lrscout.processes.executor import InProcess
 from lrscout.processes.messages import Limits
@@ -99,7 +99,8 @@ def test_running_out_of_memory_counts_as_dying(pool):
         (Died(7), "exited with code 7"),
         (Died(-11), "was killed by SIGSEGV"),
         (Died(-9), "was killed by SIGKILL (perhaps out of memory)"),
-        (Died(-9, timed_out_after=2.5), "was stopped after 2.5 s, its time limit"),
+        (Died(-37), "was killed by signal 37"),  # of real time
+        (Died(-9, timed_out_after=2.5), "exceeded its time limit of 2.5 s"),
     ],
 )
 def test_a_death_is_described(died, told):
@@ -116,6 +117,18 @@ def test_a_request_that_takes_too_long_is_ended(forked):
     ((_, died),) = forked.run([Do(small_hosts.sleep, limits=Limits(seconds=0.3))])
     assert died.timed_out_after == 0.3
     assert died.was_killed
+
+
+def test_an_answer_that_comes_with_the_limit_costs_the_next_request_nothing(shared_server, tmp_path):
+    hung_up = time.monotonic() + 0.5  # the parent looks away while the answer comes and the limit passes
+
+    def wait():
+        while time.monotonic() < hung_up:
+            time.sleep(0.01)
+
+    with closing(WorkerPool(shared_server, Host, (str(tmp_path),), on_wait=wait)) as pool:
+        assert pool.ask(Do(small_hosts.doze, (0.2,), Limits(seconds=0.3))) == "awake"
+        assert pool.ask(Do(small_hosts.count, limits=Limits(seconds=30))) == 2
 
 
 @pytest.mark.skipif(not LINUX, reason="memory is watched on Linux only")
@@ -138,6 +151,18 @@ def test_the_users_exception_comes_as_text_cut_to_the_users_code(pool):
 def test_an_exception_class_that_cannot_be_pickled_comes_too(forked):
     with pytest.raises(UserCodeError, match="NamedError: this and that"):
         forked.ask(Do(small_hosts.stumble_oddly))
+
+
+def test_an_exception_that_cannot_be_printed_comes_by_its_name(forked):
+    with pytest.raises(UserCodeError, match="UnprintableError") as caught:
+        forked.ask(Do(small_hosts.stumble_without_words))
+    assert "small_hosts.py" in caught.value.__cause__.traceback
+
+
+def test_an_error_of_ours_that_the_user_derived_from_comes_as_ours(forked):
+    with pytest.raises(UsageError, match="code 3") as caught:
+        forked.ask(Do(small_hosts.refuse_in_his_own_way))
+    assert type(caught.value) is UsageError
 
 
 def test_a_worker_that_calls_sys_exit_is_the_users_failure(forked):
@@ -168,13 +193,27 @@ def test_a_worker_that_raised_is_not_asked_again(forked):
 
 
 def test_an_answer_that_cannot_travel_is_an_error_and_not_a_hang(forked):
-    with pytest.raises(WorkerDiedError, match="code 1"):
+    with pytest.raises(LrscoutError, match="cannot be sent back"):
         forked.ask(Do(small_hosts.give_what_cannot_travel))
 
 
 def test_arguments_that_cannot_travel_are_refused(shared_server):
     with closing(WorkerPool(shared_server, Host, (lambda: None,))) as pool, pytest.raises(UsageError, match="sent to"):
         pool.ask(Do(small_hosts.count))
+
+
+def test_arguments_that_cannot_be_read_there_are_refused(shared_server):
+    arguments = (small_hosts.Unreadable(),)
+    with closing(WorkerPool(shared_server, Host, arguments)) as pool, pytest.raises(UsageError, match="sent to"):
+        pool.ask(Do(small_hosts.count))
+
+
+@pytest.mark.skipif(not LINUX, reason="forks")
+def test_a_death_is_noticed_though_a_child_holds_the_connection(forked):
+    started = time.monotonic()
+    ((_, died),) = forked.run([Do(small_hosts.fork_and_die)])
+    assert died.was_killed
+    assert time.monotonic() - started < 15  # the child sleeps for 20 s
 
 
 def test_breaking_off_waits_for_nobody(pool):
@@ -203,7 +242,7 @@ def test_what_a_worker_started_ends_with_it(forked, tmp_path):
 
 def test_a_worker_starts_no_workers(monkeypatch):
     monkeypatch.setenv(IN_WORKER, "1")
-    with pytest.raises(UsageError, match="while it was imported"):
+    with pytest.raises(UsageError, match="started another"):
         make_starter()
 
 

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 from lrscout.api.answers import Answer, page
 from lrscout.api.keywords import CompareSchedulersKeywords
-from lrscout.api.targets import buildable_target, importable_path, parts_of
+from lrscout.api.targets import buildable_target, builder, importable_path, parts_of
 from lrscout.errors import UsageError
 from lrscout.report.compare_plot import plot_schedules_losses
 from lrscout.report.compare_schedulers import headline
@@ -94,7 +94,7 @@ def _live_target(
     """
     function = metric_fn if callable(metric_fn) else None
     if jobs == "1":
-        return LiveTarget(_builder(found, where), function) if found is not None or function is not None else None
+        return LiveTarget(builder(found, where), function) if found is not None or function is not None else None
     for given, is_importable in ((target, where.path is not None), (function, importable_path(function) is not None)):
         if given is not None and not is_importable:
             raise UsageError(
@@ -102,21 +102,3 @@ def _live_target(
                 hint="Pass a dotted path, or a function at the top level of a module.",
             )
     return None
-
-
-def _builder(found: Any, target: Target) -> Callable[[int], Any]:
-    """What builds the workload from a seed; live objects are reused, since a session restores them."""
-
-    def build(seed: int) -> Any:
-        from lrscout.engine.randomness import seed_everything
-        from lrscout.engine.workload import Workload, make_workload
-        from lrscout.runs.targets import open_workload
-
-        if found is None:
-            return open_workload(target, seed)
-        if isinstance(found, Workload):
-            return found
-        seed_everything(seed)
-        return make_workload(found(**target.kwargs))
-
-    return build

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 from lrscout.api.answers import Answer, page
 from lrscout.api.keywords import FindLrKeywords
-from lrscout.api.targets import parts_of, target_of, workload_from
+from lrscout.api.targets import buildable_target, builder, parts_of
 from lrscout.formatting import format_lr
 from lrscout.report.lr_plot import plot_sweep
 from lrscout.results import (
@@ -68,7 +68,8 @@ def find_lr(
     """Suggest a learning rate from a short sweep, and restore everything that was passed in.
 
     `target` is a Workload, a dict or tuple with its fields, a model (with `train_loader` and, if needed, `loss_fn` and
-    `optimizer`), or a dotted path as on the command line (with `kwargs` and `app_dir`). `optimizer` is an Optimizer, a
+    `optimizer`), a function that builds one of these (with `kwargs`), or a dotted path as on the command line (with
+    `kwargs` and `app_dir`). `optimizer` is an Optimizer, a
     function that makes one from the parameters, or a name as in `--optimizer`. `settings` are the other options of
     `lrscout find-lr` in snake case. No file is written.
 
@@ -80,11 +81,10 @@ def find_lr(
     """
     parts, given = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
     made = make_settings(FindLrSettings, given)
-    where = target_of(target, kwargs, app_dir)
+    found, where = buildable_target(target, kwargs, app_dir, parts)
     from lrscout.engine.randomness import preserved_random_state  # here and not above: they bring torch
     from lrscout.runs.lr.live import LiveTrainer
 
-    with preserved_random_state():  # a dotted path is built with everything seeded
-        workload = workload_from(target, where, parts, made.seed)
-        record = search_lr(LiveTrainer(workload, made, where), made)
-    return FindLrResult.of(record)
+    with preserved_random_state():  # building seeds everything
+        trainer = LiveTrainer(builder(found, where)(made.seed), made, where)
+        return FindLrResult.of(search_lr(trainer, made))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lrscout.errors import TargetError
@@ -93,3 +93,21 @@ def importable_path(found: Any) -> str | None:
     if name is None or file is None or getattr(module, name, None) is not found:
         return None
     return f"{file if found.__module__ == '__main__' else found.__module__}:{name}"
+
+
+def builder(found: Any, target: Target) -> Callable[[int], Any]:
+    """What builds the workload from a seed; live objects are reused, since a session restores them."""
+
+    def build(seed: int) -> Any:
+        from lrscout.engine.randomness import seed_everything
+        from lrscout.engine.workload import Workload, make_workload
+        from lrscout.runs.targets import open_workload
+
+        if found is None:
+            return open_workload(target, seed)
+        if isinstance(found, Workload):
+            return found
+        seed_everything(seed)
+        return make_workload(found(**target.kwargs))
+
+    return build

@@ -55,7 +55,7 @@ def _own_flags(command: str) -> list[inspect.Parameter]:
         ),
         option("junit_xml", Path | None, None, "Also write these checks as JUnit XML.", metavar="FILE"),
         option("github", str, "auto", "Log groups, summary, outputs and errors on GitHub Actions.", metavar="auto|off"),
-        option("gitlab", str, "auto", "A collapsed log section on GitLab CI.", metavar="auto|off"),
+        option("gitlab", str, "auto", "Collapse the log of the runs on GitLab CI.", metavar="auto|off"),
     ]
 
 
@@ -87,7 +87,7 @@ def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> Non
 
 
 def _tell(demands: _Demands, record: CompareRecord, run: Run, service: Service) -> bool:
-    """Tell other programs how it went; whether a demand is not met."""
+    """Report to CI; returns whether a check failed."""
     result = record.result
     assert result is not None
     checks = demands.checks(result)
@@ -98,7 +98,7 @@ def _tell(demands: _Demands, record: CompareRecord, run: Run, service: Service) 
         for problem in _tell_github(record):
             run.output.warn(problem)
     if record.status != "ok":
-        unmet.append(f"compare-schedulers was {record.status}.")
+        unmet.append(f"compare-schedulers ended with status {record.status}.")
     if unmet:
         service.failed(" ".join(unmet))
     demands.write_junit(checks, result)
@@ -106,7 +106,7 @@ def _tell(demands: _Demands, record: CompareRecord, run: Run, service: Service) 
 
 
 class _Demands:
-    """What --fail-if and --expect-best ask for; a mistake in them is found before anything runs."""
+    """The checks of --fail-if and --expect-best, validated before anything runs."""
 
     def __init__(self, invocation: Invocation[CompareSchedulersSettings]) -> None:
         more, settings = invocation.more, invocation.settings
@@ -120,7 +120,7 @@ class _Demands:
             ("--expect-best", "expect_best", self._expected),
         ):
             if more[key] is not None and not found:
-                raise UsageError(f"{flag} {more[key]!r} has no condition.", hint=f"Leave {flag} out, or give one.")
+                raise UsageError(f"{flag} {more[key]!r} is empty.", hint=f"Give a value, or leave {flag} out.")
         self._min_effect: float = settings.min_effect
         self._junit: Path | None = more["junit_xml"]
         if (self._conditions or self._expected) and settings.seeds < 3:
@@ -139,13 +139,13 @@ class _Demands:
         return found
 
     def write_junit(self, checks: Sequence[Check], result: CompareResult) -> None:
-        """The checks, and whether every schedule's runs came to their end."""
+        """The checks, and whether the runs of every schedule finished."""
         if self._junit is None:
             return
         cases = [(check.name, check.passed, check.detail) for check in checks]
         for row in result.ranking:
             ended = row.final.n if row.final is not None else 0
-            told = f"{ended} runs came to their end, {row.diverged} diverged"
+            told = f"{ended} runs finished, {row.diverged} diverged"
             cases.append((f"{row.label} trains", row.verdict not in ("diverged", "failed"), told))
         write_text(self._junit, junit_xml(f"lrscout {COMMAND}", cases, result.seconds))
 
@@ -234,9 +234,9 @@ def _other(record: CompareRecord, invocation: Invocation[CompareSchedulersSettin
         return [f"it was made by {record.command}"]
     now = json.loads(to_json(dataclasses.replace(record, settings=dataclasses.asdict(invocation.settings))))["settings"]
     found = [
-        f"{name} was {record.settings.get(name)}, and is {value}"
+        f"{name} was {record.settings.get(name)}, is now {value}"
         for name, value in now.items()
-        if name not in FREE and record.settings.get(name) != value
+        if name not in FREE and record.settings.get(name, value) != value  # a setting may be newer than the record
     ]
     target = invocation.importable.as_dict()
     return [

@@ -21,9 +21,9 @@ class Died:
     out_of_memory: str | None = None  # its own words
 
     @property
-    def signal(self) -> signals.Signals | None:
-        """The signal that killed it."""
-        return signals.Signals(-self.exit_code) if self.exit_code is not None and self.exit_code < 0 else None
+    def signal(self) -> int | None:
+        """The number of the signal that killed it."""
+        return -self.exit_code if self.exit_code is not None and self.exit_code < 0 else None
 
     @property
     def was_killed(self) -> bool:
@@ -39,15 +39,17 @@ class Died:
         if self.out_of_memory is not None:
             return f"ran out of memory: {self.out_of_memory}"
         if self.timed_out_after is not None:
-            return f"was stopped after {self.timed_out_after:g} s, its time limit"
+            return f"exceeded its time limit of {self.timed_out_after:g} s"
         if self.signal is None:
             return f"exited with code {self.exit_code}"
-        return f"was killed by {self.signal.name}{' (perhaps out of memory)' if self.was_killed else ''}"
+        known = {each.value: each.name for each in signals.Signals}  # those of real time have no names
+        name = known.get(self.signal, f"signal {self.signal}")
+        return f"was killed by {name}{' (perhaps out of memory)' if self.was_killed else ''}"
 
 
 class WorkerDiedError(LrscoutError):
     """The process that worked on a request died, as often as it was tried."""
 
     def __init__(self, died: Died) -> None:
-        super().__init__(f"The process {died}.", hint="What it printed last is shown above.")
+        super().__init__(f"The process {died}.", hint="See its output above.")
         self.died = died

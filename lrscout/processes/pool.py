@@ -77,6 +77,8 @@ class WorkerPool(Generic[H]):
                             on_report(number, content)
                         case Answered(value):
                             worker.number = None
+                            if worker.timed_out:  # it answered in the instant in which it was killed
+                                self._drop(worker)
                             yield number, value
                         case Raised(error):
                             worker.number = None
@@ -118,13 +120,14 @@ class WorkerPool(Generic[H]):
 
     def _ready(self) -> list[_Worker]:
         """The busy workers that have said something, or died."""
-        busy = {worker.process.connection: worker for worker in self._busy()}
-        ready = connection.wait(list(busy), TICK)
+        busy = self._busy()
+        # its end too: a child of the worker may hold the connection open
+        ready = connection.wait([each for w in busy for each in (w.process.connection, w.process.sentinel)], TICK)
         if not ready:
             self._on_wait()
-        for worker in busy.values():
+        for worker in busy:
             worker.look()
-        return [worker for pipe, worker in busy.items() if pipe in ready]
+        return [w for w in busy if w.process.connection in ready or w.process.sentinel in ready]
 
     def _drop(self, worker: _Worker) -> None:
         del self._alive[worker.place]
@@ -142,9 +145,8 @@ class _Worker:
     def __init__(self, process: WorkerProcess, place: int) -> None:
         self.process, self.place = process, place
         self.number: int | None = None  # of the request under way
-        self._limits, self._started = Limits(), 0.0
-        self._growth = GrowthWatch(process.pid)
-        self._timed_out = False
+        self._limits, self._started, self.timed_out = Limits(), 0.0, False
+        self._growth: GrowthWatch
 
     def send(self, job: Job[Any], number: int) -> None:
         """Send a request.
@@ -152,7 +154,7 @@ class _Worker:
         Raises:
             UsageError: it cannot be pickled.
         """
-        self.number, self._limits, self._started = number, job.request.limits, monotonic()
+        self.number, self._limits, self._started, self.timed_out = number, job.request.limits, monotonic(), False
         self._growth = GrowthWatch(self.process.pid)
         try:
             with suppress(BrokenPipeError, ConnectionResetError):  # it has died: receive tells
@@ -161,11 +163,12 @@ class _Worker:
             raise cannot_travel(error) from None
 
     def look(self) -> None:
-        """See how much its memory has grown, and whether its time is up."""
+        """See how much its memory has grown, and kill it if its time is up and its answer is not here."""
         self._growth.look()
         limit = self._limits.seconds
-        if limit is not None and monotonic() > self._started + limit and not self._timed_out:
-            self._timed_out = True
+        late = limit is not None and monotonic() > self._started + limit
+        if late and not self.timed_out and not self.process.connection.poll():
+            self.timed_out = True
             self.process.kill()
 
     def receive(self) -> Reported | Answered | Raised | Died:
@@ -175,9 +178,11 @@ class _Worker:
             LrscoutError: the process that knows how it died is gone.
         """
         try:
+            if not self.process.connection.poll():
+                raise EOFError  # it has ended, and left the connection to a child
             message: Reported | Answered | Raised | OutOfMemory = self.process.connection.recv()
         except (EOFError, ConnectionResetError, BrokenPipeError):
-            seconds = self._limits.seconds if self._timed_out else None
+            seconds = self._limits.seconds if self.timed_out else None
             return Died(self._exit_code(), self._growth.grown, self._limits.memory_bytes, timed_out_after=seconds)
         return Died(None, out_of_memory=message.reason) if isinstance(message, OutOfMemory) else message
 
@@ -194,3 +199,4 @@ class _Worker:
                 self.process.kill()
                 self.process.wait(None)
         self.process.kill()  # what it left behind
+        self.process.close()

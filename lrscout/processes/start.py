@@ -32,12 +32,16 @@ class WorkerProcess(Protocol):
 
     pid: int
     connection: Connection
+    sentinel: Any  # for multiprocessing.connection.wait: ready once the process has ended
 
     def wait(self, seconds: float | None) -> int | None:
         """The exit code, minus the number of the signal that killed it; None if it is still alive by then."""
 
     def kill(self) -> None:
         """Kill it and every process it started."""
+
+    def close(self) -> None:
+        """Release what belongs to a process that has ended."""
 
 
 class Starter(Protocol):
@@ -68,7 +72,7 @@ def make_starter(environment: Mapping[str, str] | None = None, expendable: bool 
     """
     if os.environ.get(IN_WORKER):
         raise UsageError(
-            "The target started a search of its own while it was imported by one.",
+            "Importing the target started another lrscout search.",
             hint='Put the call under `if __name__ == "__main__":`.',
         )
     return ForkServer(environment or {}, expendable) if CAN_FORK else Spawner(environment or {})
@@ -100,7 +104,7 @@ class ForkServer:
         if not ready:
             code = self._process.wait()
             self.close()
-            raise LrscoutError(f"The process that workers are forked from exited with code {code} as it loaded torch.")
+            raise LrscoutError(f"The worker server exited with code {code} while importing torch.")
 
     @property
     def pid(self) -> int:
@@ -129,6 +133,7 @@ class ForkedWorker:
 
     def __init__(self, connection: Connection, status: socket.socket) -> None:
         self.connection, self._status = connection, status
+        self.sentinel = status  # the server reports the end of the worker there
         self._exit_code: int | None = None
         try:
             self.pid = self._receive()
@@ -152,7 +157,7 @@ class ForkedWorker:
             number = b""
         if not number:
             raise LrscoutError(
-                "The process that workers are forked from was killed from outside, and they with it.",
+                "The worker server was killed from outside, and its workers with it.",
                 hint="If the kernel did it to free memory, dmesg says so; close other programs and try again.",
             )
         return int(struct.unpack("i", number)[0])
@@ -161,6 +166,9 @@ class ForkedWorker:
         if not _kill_group(self.pid) and self._exit_code is None:  # it has not made its group yet
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        self._status.close()
 
 
 def _kill_group(pid: int) -> bool:
@@ -198,6 +206,7 @@ class SpawnedWorker:
     def __init__(self, connection: Any, process: Any) -> None:
         self.connection, self._process = connection, process
         self.pid: int = process.pid
+        self.sentinel = process.sentinel
 
     def wait(self, seconds: float | None) -> int | None:
         self._process.join(seconds)
@@ -208,6 +217,9 @@ class SpawnedWorker:
         if hasattr(os, "killpg"):
             _kill_group(self.pid)
         self._process.kill()
+
+    def close(self) -> None:
+        self._process.close()
 
 
 @contextmanager

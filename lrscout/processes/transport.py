@@ -32,23 +32,28 @@ def _reduced(error: BaseException) -> tuple[Any, ...]:
     shown = None if theirs is None else (_summary(theirs), user_traceback(theirs))
     if ours is None:
         return _revived, (UserCodeError, f"The target's code failed with {_summary(error)}.", None, shown)
-    return _revived, (type(ours), ours.message, ours.hint, shown)
+    # a class of the user's cannot be imported on the other side
+    kind = next(kind for kind in type(ours).__mro__ if kind.__module__.partition(".")[0] == __name__.partition(".")[0])
+    return _revived, (kind, ours.message, ours.hint, shown)
 
 
 def _revived(kind: type[LrscoutError], message: str, hint: str | None, shown: tuple[str, str] | None) -> LrscoutError:
-    error = kind(message, hint=hint)
+    error = kind.saying(message, hint)
     if shown is not None:
         error.__cause__ = RemoteError(*shown)
     return error
 
 
 def _summary(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # its __str__ is the user's code too
+        return type(error).__name__
 
 
 def cannot_travel(error: Exception) -> UsageError:
     """For arguments that cannot be pickled here, or unpickled there: a class of the caller's script, say."""
     return UsageError(
         f"The target's arguments cannot be sent to another process: {error}.",
-        hint="Define them in a module, not in the script, or stay in one process: isolate='never', jobs=1.",
+        hint="Define them in an importable module, or use isolate='never' or jobs=1.",
     )

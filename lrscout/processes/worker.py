@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
 import sys
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any, Never
 
+from lrscout.errors import LrscoutError
 from lrscout.processes.messages import Answered, Job, Message, OutOfMemory, Raised, Reported
 from lrscout.processes.transport import cannot_travel, send
 
@@ -38,9 +40,11 @@ def _serve(connection: Connection) -> None:
     while True:
         message: Message
         try:
-            job: Job[Any] = connection.recv()
+            data = connection.recv_bytes()
         except (EOFError, OSError):
             return
+        try:
+            job: Job[Any] = pickle.loads(data)
         except Exception as error:
             message = Raised(cannot_travel(error))
         else:
@@ -54,4 +58,6 @@ def _serve(connection: Connection) -> None:
             send(connection, message)
         except (BrokenPipeError, ConnectionResetError):
             return
+        except Exception as error:
+            send(connection, Raised(LrscoutError(f"The answer cannot be sent back: {error}.")))
         del message  # an exception's traceback keeps tensors alive

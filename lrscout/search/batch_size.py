@@ -214,7 +214,7 @@ def reached_plateau(trials: Sequence[Trial]) -> bool:
 
 
 def fastest(trials: Sequence[Trial]) -> Throughput | None:
-    """The smallest size within 5 % of the best throughput."""
+    """The smallest size within 5% of the best throughput."""
     rates = _rates(trials)
     best = max((rate for _, rate in rates), default=0.0)
     return next((Throughput(size, rate) for size, rate in rates if rate >= (1 - PLATEAU) * best), None)

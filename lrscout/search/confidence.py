@@ -1,6 +1,6 @@
 """How far to trust a suggestion of scout, and the reasons for doubt.
 
-Across all benchmark suites, `high` meant a regret within 5 % in at least 95 % of cases; see docs/suggestion.md.
+Across all benchmark suites, `high` meant a regret within 5% in 94% of cases; see docs/suggestion.md.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def judge(
         doubts.append(f"extrapolated to {horizon} steps of training from measurements at {HORIZON}")
     if epochs is not None and epochs > MANY_EPOCHS:
         doubts.append(
-            f"{epochs:.0f} epochs may overfit, in which case no rate that learns is right: watch the held-out loss"
+            f"{epochs:.0f} epochs may overfit, so that any rate that trains is too high: watch the held-out loss"
         )
     return ("medium" if doubts else "high"), tuple(doubts)
 

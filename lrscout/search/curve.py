@@ -25,8 +25,8 @@ REGRESSION_VARIANCE = 1.4  # variance of a tricube local regression, times point
 END_WIDTH = 0.25  # decades; a lowest loss this close to the last rate is at the end of the sweep
 END_SPAN_SHARE = 0.1  # the same for a narrow sweep, as a share of the swept decades
 
-# Pure noise (normal, exponential, Student's t) is mistaken for a fall in 0 to 4 % of sweeps of 50 steps or more, and in
-# 3 to 7 % of sweeps of 20 steps. Of 80 real sweeps on 8 tasks, only three fail the test: diabetes_mlp_sgd at 30 steps.
+# Pure noise (normal, exponential, Student's t) is mistaken for a fall in 0 to 4% of sweeps of 50 steps or more, and in
+# 3 to 7% of sweeps of 20 steps. Of 80 real sweeps on 8 tasks, only three fail the test: diabetes_mlp_sgd at 30 steps.
 FALL_FACTOR = 3.0  # a fall of less than three standard errors may be noise
 RELATIVE_FLOOR = 1e-6  # of the initial loss; a smaller fall may be rounding
 HIDING_NOISE = 0.25  # of the initial loss; less noise than this cannot hide a fall

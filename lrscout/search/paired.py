@@ -1,6 +1,6 @@
 """Whether a difference between a few runs is real: Student's t, intervals, and Holm's correction for multiple tests.
 
-The intervals are t intervals, which cover what they claim: at 3 seeds, a 95 % percentile bootstrap only covers 71 %.
+The intervals are t intervals, which cover what they claim: at 3 seeds, a 95% percentile bootstrap only covers 71%.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TINY = 1e-300  # replaces a zero denominator in a continued fraction
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean with its 95 % interval and the p-value for its being 0."""
+    """A mean with its 95% interval and the p-value for its being 0."""
 
     mean: float
     half_width: float | None  # None for fewer than two values

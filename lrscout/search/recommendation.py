@@ -49,7 +49,7 @@ def _why(quickest: Throughput | None, largest: int | None, trials: Sequence[Tria
     best = max((t.samples_per_second, t.batch_size) for t in trials if t.samples_per_second is not None)
     if best[1] == quickest.batch_size:
         return "the fastest of the sizes that ran; larger ones only take more memory"
-    return f"within 5 % of the best throughput (at size {best[1]}); larger sizes only take more memory"
+    return f"within 5% of the best throughput (at size {best[1]}); larger sizes only take more memory"
 
 
 def _why_not(trials: tuple[Trial, ...], search: Search, end: SearchEnd) -> str:

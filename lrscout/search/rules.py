@@ -62,7 +62,7 @@ def suggest_slide(curve: Curve, use: Use) -> Suggestion:
     while right > window and abs(slopes[right] - slopes[right - window]) > SLIDE_TOLERANCE * fall:
         right -= 1
     left = right - window
-    return Suggestion(curve.rates[left], "slide", f"the slope changes for good from {format_lr(curve.rates[left])} on")
+    return Suggestion(curve.rates[left], "slide", f"the slope changes for good at {format_lr(curve.rates[left])}")
 
 
 def suggest_minimum(curve: Curve, use: Use) -> Suggestion:

@@ -48,12 +48,12 @@ class TrainingSession(Protocol):
 
 
 def final_steps(total: int) -> range:
-    """The last 5 % of the steps, at least one."""
+    """The last 5% of the steps, at least one."""
     return range(total - max(1, math.ceil(FINAL_SHARE * total)), total)
 
 
 def evaluation_steps(total: int, count: int) -> frozenset[int]:
-    """The `count` steps to evaluate after, spread evenly over the last 5 % of the run and including the last step."""
+    """The `count` steps to evaluate after, spread evenly over the last 5% of the run and including the last step."""
     window = final_steps(total)
     count = min(count, len(window))
     return frozenset(window[-1] - i * len(window) // count for i in range(count))

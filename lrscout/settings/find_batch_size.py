@@ -51,7 +51,7 @@ class FindBatchSizeSettings(SessionSettings):
     )
     prefer: str | None = option(
         None,
-        "Round the answer down, for example to a multiple-of-8; by default the next lower power of two is offered too.",
+        "Round the answer down, for example multiple-of-8; by default the next lower power of two is offered too.",
         metavar="multiple-of-N",
     )
     cache: bool = option(False, "Reuse the answer of an earlier run with the same source, settings, device and torch.")

@@ -50,7 +50,7 @@ class FindLrSettings(SessionSettings):
 
     use: Use = option(
         "decay",
-        "Use of the rate: as the peak of a decaying schedule (cosine, linear, one-cycle, wsd), or constant.",
+        "What the rate is for: the peak of a decaying schedule (cosine, linear, one-cycle, wsd) or a constant rate.",
         flags=("--for",),
     )
     horizon: int | None = option(
@@ -71,8 +71,8 @@ class FindLrSettings(SessionSettings):
     steps: int = option(bracket.SWEEP_STEPS, "Optimizer steps of the sweeps, per seed.", at_least=3)
     max_steps: int | None = option(
         None,
-        "Most optimizer steps per seed. Short trainings follow the sweeps if these alone cannot tell the rate; by"
-        f" default they may take {probing.MAX_PROBING_STEPS} more than --steps.",
+        "Maximum number of optimizer steps per seed. Short trainings follow the sweeps if these alone cannot tell the"
+        f" rate; by default they may take {probing.MAX_PROBING_STEPS} more than --steps.",
         at_least=3,
     )
     min_lr: float | None = option(None, "Run a single sweep from this rate; 1e-7 if only --max-lr is given.", above=0)

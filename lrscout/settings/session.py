@@ -17,7 +17,7 @@ class SessionSettings(Settings):
     """How a training step is made: the same for every command."""
 
     seed: int = option(
-        0, "Seed of Python, NumPy and torch, set before the build and before the first step.", at_least=0
+        0, "Seed of Python, NumPy and torch, set before the target is built and before the first step.", at_least=0
     )
     device: str = option("auto", "Where to train: auto, cpu, cuda, cuda:1, mps or xpu.")
     precision: Precision = option("fp32", "Precision of autocast; fp16 uses a gradient scaler.")

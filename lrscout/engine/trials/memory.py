@@ -197,7 +197,7 @@ class CudaMemory:
                 f"The allocator reserved {format_bytes(reserved)}, more than the limit of {format_bytes(self._limit)}."
             )
         if self._count_retries() > self._retries:
-            return "It only ran after the allocator had emptied its cache."
+            return "It fit only after the allocator had emptied its cache."
         return None
 
     def _count_retries(self) -> int:

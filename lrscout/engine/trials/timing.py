@@ -29,7 +29,7 @@ def time_steps(step: Callable[[], None]) -> list[float]:
 
 
 def median_spread(values: Sequence[float]) -> float:
-    """Half the width of the median's 95 % interval, relative to the median; inf for fewer than six values.
+    """Half the width of the median's 95% interval, relative to the median; inf for fewer than six values.
 
     The interval lies between two order statistics, so no distribution of the values is assumed.
     """

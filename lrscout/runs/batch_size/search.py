@@ -132,7 +132,7 @@ class _Run:
         most = settings.max or (LARGEST_ON_CPU if self._free else LARGEST_SIZE)
         if samples is not None and samples < settings.min:
             raise UsageError(
-                f"--min {settings.min} exceeds the {samples} samples of the {'evaluated ' * evaluates}dataset.",
+                f"--min {settings.min} is more than the {samples} samples of the {'evaluation ' * evaluates}dataset.",
                 hint="Lower --min.",
             )
         resolution = FIT_RESOLUTION if self._mode == "fit" else 0.0
@@ -181,7 +181,7 @@ def _budget_of(settings: FindBatchSizeSettings, facts: TargetFacts) -> int | Non
         return facts.available_bytes
     if facts.available_bytes is None and not settings.dry_run:
         raise UsageError(
-            f"Memory can be neither measured nor limited on {facts.environment['device']} here.",
+            f"lrscout cannot measure or limit memory on {facts.environment['device']}.",
             hint="Leave out --budget: the search then goes on until a size fails.",
         )
     return memory_bytes(settings.budget, facts.available_bytes)

@@ -23,7 +23,7 @@ def warnings_about(
     if not tuned:
         found.append("All schedules ran at one rate; each may have a better rate of its own (--lr-mode tune).")
     if seeds < 3:
-        found.append(f"Too few runs: {seeds} seeds cannot tell a difference from chance. Raise --seeds.")
+        found.append(f"Too few runs: with {seeds} seeds, a difference cannot be told from chance. Raise --seeds.")
     if not began_alike(runs.values()):
         found.append(
             "Runs of the same seed began with different weights or batches, so they are not paired and small"
