@@ -25,7 +25,7 @@ def roles(result):
 def test_the_reason_compares_with_the_preferred_sizes_alone():
     result = answer({8: 90.0, 16: 93.0, 23: 200.0}, step=8)
     assert (result.batch_size, result.largest_fitting) == (8, 16)
-    assert "within 5 %" in result.reason
+    assert "within 5%" in result.reason
     assert "size 16" in result.reason
     assert roles(result)[16] == "largest preferred size"
     assert warnings_about(result, 8) == ()
