@@ -20,6 +20,7 @@ from torch.optim.optimizer import (
 from .channel import Channel, number
 from .losses import Loss, Losses
 from .optimizer import Driven
+from .patches import Patches
 from .snapshot import Snapshot, living
 
 
@@ -41,7 +42,10 @@ class Agent:
 
     def __init__(self, path: str, token: str) -> None:
         self._path, self._token = path, token
-        self._losses = Losses()
+        self._patches = Patches()
+        self._losses = Losses(self._patches)
+        self._patches.replace(GradScaler, "step", self._noting_scaled_step)
+        self._patches.replace(GradScaler, "update", self._noting_update)
         self._channel: Channel | None = None
         self._known: list[Driven] = []  # in the order in which the parent was told of them
         self._numbers: dict[int, int] = {}  # by the optimizer's id
@@ -50,6 +54,8 @@ class Agent:
         self._commands: deque[dict[str, Any]] = deque()
         self._pending: deque[tuple[int, Loss]] = deque()  # losses on their way to the parent
         self._steps = 0
+        self._hooked = 0  # steps that came to the hooks, of any optimizer
+        self._restored = False  # since a gradient scaler was updated
         self._ended = False
         self._hooks = [
             register_optimizer_step_pre_hook(self._before),
@@ -72,6 +78,7 @@ class Agent:
         return self._watched(type(optimizer).__name__, args, kwargs)
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self._hooked += 1
         if self._channel is None:
             return
         loss = self._losses.take()
@@ -80,12 +87,41 @@ class Agent:
         self._stepping = None
         if loss is None:
             self._refuse("no loss", type(optimizer).__name__)
-        else:
-            self._pending.append((self._steps, loss))
-            self._steps += 1
-            while self._pending and self._pending[0][1].arrived():
-                self._send_loss()
-            self._obey()
+        self._finish_step(loss)
+
+    def _finish_step(self, loss: Loss) -> None:
+        self._pending.append((self._steps, loss))
+        self._steps += 1
+        while self._pending and self._pending[0][1].arrived():
+            self._send_loss()
+        self._obey()
+
+    def _noting_scaled_step(self, original: Any) -> Any:
+        def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+            hooked = self._hooked
+            result = original(scaler, optimizer, *args, **kwargs)
+            if self._hooked == hooked:
+                self._skip_step(optimizer)
+            return result
+
+        return step
+
+    def _skip_step(self, optimizer: Optimizer) -> None:
+        """Count a step that the scaler left out: once the weights are not finite, there are no others."""
+        loss = self._losses.take()
+        if self._channel is None or self._numbers.get(id(optimizer)) != self._drive or loss is None:
+            return
+        self._commands.popleft()
+        self._finish_step(loss)
+
+    def _noting_update(self, original: Any) -> Any:
+        def update(scaler: Any, *args: Any, **kwargs: Any) -> None:
+            original(scaler, *args, **kwargs)
+            if self._restored:  # by the gradients of a step before
+                self._snapshot.restore_scalers()
+                self._restored = False
+
+        return update
 
     def _connect(self, optimizer: Optimizer) -> bool:
         """Say hello, and wait for the first command; whether the parent wants this process."""
@@ -142,6 +178,7 @@ class Agent:
             self._drive = command["drive"]
         elif "restore" in command:
             self._snapshot.restore([driven.optimizer for driven in self._known])
+            self._restored = True
             self._pending.clear()
             self._channel.send(restored=1)
         elif "end" in command:
@@ -186,7 +223,7 @@ class Agent:
         """Leave the program to itself."""
         for hook in self._hooks:
             hook.remove()
-        self._losses.detach()
+        self._patches.undo()
         if self._channel is not None:
             self._channel.close()
             self._channel = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import weakref
 from typing import Any
 
 import torch
 from torch.amp import grad_scaler
+
+from .patches import Patches
 
 LIMIT = 10_000  # backward passes without a step: this program updates its weights by itself, and nobody will ask
 
@@ -19,27 +20,13 @@ class Losses:
     loss of a step is their sum.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patches: Patches) -> None:
         self._parts: list[Any] = []
         self._latest: Loss | None = None
         self._scaled: list[tuple[Any, Any]] = []  # what a GradScaler made of a loss, and the loss
         self._inside = False
-        self._replaced: list[tuple[Any, str, Any, Any]] = []
-        self._replace(torch.autograd, "backward", self._noting_backward)
-        self._replace(grad_scaler.GradScaler, "scale", self._noting_scale)
-        self._replace(grad_scaler.GradScaler, "update", self._noting_update)
-
-    def _replace(self, owner: Any, name: str, wrap: Any) -> None:
-        original = getattr(owner, name)
-        ours = functools.wraps(original)(wrap(original))
-        setattr(owner, name, ours)
-        self._replaced.append((owner, name, ours, original))
-
-    def detach(self) -> None:
-        """Leave torch as it was."""
-        for owner, name, ours, original in self._replaced:
-            if getattr(owner, name) is ours:  # else somebody has wrapped it again
-                setattr(owner, name, original)
+        patches.replace(torch.autograd, "backward", self._noting_backward)
+        patches.replace(grad_scaler.GradScaler, "scale", self._noting_scale)
 
     def take(self) -> Loss | None:
         """The loss that the optimizer has just stepped on; None if there was no backward pass at all.
@@ -47,8 +34,8 @@ class Losses:
         Two optimizers may step on the same backward passes, one after the other.
         """
         if self._parts:
-            self._latest, self._parts = Loss(self._parts), []
-            self._scaled.clear()
+            self._latest = Loss(self._parts)
+            self._forget()
         return self._latest
 
     def _note(self, tensors: Any) -> None:
@@ -60,8 +47,7 @@ class Losses:
                 self._parts.append(float(loss) if loss.device.type == "cpu" else _OnDevice(loss))
 
     def _forget(self) -> None:
-        self._parts.clear()
-        self._scaled.clear()
+        self._parts, self._scaled = [], []
 
     def _noting_backward(self, original: Any) -> Any:
         def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
@@ -85,13 +71,6 @@ class Losses:
             return scaled
 
         return scale
-
-    def _noting_update(self, original: Any) -> Any:
-        def update(scaler: Any, *args: Any, **kwargs: Any) -> Any:
-            self._forget()  # what is left had gradients that overflowed: the scaler skipped the step
-            return original(scaler, *args, **kwargs)
-
-        return update
 
 
 class Loss:

@@ -60,9 +60,13 @@ class Snapshot:
                 optimizer.state[parameter] = _put_back(entry)
             for group, values in zip(optimizer.param_groups, groups):
                 group.update(_put_back(values))
+        self.restore_scalers()
+        _set_random_state(self._random)
+
+    def restore_scalers(self) -> None:
+        """Put the state of the gradient scalers back."""
         for scaler, values in self._scalers:
             scaler.load_state_dict(values)
-        _set_random_state(self._random)
 
 
 def _is_writable(tensor: torch.Tensor) -> bool:
