@@ -1,0 +1,88 @@
+"""Runs at the start of every Python that lrscout's command starts, and attaches as soon as torch has been imported.
+
+Most of these Pythons never train anything: a launcher, a data server, `uv run`. So this does next to nothing until
+`torch.optim.optimizer` is imported, and no failure of it ever reaches the program.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False  # importing typing would take longer than all the rest
+if TYPE_CHECKING:
+    from typing import Any
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SOCKET = os.environ.get("LRSCOUT_ATTACH_SOCKET")
+WATCHED = "torch.optim.optimizer"
+PACKAGE = "_lrscout_attached"
+
+
+class TorchWatch:
+    """A finder that finds only the watched module, where the others find it, and attaches once it is loaded."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if name != WATCHED:
+            return None
+        others: list[Any] = [finder for finder in sys.meta_path if finder is not self]
+        spec: Any = next(filter(None, (finder.find_spec(name, path, target) for finder in others)), None)
+        if spec is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_attach(module: Any) -> None:
+                execute(module)
+                attach()
+
+            spec.loader.exec_module = execute_and_attach
+        return spec
+
+
+def attach() -> None:
+    try:
+        import importlib.util
+
+        leave_trace("torch")
+        folder = os.path.dirname(HERE)
+        spec: Any = importlib.util.spec_from_file_location(
+            PACKAGE, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
+        )
+        sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[PACKAGE])
+        importlib.import_module(PACKAGE + ".agent").attach(SOCKET, os.environ.get("LRSCOUT_ATTACH_TOKEN", ""))
+    except Exception:
+        complain()
+
+
+def leave_trace(what: str) -> None:
+    """Leave an empty file beside the socket, by which the parent tells what it has started."""
+    try:
+        open(f"{SOCKET}.{what}.{os.getpid()}", "w").close()
+    except OSError:  # the parent is gone, or this is another machine
+        complain()
+
+
+def complain() -> None:
+    if os.environ.get("LRSCOUT_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+
+
+def run_next() -> None:
+    """Run the sitecustomize that this one hides; Python imports only the first on the path."""
+    from importlib.machinery import PathFinder
+
+    others = [place for place in sys.path if os.path.abspath(place) != HERE]
+    spec = PathFinder.find_spec("sitecustomize", others)
+    if spec is not None and spec.loader is not None:
+        from importlib.util import module_from_spec
+
+        sys.modules["sitecustomize"] = module = module_from_spec(spec)
+        spec.loader.exec_module(module)  # what it raises is for Python to report, as it would without us
+
+
+if SOCKET:
+    leave_trace("python")
+    sys.meta_path.insert(0, TorchWatch())
+run_next()

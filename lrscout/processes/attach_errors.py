@@ -1,0 +1,115 @@
+"""What is said where a command cannot be searched in: what happened, what was seen, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lrscout.errors import LrscoutError, TargetError, UsageError
+from lrscout.processes.deaths import Died
+from lrscout.processes.ranks import Refusal
+
+SHOWN_LINES = 15
+NO_PYTHON = (
+    "lrscout gets into a program through PYTHONPATH, so `python -I`, `-E` and `-S`, containers, "
+    "and scripts that set PYTHONPATH anew keep it out."
+)
+NO_TORCH = "Does the command train in this machine's own processes?"
+NO_STEP = "Weights that are updated by hand, or by an optimizer that is not torch's, cannot be searched for this way."
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How far the processes of a command came."""
+
+    pythons: int  # that lrscout got into
+    with_torch: int
+
+    def __str__(self) -> str:
+        if not self.pythons:
+            return "No Python process of it could be attached to."
+        pythons = "One Python process was" if self.pythons == 1 else f"{self.pythons} Python processes were"
+        return f"{pythons} seen, and {self.with_torch or 'none'} of them imported torch."
+
+    @property
+    def hint(self) -> str:
+        """What is likely, and what to do."""
+        return NO_PYTHON if not self.pythons else NO_TORCH if not self.with_torch else NO_STEP
+
+
+class NotAttachedError(TargetError):
+    """The command has no torch optimizer that steps."""
+
+
+class CommandEndedError(LrscoutError):
+    """The command ended in the middle of a search."""
+
+    def __init__(self, message: str, *, hint: str | None = None, steps: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.steps = steps  # that it took before
+
+
+class CommandFailedError(CommandEndedError):
+    """The command failed by itself: nothing that lrscout did."""
+
+
+def refused(refusal: Refusal, steps: int) -> LrscoutError:
+    """A process has said that it cannot be searched in."""
+    if refusal.reason == "closure":
+        return UsageError(
+            f"{refusal.about} calls the loss several times a step, and a learning rate is measured by one loss a step.",
+            hint="Train with a first-order optimizer such as AdamW or SGD.",
+        )
+    if refusal.reason == "no loss":
+        return TargetError(
+            f"{refusal.about} took a step without a backward pass before it, so there is no loss to measure.",
+            hint="lrscout sees loss.backward() and torch.autograd.backward(loss), but not torch.autograd.grad.",
+        )
+    return LrscoutError(
+        f"The program's state could not be copied, after {steps} steps: {refusal.about}.",
+        hint="This is a fault of lrscout; please report it, with the kind of model that was trained.",
+    )
+
+
+def never_stepped(code: int | None, seen: Seen, output: Sequence[str]) -> LrscoutError:
+    """The command ended before the first step."""
+    if code:
+        return CommandFailedError(
+            f"The command {Died(code)} before its first optimizer step.", hint=_last_lines(output)
+        )
+    return NotAttachedError(
+        f"The command ended without a step of a torch optimizer. {seen}", hint=_joined(seen.hint, _last_lines(output))
+    )
+
+
+def timed_out(seconds: float, here: int, expected: int, seen: Seen, output: Sequence[str]) -> NotAttachedError:
+    """No first step came in time, or not on every rank."""
+    if here:
+        message = f"Only {here} of {expected} ranks came to an optimizer step within {seconds:g} s."
+        return NotAttachedError(message, hint=_joined("Do all ranks train?", _last_lines(output)))
+    return NotAttachedError(
+        f"The command took no step of a torch optimizer within {seconds:g} s. {seen}",
+        hint=_joined("If it needs longer to start, raise --timeout.", seen.hint, _last_lines(output)),
+    )
+
+
+def ended(code: int | None, steps: int, rank: int, output: Sequence[str]) -> CommandEndedError:
+    """The command, or one of its ranks, ended in the middle."""
+    taken = "1 optimizer step" if steps == 1 else f"{steps} optimizer steps"
+    if code == 0:
+        return CommandEndedError(
+            f"The command ended after {taken}, and the search needs more.",
+            hint="Raise the program's own number of steps or epochs: lrscout ends it when it has seen enough.",
+            steps=steps,
+        )
+    what = f"The command {Died(code)}" if code is not None else f"The process of rank {rank} ended"
+    return CommandFailedError(f"{what} after {taken}.", hint=_last_lines(output), steps=steps)
+
+
+def _last_lines(output: Sequence[str]) -> str | None:
+    shown = [line for line in output if line.strip()][-SHOWN_LINES:]
+    return "\n".join(["Its last lines:", *(f"  {line}" for line in shown)]) if shown else None
+
+
+def _joined(*parts: str | None) -> str:
+    return "\n".join(part for part in parts if part)

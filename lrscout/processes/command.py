@@ -1,0 +1,225 @@
+"""A training program that somebody else wrote, with the search attached to the optimizer inside it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import select
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import lrscout
+from lrscout.errors import LrscoutError
+from lrscout.processes import attach_errors
+from lrscout.processes.driving import AttachedSession
+from lrscout.processes.ranks import Attachment, OptimizerFacts, Rank, attachment_of
+from lrscout.processes.supervised import SupervisedCommand
+
+SITE = Path(lrscout.__file__).parent / "attached" / "site"
+SOCKET_NAME = "socket"
+LONGEST_SOCKET = 90  # characters; the system allows about 104, and some for the traces beside it
+END_SECONDS = 5.0  # for the program to end by itself, once it is asked
+AFTERMATH_SECONDS = 2.0  # for a command to end after one of its ranks: its exit code says why
+LOGGERS_OFF = {
+    "WANDB_MODE": "disabled",
+    "COMET_MODE": "disabled",
+    "COMET_START_ONLINE": "0",
+    "NEPTUNE_MODE": "debug",
+    "CLEARML_OFFLINE_MODE": "1",
+    "SWANLAB_MODE": "disabled",
+    "DISABLE_MLFLOW_INTEGRATION": "TRUE",
+}
+
+
+class AttachedCommand:
+    """Runs a command and attaches to the optimizers in it; a context manager, after which nothing of it is running.
+
+    `timeout` is in seconds, and for the first optimizer step. `environment` is added to this process's own.
+
+    Raises:
+        UsageError: the command cannot be started.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: str | os.PathLike[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        timeout: float = 600.0,
+        keep_environment: bool = False,
+        on_output: Callable[[str], None] | None = None,
+    ) -> None:
+        self._timeout = timeout
+        self._token = secrets.token_hex(16)
+        self._connections: list[Rank] = []  # all who have connected
+        self._ranks: list[Rank] = []  # those who train together, by their numbers
+        self._attachment: Attachment | None = None
+        self._session: AttachedSession | None = None
+        self._error: LrscoutError | None = None  # there is nothing to listen to any more
+        self._closed = False
+        self._folder = _make_folder()
+        try:
+            self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._listener.bind(str(self._folder / SOCKET_NAME))
+            self._listener.listen(128)
+            self._command = SupervisedCommand(argv, cwd, self._environment(environment, keep_environment), on_output)
+        except BaseException:
+            self._listener.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+
+    def __enter__(self) -> AttachedCommand:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def output(self) -> tuple[str, ...]:
+        """The last lines that the command has printed."""
+        return self._command.lines
+
+    @property
+    def exit_code(self) -> int | None:
+        """The command's exit code, minus the signal's number where a signal killed it; None while it is running."""
+        return self._command.exit_code
+
+    @property
+    def steps(self) -> int:
+        """The steps that were taken, over all sessions."""
+        return min((rank.steps for rank in self._ranks), default=0)
+
+    @property
+    def optimizers(self) -> tuple[OptimizerFacts, ...]:
+        """All optimizers that are known by now, with those that have stepped for the first time since `attach`."""
+        if self._attachment is None:
+            return ()
+        return (*self._attachment.optimizers, *self._ranks[0].announced)
+
+    def attach(self) -> Attachment:
+        """Wait until every rank has come to its first optimizer step, and stands there.
+
+        Raises:
+            NotAttachedError: the command ended, or the time was over, before that.
+            CommandFailedError: it failed by itself.
+            UsageError: its optimizer is none that a rate can be searched for.
+        """
+        deadline = monotonic() + self._timeout
+        while not self._is_complete():
+            if (seconds := deadline - monotonic()) <= 0:
+                here, expected = len(self._ranks), self._ranks[0].world_size if self._ranks else 1
+                raise attach_errors.timed_out(self._timeout, here, expected, self._seen(), self.output)
+            self._listen(seconds)
+        self._ranks.sort(key=lambda rank: rank.number)
+        self._attachment = attachment_of(self._ranks)
+        return self._attachment
+
+    def session(self, drive: int = 0) -> AttachedSession:
+        """Drive the optimizer of this number; all others go on at their own rates. Ends the session before it."""
+        if self._session is not None:
+            self._session.losses(wait=True)
+        self._session = AttachedSession(self._ranks, self.optimizers[drive], drive, self._listen)
+        return self._session
+
+    def close(self) -> None:
+        """End the command: from inside where it has got that far, then by force."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            for rank in self._connections:
+                rank.send(end=1)
+            self._command.end(END_SECONDS if self._connections else 0)
+        finally:
+            self._command.kill()
+            for rank in self._connections:
+                rank.close()
+            self._listener.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _environment(self, given: Mapping[str, str] | None, keep: bool) -> dict[str, str]:
+        environment = {
+            "PYTHONUNBUFFERED": "1",  # else its lines come late, and the last ones never
+            **os.environ,
+            **({} if keep else {**LOGGERS_OFF, "MLFLOW_TRACKING_URI": (self._folder / "mlflow").as_uri()}),
+            **(given or {}),
+            "LRSCOUT_ATTACH_SOCKET": str(self._folder / SOCKET_NAME),
+            "LRSCOUT_ATTACH_TOKEN": self._token,
+        }
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(SITE), environment.get("PYTHONPATH"))))
+        return environment
+
+    def _is_complete(self) -> bool:
+        return bool(self._ranks) and len(self._ranks) == self._ranks[0].world_size
+
+    def _listen(self, seconds: float | None) -> None:
+        """Take in what the ranks and the supervisor say within so many seconds; None waits for something.
+
+        Raises:
+            LrscoutError: the command has ended, a rank is lost, or it cannot be searched in.
+        """
+        if self._error is not None:
+            raise self._error
+        poll = select.poll()
+        speakers: dict[int, Any] = {each.fileno(): each for each in (self._listener, self._command)}
+        speakers.update({rank.connection.fileno(): rank for rank in self._connections if not rank.gone})
+        for descriptor in speakers:
+            poll.register(descriptor, select.POLLIN)
+        for descriptor, _ in poll.poll(None if seconds is None else seconds * 1000):
+            speaker = speakers[descriptor]
+            if speaker is self._listener:
+                self._connections.append(Rank(self._listener.accept()[0]))
+            else:
+                speaker.listen()
+        try:
+            self._admit()
+            self._check()
+        except LrscoutError as error:
+            self._error = error
+            raise
+
+    def _admit(self) -> None:
+        """Take in those who have said hello; whoever is one too many goes on by itself."""
+        for rank in [each for each in self._connections if each not in self._ranks and each.token is not None]:
+            known = {each.number for each in self._ranks}
+            if rank.token == self._token and rank.refusal is not None:
+                raise attach_errors.refused(rank.refusal, 0)
+            if rank.token == self._token and self._attachment is None and rank.number not in known:
+                self._ranks.append(rank)
+            elif not rank.gone:
+                rank.send(detach=1)
+                rank.close()
+                self._connections.remove(rank)
+
+    def _check(self) -> None:
+        for rank in self._ranks:
+            if rank.refusal is not None:
+                raise attach_errors.refused(rank.refusal, self.steps)
+        lost = next((rank for rank in self._ranks if rank.gone), None)
+        if lost is None and self._command.exit_code is None:
+            return
+        code = self._command.wait(AFTERMATH_SECONDS)
+        if code is not None:
+            self._command.kill()  # and with it, its last lines are here
+        if self._attachment is None and (code == 0 or lost is None):
+            raise attach_errors.never_stepped(code, self._seen(), self.output)
+        raise attach_errors.ended(code, self.steps, lost.number if lost is not None else 0, self.output)
+
+    def _seen(self) -> attach_errors.Seen:
+        names = os.listdir(self._folder)
+        return attach_errors.Seen(*(sum(f".{what}." in name for name in names) for what in ("python", "torch")))
+
+
+def _make_folder() -> Path:
+    """A folder that only this user can look into, with a short enough name for a socket in it."""
+    folder = Path(tempfile.mkdtemp(prefix="lrscout-"))
+    if len(str(folder)) > LONGEST_SOCKET:
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix="lrscout-", dir="/tmp"))
+    return folder

@@ -1,0 +1,86 @@
+"""A session in a program of somebody else's: the program steps in its own loop, at the rates that it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from lrscout.processes.ranks import OptimizerFacts, Rank
+
+LEAST_AHEAD, MOST_AHEAD = 2, 8  # steps that the program may know of before their losses are here
+SECONDS_AHEAD = 0.05  # worth of steps; more would only be wasted when a sweep ends, as it does not know yet
+
+
+class AttachedSession:
+    """Drives one optimizer on all ranks, each with the same commands, so that all stop at the same step.
+
+    It is the session of a sweep (lrscout.search.range_test.SweepSession) and, with `set_lr`, that of a training
+    (lrscout.search.training.TrainingSession). `listen` takes in what the ranks say, within so many seconds, or None to
+    wait for something; it raises where a rank is lost.
+    """
+
+    def __init__(
+        self, ranks: Sequence[Rank], optimizer: OptimizerFacts, drive: int, listen: Callable[[float | None], None]
+    ) -> None:
+        self.optimizer = optimizer
+        self._ranks, self._listen = ranks, listen
+        self._lr: float | None = None
+        self._arrived: list[float] = []
+        self._in_flight = 0
+        self._measured = 0  # losses since the clock was started, which the first one does
+        self._started = 0.0
+        self._send(drive=drive)
+
+    def set_lr(self, lr: float | None) -> None:
+        """Set the rate of the group with the largest rate; the others keep their ratios. None is the program's own."""
+        self._lr = lr
+
+    def step(self, lr: float | None = None) -> None:
+        """Take one optimizer step at this rate, or at the rate that is set; its loss comes from `losses`."""
+        if lr is not None:
+            self._lr = lr
+        while self._in_flight >= self._ahead():
+            self._take_in(None)
+        self._send(step=self._lr)
+        self._in_flight += 1
+
+    def losses(self, wait: bool = False) -> list[float]:
+        """The losses that arrived since the last call, in order, each the mean over the ranks; with `wait`, all."""
+        self._take_in(0)
+        while wait and self._in_flight:
+            self._take_in(None)
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    def evaluate(self) -> None:
+        """There is no held-out data: what the program does with its own cannot be told from outside."""
+
+    def restore(self) -> None:
+        """Put the state of the first step back on every rank, and drop the losses that are still to come."""
+        for rank in self._ranks:
+            rank.restored = False
+        self._send(restore=1)
+        while not all(rank.restored for rank in self._ranks):
+            self._listen(None)
+        self._arrived.clear()
+        self._in_flight = self._measured = 0
+
+    def _send(self, **message: object) -> None:
+        for rank in self._ranks:
+            rank.send(**message)
+
+    def _take_in(self, seconds: float | None) -> None:
+        self._listen(seconds)
+        while all(rank.losses for rank in self._ranks):
+            self._arrived.append(sum(rank.losses.popleft() for rank in self._ranks) / len(self._ranks))
+            self._in_flight -= 1
+            if not self._measured:
+                self._started = monotonic()
+            self._measured += 1
+
+    def _ahead(self) -> int:
+        """How many steps may be in flight: enough to keep quick ones going, few where each takes long."""
+        if self._measured < 2:
+            return LEAST_AHEAD
+        steps_per_second = (self._measured - 1) / max(monotonic() - self._started, 1e-9)
+        return max(LEAST_AHEAD, min(MOST_AHEAD, int(SECONDS_AHEAD * steps_per_second)))

@@ -1,0 +1,130 @@
+"""The processes of a command that train, as the parent sees them: who they are, and what they say."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFacts:
+    """A parameter group."""
+
+    name: str | None
+    parameters: int  # values, not tensors
+    lr: float  # its own rate: what it was made with, where that is known
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerFacts:
+    """An optimizer of the program."""
+
+    name: str  # of its class
+    groups: tuple[GroupFacts, ...]
+
+    @property
+    def own_lr(self) -> float:
+        """The largest of the groups' own rates."""
+        return max(group.lr for group in self.groups)
+
+    def group_lrs(self, lr: float) -> tuple[float, ...]:
+        """Every group's rate, where the largest is `lr`."""
+        return tuple(lr * (group.lr / self.own_lr if self.own_lr > 0 else 1.0) for group in self.groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What was found in the program at its first optimizer step."""
+
+    ranks: int
+    optimizers: tuple[OptimizerFacts, ...]  # the first is the one that stepped first
+    device: str
+    device_name: str
+    torch: str
+    python: str
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a process cannot be searched in."""
+
+    reason: str  # "closure", "no loss" or "error"
+    about: str  # the optimizer's class, or the error
+
+
+class Rank:
+    """One process that trains, at the other end of a connection."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.hello: dict[str, Any] | None = None
+        self.token: str | None = None
+        self.refusal: Refusal | None = None
+        self.announced: list[OptimizerFacts] = []  # optimizers that came later
+        self.losses: deque[float] = deque()
+        self.steps = 0  # taken, of the optimizers that were driven
+        self.restored = False
+        self.gone = False
+        self._buffer = b""
+
+    @property
+    def number(self) -> int:
+        return 0 if self.hello is None else int(self.hello["rank"])
+
+    @property
+    def world_size(self) -> int:
+        return 1 if self.hello is None else int(self.hello["world_size"])
+
+    def send(self, **message: Any) -> None:
+        """Send a message; one that is gone is noticed when it is listened to."""
+        try:
+            self.connection.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            self.gone = True
+
+    def listen(self) -> None:
+        """Take in what has arrived."""
+        try:
+            data = self.connection.recv(65536)
+        except OSError:
+            data = b""
+        self.gone = self.gone or not data
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            self._take(json.loads(line))
+
+    def _take(self, message: dict[str, Any]) -> None:
+        self.token = message.get("token", self.token)
+        if "loss" in message:
+            self.losses.append(float(message["loss"]))
+            self.steps = message["step"] + 1
+        elif "hello" in message:
+            self.hello = message
+        elif "restored" in message:
+            self.losses.clear()  # those of steps that nobody waits for any more
+            self.restored = True
+        elif "optimizer" in message:
+            self.announced.append(optimizer_facts(message["optimizer"]))
+        elif "bye" in message:
+            self.refusal = Refusal(message["bye"], message["about"])
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def optimizer_facts(message: dict[str, Any]) -> OptimizerFacts:
+    """An optimizer, from a message about it."""
+    groups = tuple(GroupFacts(group["name"], group["parameters"], group["lr"]) for group in message["groups"])
+    return OptimizerFacts(message["name"], groups)
+
+
+def attachment_of(ranks: list[Rank]) -> Attachment:
+    """What the ranks have said of themselves; the first speaks for all."""
+    hello = ranks[0].hello
+    assert hello is not None
+    facts = {key: hello[key] for key in ("device", "device_name", "torch", "python", "threads")}
+    return Attachment(len(ranks), tuple(optimizer_facts(each) for each in hello["optimizers"]), **facts)

@@ -1,0 +1,449 @@
+"""Commands that other people wrote: lrscout attaches to the optimizer inside them, drives it, and ends them."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lrscout.errors import LrscoutError, TargetError, UsageError
+from lrscout.processes.attach_errors import CommandEndedError, CommandFailedError, NotAttachedError
+from lrscout.processes.command import SITE, AttachedCommand
+from lrscout.processes.driving import MOST_AHEAD, AttachedSession
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is left running is looked up in /proc")
+
+PROGRAMS = Path(__file__).parent / "programs"
+RATES = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1]
+MARK = "LRSCOUT_TEST_MARK"  # in the environment of all that a test has started
+
+
+SKIPS = """
+import torch
+w = torch.nn.Parameter(torch.ones(1))
+optimizer = torch.optim.SGD([w], lr=0.0)
+scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+for step in range(10**6):
+    optimizer.zero_grad()
+    loss = w.sum() * (float("inf") if step % 2 == 0 else 3.0)
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+"""
+
+
+@pytest.fixture
+def mark() -> str:
+    return f"{os.getpid()}-{time.monotonic_ns()}"
+
+
+@pytest.fixture
+def start(mark: str) -> Iterator[object]:
+    """Starts a program, and sees that nothing of it is left after the test."""
+
+    def started(*argv: str, **options: object) -> AttachedCommand:
+        path = os.pathsep.join((os.path.dirname(sys.executable), os.environ["PATH"]))
+        environment = {MARK: mark, "OMP_NUM_THREADS": "1", "PATH": path}
+        command = AttachedCommand(argv, cwd=PROGRAMS, environment=environment, **options)
+        commands.append(command)
+        return command
+
+    commands: list[AttachedCommand] = []
+    yield started
+    for command in commands:
+        command.close()
+    assert alive(mark) == []
+
+
+def alive(mark: str) -> list[str]:
+    """The command lines of the living processes that carry the mark."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes():
+                found.append((entry / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
+def sweep(session: AttachedSession, rates: list[float] = RATES) -> list[float]:
+    losses = []
+    for lr in rates:
+        session.step(lr)
+        losses += session.losses()
+    return losses + session.losses(wait=True)
+
+
+def twice(command: AttachedCommand, drive: int = 0, rates: list[float] = RATES) -> list[list[float]]:
+    """The losses of two sweeps with the state put back after each."""
+    command.attach()
+    session = command.session(drive)
+    found = []
+    for _ in range(2):
+        found.append(sweep(session, rates))
+        session.restore()
+    return found
+
+
+def plain_reference(rates: list[float]) -> list[float]:
+    """The losses of tests/programs/plain.py at these rates, computed here."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    x, y = torch.randn(64, 8), torch.randn(64, 1)
+    model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Linear(16, 1))
+    optimizer = torch.optim.AdamW([{"params": model[:2].parameters()}, {"params": model[3].parameters()}])
+    losses = []
+    for lr in rates:
+        optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"] = lr * (1e-3 / 10 / 1e-3), lr
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def amp_reference(rates: list[float]) -> list[float]:
+    """The losses of tests/programs/amp.py at these rates, without its scaler."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    x, y = torch.randn(4, 16, 8), torch.randn(4, 16, 1)
+    model = nn.Sequential(nn.Linear(8, 32), nn.GELU(), nn.Linear(32, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    losses = []
+    for lr in rates:
+        optimizer.param_groups[0]["lr"] = lr
+        total = 0.0
+        for micro in range(4):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                loss = nn.functional.mse_loss(model(x[micro]), y[micro]) / 4
+            (loss * 1024.0).backward()
+            total += loss.item()
+        for parameter in model.parameters():
+            parameter.grad /= 1024.0
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(total)
+    return losses
+
+
+def test_the_losses_are_those_of_a_plain_loop_and_the_state_goes_back(start):
+    command = start(sys.executable, "plain.py")
+    first, second = twice(command)
+    assert first == plain_reference(RATES)
+    assert second == first  # weights, moments and the buffers of the batch norm; the cosine has no say
+    command.close()
+    assert command.exit_code == 0
+
+
+def test_what_was_found_is_told(start):
+    command = start(sys.executable, "plain.py", "--lr", "0.01")
+    found = command.attach()
+    (optimizer,) = found.optimizers
+    assert (found.ranks, found.device, found.threads, optimizer.name) == (1, "cpu", 1, "AdamW")
+    assert [(group.name, group.parameters, group.lr) for group in optimizer.groups] == [
+        (None, 176, 0.001),
+        ("head", 17, 0.01),
+    ]
+    assert optimizer.own_lr == 0.01
+    assert optimizer.group_lrs(1.0) == (0.1, 1.0)
+    assert found.python == sys.version.split()[0]
+
+
+def test_steps_without_a_rate_are_the_programs_own(start):
+    command = start(sys.executable, "plain.py")
+    command.attach()
+    session = command.session()
+    for _ in range(5):
+        session.step()
+    cosine = [1e-3 * (1 + math.cos(math.pi * step / 100)) / 2 for step in range(5)]
+    assert session.losses(wait=True) == pytest.approx(plain_reference(cosine), rel=1e-6)
+
+
+def test_a_training_sets_its_rate_before_the_step(start):
+    command = start(sys.executable, "plain.py")
+    command.attach()
+    session = command.session()
+    for lr in RATES:
+        session.set_lr(lr)
+        session.step()
+    assert session.losses(wait=True) == plain_reference(RATES)
+    assert session.evaluate() is None
+    assert command.steps == len(RATES)
+
+
+def test_mixed_precision_with_accumulation_gives_the_unscaled_sum(start):
+    first, second = twice(start(sys.executable, "amp.py"))
+    assert first == amp_reference(RATES)
+    assert second == first
+
+
+def test_a_sweep_that_becomes_non_finite_says_so_and_is_undone(start):
+    rates = [1e30] * 4
+    first, second = twice(start(sys.executable, "amp.py"), rates=rates)
+    assert not math.isfinite(first[-1])
+    assert second[0] == first[0]
+
+
+def test_ranks_of_torchrun_step_together_and_end_with_0(start):
+    command = start(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "ddp.py")
+    first, second = twice(command)
+    assert command.attach().ranks == 2
+    assert second == pytest.approx(first, rel=1e-12)
+    assert first[0] != first[1]
+    command.close()
+    assert command.exit_code == 0
+
+
+def test_a_slow_rank_is_waited_for(start):
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0")
+    first, second = twice(start(*torchrun, "ddp.py", "--slow"))
+    assert second == pytest.approx(first, rel=1e-12)
+
+
+def test_a_rank_that_is_killed_is_one_error_soon(start):
+    lines: list[str] = []
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0")
+    command = start(*torchrun, "ddp.py", "--pids", on_output=lines.append)
+    command.attach()
+    session = command.session()
+    sweep(session)
+    pid = next(int(line.split()[-1]) for line in lines if line.startswith("rank 1"))
+    os.kill(pid, signal.SIGKILL)
+    killed = time.monotonic()
+    with pytest.raises(CommandFailedError, match="after 6 optimizer steps"):
+        sweep(session, RATES * 10)
+    assert time.monotonic() - killed < 5
+    with pytest.raises(CommandFailedError):  # and not a hang, whatever is tried then
+        session.restore()
+
+
+def test_each_optimizer_of_a_gan_is_driven_in_turn(start):
+    command = start(sys.executable, "gan.py")
+    assert [(each.name, each.own_lr) for each in command.attach().optimizers] == [("Adam", 2e-4), ("Adam", 1e-4)]
+    discriminator = command.session(0)
+    first = sweep(discriminator)
+    discriminator.restore()
+    generator = command.session(1)
+    of_generator = sweep(generator)
+    generator.restore()
+    again = sweep(command.session(0))
+    assert first[0] == pytest.approx(2 * math.log(2), rel=0.3)  # two losses of a coin each
+    assert of_generator[0] == pytest.approx(math.log(2), rel=0.3)
+    assert again == first
+
+
+def test_a_step_that_the_scaler_skips_counts_with_its_own_loss(start, tmp_path):
+    program = tmp_path / "skips.py"
+    program.write_text(SKIPS)
+    command = start(sys.executable, str(program))
+    command.attach()
+    assert sweep(command.session(), [0.0] * 4) == [3.0, math.inf, 3.0, math.inf]
+
+
+@pytest.mark.parametrize("option", ["--exceptions", "--all"])
+def test_a_program_that_catches_exceptions_ends_all_the_same(start, option):
+    command = start(sys.executable, "catches.py", option)
+    twice(command)
+    began = time.monotonic()
+    command.close()
+    assert command.exit_code == 0
+    assert time.monotonic() - began < 4.5  # and was not terminated
+
+
+def test_a_program_that_ends_too_early_says_after_how_many_steps(start):
+    command = start(sys.executable, "plain.py", "--epochs", "4")
+    command.attach()
+    with pytest.raises(CommandEndedError, match="ended after 4 optimizer steps") as caught:
+        sweep(command.session(), RATES)
+    assert caught.value.steps == 4
+    assert "epochs" in caught.value.hint
+
+
+def test_a_program_that_fails_in_the_middle_shows_its_traceback(start):
+    command = start(sys.executable, "plain.py", "--die-at", "2")
+    command.attach()
+    with pytest.raises(CommandFailedError, match="exited with code 1 after 3 optimizer steps") as caught:
+        sweep(command.session(), RATES)
+    assert "RuntimeError: the disk is full" in caught.value.hint
+
+
+def test_a_program_that_fails_before_its_first_step_shows_its_traceback(start):
+    command = start(sys.executable, "plain.py", "--epochs", "many")
+    with pytest.raises(CommandFailedError, match="exited with code 2 before its first optimizer step") as caught:
+        command.attach()
+    assert "invalid int value: 'many'" in caught.value.hint
+
+
+def test_a_program_without_an_optimizer_says_what_was_seen(start):
+    command = start(sys.executable, "by_hand.py")
+    with pytest.raises(NotAttachedError, match=r"without a step.*One Python process was seen, and 1 of them") as caught:
+        command.attach()
+    assert caught.value.exit_code == TargetError.exit_code
+    assert "by hand" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("python", "-c", "print('hello')"), "none of them imported torch"),
+        (("python", "-I", "by_hand.py"), "No Python process"),
+        (("true",), "No Python process"),
+    ],
+)
+def test_a_command_that_was_never_attached_to_says_why(start, argv, said):
+    with pytest.raises(NotAttachedError, match=said):
+        start(*argv).attach()
+
+
+def test_no_step_in_time_is_an_error(start):
+    command = start("sleep", "100", timeout=0.3)
+    with pytest.raises(NotAttachedError, match=r"no step of a torch optimizer within 0\.3 s"):
+        command.attach()
+
+
+def test_lbfgs_is_refused_by_name(start):
+    with pytest.raises(UsageError, match="LBFGS calls the loss several times"):
+        start(sys.executable, "closures.py", "LBFGS").attach()
+
+
+def test_a_closure_that_is_called_once_is_as_good_as_a_loop(start):
+    first, second = twice(start(sys.executable, "closures.py", "AdamW"))
+    assert second == first
+    assert first[-1] < first[0]
+
+
+def test_a_script_around_the_program_and_what_it_left_in_the_background_end_too(start):
+    command = start("bash", "run.sh")
+    first, second = twice(command)
+    assert first == second == plain_reference(RATES)
+    command.close()
+
+
+def test_workers_of_a_data_loader_do_not_disturb(start):
+    command = start(sys.executable, "workers.py")
+    command.attach()
+    session = command.session()
+    for _ in range(3):
+        assert len(sweep(session, RATES * 3)) == 3 * len(RATES)
+        session.restore()
+    command.close()
+    assert command.exit_code == 0
+
+
+@pytest.mark.parametrize(("argv", "hint"), [(("no-such-command",), "bash -c"), (("plain.py",), "python plain.py")])
+def test_a_command_that_cannot_be_started_is_a_usage_error(start, monkeypatch, argv, hint):
+    monkeypatch.chdir(PROGRAMS)
+    with pytest.raises(UsageError, match="cannot be started") as caught:
+        start(*argv)
+    assert hint in caught.value.hint
+
+
+def test_a_second_training_in_the_command_goes_on_by_itself(start, tmp_path):
+    trains = "import torch; w = torch.nn.Parameter(torch.ones(1)); o = torch.optim.SGD([w], 0.1)\n" + (
+        "for _ in range({steps}): w.sum().backward(); o.step()\n"
+    )
+    (tmp_path / "second.py").write_text(trains.format(steps=10) + "print('trained', w.item())\n")
+    runs = f"subprocess.run([sys.executable, {str(tmp_path / 'second.py')!r}], check=True)\n"
+    program = "import subprocess, sys\n" + trains.format(steps=2) + runs + trains.format(steps=10**6)
+    command = start(sys.executable, "-c", program)
+    command.attach()
+    sweep(command.session(), [0.0] * 10)
+    command.close()
+    assert any(line.startswith("trained -") for line in command.output)
+
+
+def test_few_steps_are_in_flight(start):
+    command = start(sys.executable, "plain.py")
+    command.attach()
+    session = command.session()
+    began = time.monotonic()
+    taken = 0
+    while time.monotonic() - began < 0.5:
+        session.step(1e-6)
+        taken += 1
+        assert taken - command.steps <= MOST_AHEAD
+    assert taken > 50
+
+
+def test_nothing_survives_when_lrscout_is_killed(mark):
+    code = (
+        "import time; from lrscout.processes.command import AttachedCommand;"
+        "command = AttachedCommand(['bash', 'run.sh']); command.attach();"
+        "print('attached', flush=True); time.sleep(100)"
+    )
+    path = os.pathsep.join((os.path.dirname(sys.executable), os.environ["PATH"]))
+    environment = {**os.environ, MARK: mark, "PATH": path, "PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=PROGRAMS, env=environment, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout.readline() == b"attached\n"
+        assert len(alive(mark)) >= 5
+        parent.kill()
+    deadline = time.monotonic() + 5
+    while alive(mark) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert alive(mark) == []
+
+
+def test_ctrl_c_in_a_sweep_leaves_everything_closable(start, monkeypatch):
+    command = start(sys.executable, "plain.py")
+    command.attach()
+    session = command.session()
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            sweep(session, [1e-6] * 10**7)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    command.close()
+    assert command.exit_code == 0
+
+
+def test_the_program_keeps_its_own_sitecustomize(start, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("print('mine')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    command = start(sys.executable, "-c", "import sys; print(sys.modules['sitecustomize'].__file__)")
+    with pytest.raises(LrscoutError):
+        command.attach()
+    assert command.output == ("mine", str(tmp_path / "sitecustomize.py"))
+
+
+def test_loggers_that_upload_are_off_unless_they_are_wanted(start):
+    for options, said in (({}, "disabled"), ({"keep_environment": True}, "None")):
+        command = start(sys.executable, "-c", "import os; print(os.environ.get('WANDB_MODE'))", **options)
+        with pytest.raises(NotAttachedError):
+            command.attach()
+        assert command.output == (said,)
+
+
+def test_a_python_without_torch_starts_as_fast_as_ever(tmp_path):
+    bare = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    attached = {**bare, "PYTHONPATH": str(SITE), "LRSCOUT_ATTACH_SOCKET": str(tmp_path / "socket")}
+
+    def seconds(environment: dict[str, str]) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", ""], env=environment, check=True)
+        return time.perf_counter() - began
+
+    pairs = [(seconds(bare), seconds(attached)) for _ in range(15)]
+    assert min(b for _, b in pairs) - min(a for a, _ in pairs) < 0.005
+
+
+def test_what_runs_in_the_program_needs_nothing_newer_than_python_3_9():
+    for file in SITE.parent.rglob("*.py"):
+        ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 9))
