@@ -68,6 +68,11 @@ class Output:
         if self.mode != "quiet":
             self._say(text)
 
+    def relay(self, line: str) -> None:
+        """Write a line that another program printed."""
+        if self.mode != "quiet":
+            self._say(line)
+
     def warn(self, text: str) -> None:
         """Write a warning."""
         self._say(self._colored("Warning:", YELLOW) + f" {text}")
