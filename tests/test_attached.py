@@ -199,7 +199,7 @@ def test_a_sweep_that_becomes_non_finite_says_so_and_is_undone(start):
 
 
 def test_ranks_of_torchrun_step_together_and_end_with_0(start):
-    command = start(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "ddp.py")
+    command = start(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "ddp.py")
     first, second = twice(command)
     assert command.attach().ranks == 2
     assert second == pytest.approx(first, rel=1e-12)
@@ -209,14 +209,14 @@ def test_ranks_of_torchrun_step_together_and_end_with_0(start):
 
 
 def test_a_slow_rank_is_waited_for(start):
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0")
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
     first, second = twice(start(*torchrun, "ddp.py", "--slow"))
     assert second == pytest.approx(first, rel=1e-12)
 
 
 def test_a_rank_that_is_killed_is_one_error_soon(start):
     lines: list[str] = []
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0")
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
     command = start(*torchrun, "ddp.py", "--pids", on_output=lines.append)
     command.attach()
     session = command.session()
