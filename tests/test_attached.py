@@ -352,18 +352,33 @@ def test_a_command_that_cannot_be_started_is_a_usage_error(start, monkeypatch, a
     assert hint in caught.value.hint
 
 
-def test_a_second_training_in_the_command_goes_on_by_itself(start, tmp_path):
-    trains = "import torch; w = torch.nn.Parameter(torch.ones(1)); o = torch.optim.SGD([w], 0.1)\n" + (
-        "for _ in range({steps}): w.sum().backward(); o.step()\n"
-    )
-    (tmp_path / "second.py").write_text(trains.format(steps=10) + "print('trained', w.item())\n")
-    runs = f"subprocess.run([sys.executable, {str(tmp_path / 'second.py')!r}], check=True)\n"
-    program = "import subprocess, sys\n" + trains.format(steps=2) + runs + trains.format(steps=10**6)
-    command = start(sys.executable, "-c", program)
+TRAINS = """
+import subprocess, sys, torch
+w = torch.nn.Parameter(torch.ones(1))
+o = torch.optim.SGD([w], 0.1)
+def train(steps):
+    for _ in range(steps):
+        o.zero_grad()
+        w.sum().backward()
+        o.step()
+"""
+
+
+def test_a_second_training_process_goes_on_by_itself(start, tmp_path):
+    (tmp_path / "second.py").write_text(TRAINS + "train(10); print('trained to', round(w.item(), 3))")
+    runs = f"train(2); subprocess.run([sys.executable, {str(tmp_path / 'second.py')!r}]); train(10**6)"
+    command = start(sys.executable, "-c", TRAINS + runs)
     command.attach()
-    sweep(command.session(), [0.0] * 10)
+    assert sweep(command.session(), [0.0] * 10) == [1.0] * 10
     command.close()
-    assert any(line.startswith("trained -") for line in command.output)
+    assert "trained to 0.0" in command.output
+
+
+def test_an_optimizer_that_is_replaced_is_no_hang(start):
+    command = start(sys.executable, "-c", TRAINS + "train(3); o = torch.optim.SGD([w], 0.1); train(10**6)")
+    command.attach()
+    with pytest.raises(TargetError, match="SGD does not step any more after 3 steps"):
+        sweep(command.session())
 
 
 def test_few_steps_are_in_flight(start):
