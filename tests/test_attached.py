@@ -199,7 +199,7 @@ def test_a_sweep_that_becomes_non_finite_says_so_and_is_undone(start):
 
 
 def test_ranks_of_torchrun_step_together_and_end_with_0(start):
-    command = start(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "ddp.py")
+    command = start(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "ddp.py")
     first, second = twice(command)
     assert command.attach().ranks == 2
     assert second == pytest.approx(first, rel=1e-12)
@@ -209,14 +209,14 @@ def test_ranks_of_torchrun_step_together_and_end_with_0(start):
 
 
 def test_a_slow_rank_is_waited_for(start):
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0")
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
     first, second = twice(start(*torchrun, "ddp.py", "--slow"))
     assert second == pytest.approx(first, rel=1e-12)
 
 
 def test_a_rank_that_is_killed_is_one_error_soon(start):
     lines: list[str] = []
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0")
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
     command = start(*torchrun, "ddp.py", "--pids", on_output=lines.append)
     command.attach()
     session = command.session()
@@ -352,18 +352,33 @@ def test_a_command_that_cannot_be_started_is_a_usage_error(start, monkeypatch, a
     assert hint in caught.value.hint
 
 
-def test_a_second_training_in_the_command_goes_on_by_itself(start, tmp_path):
-    trains = "import torch; w = torch.nn.Parameter(torch.ones(1)); o = torch.optim.SGD([w], 0.1)\n" + (
-        "for _ in range({steps}): w.sum().backward(); o.step()\n"
-    )
-    (tmp_path / "second.py").write_text(trains.format(steps=10) + "print('trained', w.item())\n")
-    runs = f"subprocess.run([sys.executable, {str(tmp_path / 'second.py')!r}], check=True)\n"
-    program = "import subprocess, sys\n" + trains.format(steps=2) + runs + trains.format(steps=10**6)
-    command = start(sys.executable, "-c", program)
+TRAINS = """
+import subprocess, sys, torch
+w = torch.nn.Parameter(torch.ones(1))
+o = torch.optim.SGD([w], 0.1)
+def train(steps):
+    for _ in range(steps):
+        o.zero_grad()
+        w.sum().backward()
+        o.step()
+"""
+
+
+def test_a_second_training_process_goes_on_by_itself(start, tmp_path):
+    (tmp_path / "second.py").write_text(TRAINS + "train(10); print('trained to', round(w.item(), 3))")
+    runs = f"train(2); subprocess.run([sys.executable, {str(tmp_path / 'second.py')!r}]); train(10**6)"
+    command = start(sys.executable, "-c", TRAINS + runs)
     command.attach()
-    sweep(command.session(), [0.0] * 10)
+    assert sweep(command.session(), [0.0] * 10) == [1.0] * 10
     command.close()
-    assert any(line.startswith("trained -") for line in command.output)
+    assert "trained to 0.0" in command.output
+
+
+def test_an_optimizer_that_is_replaced_is_no_hang(start):
+    command = start(sys.executable, "-c", TRAINS + "train(3); o = torch.optim.SGD([w], 0.1); train(10**6)")
+    command.attach()
+    with pytest.raises(TargetError, match="SGD does not step any more after 3 steps"):
+        sweep(command.session())
 
 
 def test_few_steps_are_in_flight(start):

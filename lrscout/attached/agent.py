@@ -24,6 +24,9 @@ from .patches import Patches
 from .snapshot import Snapshot, living
 
 
+PATIENCE = 10_000  # steps of other optimizers, after which the driven one is taken to have been replaced
+
+
 class Ended(SystemExit):
     """The search needs no more steps. `except Exception` does not catch it, and Python prints no traceback for it."""
 
@@ -54,6 +57,7 @@ class Agent:
         self._commands: deque[dict[str, Any]] = deque()
         self._pending: deque[tuple[int, Loss]] = deque()  # losses on their way to the parent
         self._steps = 0
+        self._steps_of_others = 0  # since the driven optimizer stepped
         self._hooked = 0  # steps that came to the hooks, of any optimizer
         self._restored = False  # since a gradient scaler was updated
         self._ended = False
@@ -70,7 +74,11 @@ class Agent:
         if id(optimizer) not in self._numbers:
             self._announce(optimizer)
         if self._numbers[id(optimizer)] != self._drive:
+            self._steps_of_others += 1
+            if self._steps_of_others > PATIENCE:
+                self._refuse("replaced", type(self._known[self._drive].optimizer).__name__)
             return None
+        self._steps_of_others = 0
         self._stepping = self._known[self._drive]
         lr = self._commands.popleft()["step"]
         if lr is not None:

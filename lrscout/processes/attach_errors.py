@@ -65,6 +65,11 @@ def refused(refusal: Refusal, steps: int) -> LrscoutError:
             f"{refusal.about} took a step without a backward pass before it, so there is no loss to measure.",
             hint="lrscout sees loss.backward() and torch.autograd.backward(loss), but not torch.autograd.grad.",
         )
+    if refusal.reason == "replaced":
+        return TargetError(
+            f"{refusal.about} does not step any more after {steps} steps; other optimizers do.",
+            hint="The program seems to train in several phases; have it begin with the one that matters.",
+        )
     return LrscoutError(
         f"The program's state could not be copied, after {steps} steps: {refusal.about}.",
         hint="This is a fault of lrscout; please report it, with the kind of model that was trained.",

@@ -52,7 +52,7 @@ class Attachment:
 class Refusal:
     """Why a process cannot be searched in."""
 
-    reason: str  # "closure", "no loss" or "error"
+    reason: str  # "closure", "no loss", "replaced" or "error"
     about: str  # the optimizer's class, or the error
 
 
