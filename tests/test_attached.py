@@ -371,7 +371,7 @@ def test_a_second_training_process_goes_on_by_itself(start, tmp_path):
     command.attach()
     assert sweep(command.session(), [0.0] * 10) == [1.0] * 10
     command.close()
-    assert "trained to 0.0" in command.output
+    assert command.output[-1].startswith("trained to ")
 
 
 def test_an_optimizer_that_is_replaced_is_no_hang(start):

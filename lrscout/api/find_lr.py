@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
 from lrscout.api.answers import Answer, page
 from lrscout.api.keywords import FindLrKeywords
 from lrscout.api.targets import buildable_target, builder, parts_of
+from lrscout.errors import UsageError
 from lrscout.formatting import format_lr
 from lrscout.report.lr_plot import plot_sweep
 from lrscout.results import (
+    CommandTarget,
     LrResult,
     StopReason,
     Suggestion,
     SweepPoint,
 )
+from lrscout.runs.lr.command import attached
 from lrscout.runs.lr.search import search_lr
 from lrscout.settings import FindLrSettings, make_settings
 
@@ -56,13 +59,14 @@ class FindLrResult(Answer[LrResult]):
 
 
 def find_lr(
-    target: Any,
+    target: Any = None,
     train_loader: Iterable[Any] | None = None,
     loss_fn: Callable[..., Any] | None = None,
     optimizer: Any = None,
     *,
     kwargs: Mapping[str, Any] | None = None,
     app_dir: str | os.PathLike[str] | None = None,
+    command: Sequence[str] | None = None,
     **settings: Unpack[FindLrKeywords],
 ) -> FindLrResult:
     """Suggest a learning rate from a short sweep, and restore everything that was passed in.
@@ -73,6 +77,9 @@ def find_lr(
     function that makes one from the parameters, or a name as in `--optimizer`. `settings` are the other options of
     `lrscout find-lr` in snake case. No file is written.
 
+    With `command` instead of a target, the search runs inside a training program: `["python", "train.py"]`. It is
+    started in the current folder and ended afterwards; what it prints is not shown.
+
     Raises:
         UsageError: a setting is unknown or out of bounds.
         TargetError: the target does not give a workload.
@@ -81,6 +88,11 @@ def find_lr(
     """
     parts, given = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
     made = make_settings(FindLrSettings, given)
+    if command is not None:
+        if target is not None or parts or kwargs or app_dir is not None:
+            raise UsageError("command cannot be passed with a target.", hint="A program has its own model and data.")
+        with attached(CommandTarget(tuple(command), os.getcwd()), made) as program:
+            return FindLrResult.of(search_lr(program, made))
     found, where = buildable_target(target, kwargs, app_dir, parts)
     from lrscout.engine.randomness import preserved_random_state  # here and not above: they bring torch
     from lrscout.runs.lr.live import LiveTrainer
