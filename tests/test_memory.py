@@ -50,6 +50,8 @@ def test_more_is_lent_until_the_first_step_is_done_and_then_what_is_held_counts(
     counted.begin(100 * MIB)
     try:
         torch.empty(300 * MIB // 4)  # as libraries reserve it: nothing of it is touched
+        with pytest.raises(RuntimeError, match="can't allocate memory"):
+            torch.empty(2000 * MIB // 4)
         held = torch.ones(60 * MIB // 4)
         counted.tighten()
         torch.empty(20 * MIB // 4)
