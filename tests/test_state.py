@@ -268,6 +268,7 @@ def test_what_a_step_holds_in_its_closure_comes_back() -> None:
 
 
 def test_lists_in_an_optimizers_state_come_back() -> None:
+    torch.manual_seed(1)
     critic = nn.Linear(3, 1)
     second = torch.optim.LBFGS(critic.parameters(), lr=0.1, max_iter=2)  # keeps its directions in lists
 
@@ -281,12 +282,18 @@ def test_lists_in_an_optimizers_state_come_back() -> None:
         second.step(closure)  # type: ignore[arg-type]
         return (model(batch[0]) - critic(batch[0]).detach()).square().mean()
 
-    for _ in range(2):
+    for _ in range(5):
         step(nn.Linear(3, 1), (torch.randn(4, 3),))
-    before = digest(critic, second)
-    assert any(isinstance(value, list) and value for value in second.state[critic.weight].values())
+
+    def listed() -> list[int]:
+        values = [value for value in second.state[critic.weight].values() if isinstance(value, list)]
+        return [id(item) for value in values for item in value if isinstance(item, Tensor)]
+
+    before, tensors = digest(critic, second), listed()
+    assert tensors
     steps(linear_workload(step=step, loss_fn=None), 3)
     assert digest(critic, second) == before
+    assert listed() == tensors  # the same tensors, and not only their values
 
 
 def test_modules_are_found_behind_methods_partials_and_unassigned_closures() -> None:
@@ -421,6 +428,8 @@ def test_process_wide_switches_come_back(before: tuple[bool, ...]) -> None:
         steps(given, 2, deterministic=True, cudnn_benchmark=not before[3])
         assert seen == [(True, False, True, not before[3])] * 2
         assert switches() == before
+        steps(given, 1)  # which asks for nothing
+        assert seen[2] == before
     finally:
         set_switches(*plain)
 
