@@ -45,6 +45,42 @@ def test_the_limit_is_lifted_again():
     torch.ones(200 * MIB // 4)
 
 
+def test_more_is_lent_until_the_first_step_is_done_and_then_what_is_held_counts():
+    counted = ProcessMemory()
+    counted.begin(100 * MIB)
+    try:
+        torch.empty(300 * MIB // 4)  # as libraries reserve it: nothing of it is touched
+        with pytest.raises(RuntimeError, match="can't allocate memory"):
+            torch.empty(2000 * MIB // 4)
+        held = torch.ones(60 * MIB // 4)
+        counted.tighten()
+        torch.empty(20 * MIB // 4)
+        with pytest.raises(RuntimeError, match="can't allocate memory"):
+            torch.empty(70 * MIB // 4)
+        counted.loosen()  # for steps that are timed
+        torch.empty(300 * MIB // 4)
+        del held
+    finally:
+        counted.end()
+    lifted = resource.getrlimit(resource.RLIMIT_DATA)
+    counted.tighten()  # of what has ended
+    assert resource.getrlimit(resource.RLIMIT_DATA) == lifted
+
+
+def test_a_limit_that_the_user_has_set_is_kept_where_it_is_lower():
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    own = memory._status("VmData") + 1000 * MIB
+    counted = ProcessMemory()
+    resource.setrlimit(resource.RLIMIT_DATA, (own, before[1]))
+    try:
+        counted.begin(4000 * MIB)
+        assert resource.getrlimit(resource.RLIMIT_DATA) == (own, before[1])
+        counted.end()
+        assert resource.getrlimit(resource.RLIMIT_DATA) == (own, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
 def test_a_device_that_tells_nothing_has_no_peak():
     nothing = memory_of(torch.device("meta"))
     nothing.begin(5)
@@ -57,9 +93,15 @@ def test_a_cgroups_limit_is_what_is_left_of_it(version, tmp_path, monkeypatch):
     folder = groups / "memory" / "box" / "job" if version == 1 else groups / "box" / "job"
     folder.mkdir(parents=True)
     proc.mkdir()
-    (proc / "cgroup").write_text("4:memory:/box/job\n0::/\n" if version == 1 else "0::/box/job\n")
+    (proc / "cgroup").write_text("5:cpu:/other\n4:memory:/box/job\n0::/\n" if version == 1 else "0::/box/job\n")
     names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if version == 1 else ("memory.max", "memory.current")
-    for place, limit, usage in ((folder, 800 * MIB, 500 * MIB), (folder.parent, 100 * MIB, 40 * MIB)):
+    other = folder.parent.parent / "other"  # in which this process is for its share of the CPU alone
+    other.mkdir()
+    for place, limit, usage in (
+        (folder, 800 * MIB, 500 * MIB),
+        (folder.parent, 100 * MIB, 40 * MIB),
+        (other, 20 * MIB, 10 * MIB),
+    ):
         (place / names[0]).write_text(f"{limit}\n")
         (place / names[1]).write_text(f"{usage}\n")
         (place / "memory.stat").write_text(f"{'total_' if version == 1 else ''}inactive_file {5 * MIB}\n")
@@ -68,6 +110,8 @@ def test_a_cgroups_limit_is_what_is_left_of_it(version, tmp_path, monkeypatch):
     assert available_memory() == 65 * MIB  # of the box, whose limit is nearer
     (folder.parent / names[0]).write_text("max\n")
     assert available_memory() == 305 * MIB
+    (folder / names[1]).write_text(f"{900 * MIB}\n")
+    assert available_memory() == 0  # never less than nothing
 
 
 def test_timing_ends_when_the_median_is_steady_and_at_the_latest_after_thirty_steps(monkeypatch):
@@ -86,6 +130,14 @@ def test_timing_ends_when_the_median_is_steady_and_at_the_latest_after_thirty_st
     assert len(steps(0.01)) == 6
     assert len(steps(0.01, 0.02, 0.04)) == MAX_TIMED_STEPS
     assert len(steps(3.0)) == 2  # slow steps are waited for no longer than it takes
+    assert len(steps(0.5, 0.875)) == 4  # two seconds in all are enough
+
+
+@pytest.mark.parametrize(("count", "low", "high"), [(6, 1, 6), (10, 2, 9), (20, 6, 15)])
+def test_the_medians_interval_is_that_of_tables_of_the_sign_test(count, low, high):
+    values = [float(value) for value in range(1, count + 1)]
+    assert median_spread(values[::-1]) == pytest.approx((high - low) / 2 / ((count + 1) / 2))
+    assert median_spread([0.0] * count) == float("inf")  # a clock too coarse for such steps
 
 
 def test_the_spread_of_a_median():

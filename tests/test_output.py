@@ -245,7 +245,9 @@ def test_live_progress_redraws_one_line_and_removes_it(columns, clock):
     text = screen(columns, act)
     assert "lr 1.6e-4" in text
     assert "lr 3.2e-3" in text
-    assert "Warning:\x1b[0m careful\r\n" in text
+    before, warned, _ = text.partition("Warning:\x1b[0m careful\r\n")
+    assert warned
+    assert re.search(r"lr 1\.6e-4[^\n]*\x1b\[2K[^\n]*$", before)  # the line was wiped, and stands below it again
     assert text.endswith("\x1b[2K")  # the line is wiped
     assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")  # the cursor is back
     frames = re.split(r"[\r\n]|\x1b\[[0-9;?]*[A-Za-z]", text)

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from lrscout import records
 from lrscout.errors import RecordError
 from lrscout.records import (
+    append_text,
     cache_folder,
+    cached_records,
     check_writable,
     from_json,
     last_record,
@@ -312,6 +314,15 @@ def test_writing_into_a_missing_folder_fails(tmp_path):
         write_text(tmp_path / "missing" / "r.json", "text")
 
 
+def test_text_is_added_to_what_others_have_written(tmp_path):
+    (tmp_path / "summary.md").write_text("before\n")
+    append_text(tmp_path / "summary.md", "größe\n")
+    append_text(tmp_path / "summary.md", "after\n")
+    assert (tmp_path / "summary.md").read_text(encoding="utf-8") == "before\ngröße\nafter\n"
+    with pytest.raises(RecordError, match="No such file or directory"):
+        append_text(tmp_path / "missing" / "summary.md", "text")
+
+
 # Whether it can be written, before the run
 
 
@@ -441,6 +452,14 @@ def test_a_stale_pointer_falls_back_to_the_newest_record(cache, pointer):
     if pointer is not None:
         (cache / "last").write_text(pointer)
     assert last_record() == cache / "20250101T000000.json"
+
+
+def test_a_commands_own_records_are_found_the_newest_first(cache):
+    cache.mkdir(parents=True)
+    for name in ("20240101T000000-find-lr-a-1", "20250101T000000-find-lr-a-1", "20260101T000000-find-batch-size-a-1"):
+        (cache / f"{name}.json").touch()
+    found = [path.name[:4] for path in cached_records("find-lr")]
+    assert found == ["2025", "2024"]
 
 
 def test_without_any_record_the_hint_says_what_to_run():

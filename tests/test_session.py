@@ -298,6 +298,7 @@ def test_loss_that_cannot_be_used_is_named_at_whatever_step(spoil: Any, message:
 def test_loss_of_one_entry_is_a_scalar() -> None:
     workload = linear_workload(loss_fn=lambda output, target: (output - target).square().mean().reshape(1, 1))
     assert steps(workload, 3) == steps(linear_workload(), 3)
+    assert make_session(workload).loss(next(iter(workload.train_loader))).shape == ()
 
 
 def test_frozen_model_with_an_optimizer_of_its_own_is_an_error() -> None:
@@ -380,7 +381,9 @@ def test_a_session_can_be_opened_again() -> None:
             session.step(0.1)
             session.step(0.1)
             found.append(session.losses(wait=True))
+            session.step(0.1)  # nobody asks for its loss
     assert found[0] == found[1]
+    assert len(found[0]) == 2
 
 
 class Slow:

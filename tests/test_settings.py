@@ -155,6 +155,12 @@ def test_none_is_taken_where_it_is_a_value():
         ({"seed": -1}, "--seed -1 must be at least 0"),
         ({"precision": "fp8"}, "--precision fp8 must be one of fp32, bf16, fp16"),
         ({"spacing": "log"}, "--spacing log must be one of exponential, linear"),
+        ({"use": "warmup"}, "--for warmup must be one of decay, constant"),
+        ({"horizon": 0}, "--horizon 0 must be at least 1"),
+        ({"epochs": 0}, "--epochs 0.0 must be above 0"),
+        ({"max_steps": 149}, "--max-steps 149 is less"),
+        ({"refine": 100}, "--refine 100"),
+        ({"refine": "soon"}, "--refine soon"),
     ],
 )
 def test_a_value_out_of_its_bounds_is_refused_with_the_bound(given, told):
@@ -168,8 +174,18 @@ def test_no_number_may_be_nan_or_infinite(name, bad):
 
 
 def test_values_on_a_closed_bound_are_taken():
-    settings = made(smoothing=0.0, seed=0, accumulate=1)
+    settings = made(smoothing=0.0, seed=0, accumulate=1, horizon=1, max_steps=150)
     assert (settings.smoothing, settings.seed, settings.accumulate) == (0.0, 0, 1)
+    assert (settings.horizon, settings.max_steps, settings.most_steps) == (1, 150, 150)
+
+
+def test_short_trainings_may_take_more_steps_than_the_sweeps_by_default():
+    assert made(steps=200).most_steps - 200 == made().most_steps - 150 > 0
+
+
+def test_a_number_will_do_for_text_that_may_be_one():
+    assert made(refine=650).refine == "650"
+    assert "refine must be text, not True" in refusal(refine=True).message
 
 
 def test_a_wrong_choice_offers_the_closest():
@@ -206,7 +222,8 @@ def test_any_values_are_either_taken_or_refused_as_usage(values):
         ({"min_lr": 1e-5}, (1e-5, 10.0)),
         ({"max_lr": 1.0}, (1e-7, 1.0)),
         ({"spacing": "linear"}, (1e-7, 10.0)),
-        ({"steps": 20}, (1e-7, 10.0)),
+        ({"steps": 59}, (1e-7, 10.0)),
+        ({"steps": 60}, None),
         ({}, None),
     ],
 )

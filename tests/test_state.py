@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import random
 import warnings
 from pathlib import Path
@@ -191,6 +192,25 @@ def test_persistent_workers_draw_the_same_after_find_lr_as_without() -> None:
     assert weights[0] == weights[1]
 
 
+def test_persistent_workers_that_are_under_way_are_set_aside() -> None:
+    weights = []
+    for search_first in (False, True):
+        net = make_net()
+        loader = torch.utils.data.DataLoader(
+            Noisy(), 4, shuffle=True, num_workers=1, persistent_workers=True, multiprocessing_context="fork"
+        )
+        optimizer = torch.optim.SGD(net.parameters(), lr=1e-2)
+        torch.manual_seed(9)
+        train(net, loader, optimizer, epochs=1)
+        workers = loader._iterator
+        if search_first:
+            find_lr(net, loader, nn.CrossEntropyLoss(), optimizer, **SHORT)
+        assert loader._iterator is workers is not None
+        train(net, loader, optimizer, epochs=1)
+        weights.append(digest(net))
+    assert weights[0] == weights[1]
+
+
 def test_generators_of_datasets_samplers_and_models_come_back() -> None:
     class Stream:
         def __init__(self) -> None:
@@ -247,6 +267,35 @@ def test_what_a_step_holds_in_its_closure_comes_back() -> None:
     assert digest(model, teacher, critic, second) == before
 
 
+def test_lists_in_an_optimizers_state_come_back() -> None:
+    torch.manual_seed(1)
+    critic = nn.Linear(3, 1)
+    second = torch.optim.LBFGS(critic.parameters(), lr=0.1, max_iter=2)  # keeps its directions in lists
+
+    def step(model: nn.Module, batch: Any) -> Tensor:
+        def closure() -> Tensor:
+            second.zero_grad()
+            loss = (critic(batch[0]) - 1).square().mean()
+            loss.backward()
+            return loss
+
+        second.step(closure)  # type: ignore[arg-type]
+        return (model(batch[0]) - critic(batch[0]).detach()).square().mean()
+
+    for _ in range(5):
+        step(nn.Linear(3, 1), (torch.randn(4, 3),))
+
+    def listed() -> list[int]:
+        values = [value for value in second.state[critic.weight].values() if isinstance(value, list)]
+        return [id(item) for value in values for item in value if isinstance(item, Tensor)]
+
+    before, tensors = digest(critic, second), listed()
+    assert tensors
+    steps(linear_workload(step=step, loss_fn=None), 3)
+    assert digest(critic, second) == before
+    assert listed() == tensors  # the same tensors, and not only their values
+
+
 def test_modules_are_found_behind_methods_partials_and_unassigned_closures() -> None:
     class Trainer:
         def __init__(self) -> None:
@@ -260,6 +309,8 @@ def test_modules_are_found_behind_methods_partials_and_unassigned_closures() -> 
 
     trainer = Trainer()
     assert reachable(nn.Module, trainer.step) == [trainer.teacher]
+    first, second = nn.Linear(1, 1), nn.Linear(1, 1)
+    assert reachable(nn.Module, functools.partial(trainer.step, first, other=second)) == [first, second]
     assert reachable(nn.Module, closure, None, torch.nn.functional.mse_loss, len) == []
     later = nn.Linear(1, 1)
     assert reachable(nn.Module, closure) == [later]
@@ -332,11 +383,14 @@ def test_optimizer_loses_what_the_search_added() -> None:
     def step(model: nn.Module, batch: Any) -> Tensor:
         optimizer.param_groups[0]["note"] = 1
         optimizer.counter = 1  # type: ignore[attr-defined]
+        optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
         return (model(batch[0]) - batch[1]).square().mean()
 
-    attributes = set(vars(optimizer))
+    attributes, groups = set(vars(optimizer)), optimizer.param_groups
     steps(linear_workload(model=model, step=step, loss_fn=None, optimizer=optimizer), 3)
     assert not optimizer.state
+    assert optimizer.param_groups is groups
+    assert len(groups) == 1
     assert "note" not in optimizer.param_groups[0]
     assert set(vars(optimizer)) == attributes
     assert scheduler.state_dict() == before
@@ -344,19 +398,40 @@ def test_optimizer_loses_what_the_search_added() -> None:
         scheduler.step()
 
 
-def test_process_wide_switches_come_back() -> None:
+def switches() -> tuple[bool, ...]:
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.backends.cudnn.deterministic,
+        torch.backends.cudnn.benchmark,
+    )
+
+
+def set_switches(deterministic: bool, warn_only: bool, cudnn_deterministic: bool, benchmark: bool) -> None:
+    torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn_deterministic, benchmark
+
+
+@pytest.mark.parametrize("before", [(False, False, False, False), (True, True, False, True)])
+def test_process_wide_switches_come_back(before: tuple[bool, ...]) -> None:
     workload = linear_workload()
-    seen: list[bool] = []
+    seen: list[tuple[bool, ...]] = []
 
     def step(model: nn.Module, batch: Any) -> Tensor:
-        seen.append(torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.benchmark)
+        seen.append(switches())
         return model(batch[0]).square().mean()
 
-    steps(Workload(workload.model, workload.train_loader, step=step), 2, deterministic=True, cudnn_benchmark=True)
-    assert seen == [True, True]
-    assert not torch.are_deterministic_algorithms_enabled()
-    assert not torch.backends.cudnn.benchmark
-    assert not torch.backends.cudnn.deterministic
+    plain = switches()
+    set_switches(*before)
+    try:
+        given = Workload(workload.model, workload.train_loader, step=step)
+        steps(given, 2, deterministic=True, cudnn_benchmark=not before[3])
+        assert seen == [(True, False, True, not before[3])] * 2
+        assert switches() == before
+        steps(given, 1)  # which asks for nothing
+        assert seen[2] == before
+    finally:
+        set_switches(*plain)
 
 
 def test_gradients_of_the_user_are_not_added_to() -> None:

@@ -92,9 +92,15 @@ def test_class_is_instantiated_with_the_arguments() -> None:
     assert load("mod:Made", size=7).size == 7
 
 
-def test_model_is_used_as_it_is_although_it_is_callable() -> None:
-    write("mod.py", "import torch\nmodel = torch.nn.Linear(1, 1)\n")
-    assert type(load("mod:model")).__name__ == "Linear"
+def test_model_is_used_as_it_is_although_it_is_callable_and_its_class_is_called() -> None:
+    write("mod.py", "import torch\nclass Net(torch.nn.Linear): pass\nmodel = Net(1, 1)\n")
+    assert type(load("mod:model")).__name__ == "Net"
+    assert load("mod:Net", in_features=3, out_features=2).weight.shape == (2, 3)
+
+
+def test_callable_that_tells_nothing_of_its_arguments_is_called_all_the_same() -> None:
+    write("mod.py", "build = dict\n")
+    assert load("mod:build", size=3) == {"size": 3}
 
 
 def test_file_is_imported_under_its_real_name() -> None:
@@ -141,6 +147,7 @@ def test_malformed_path_shows_the_grammar(path: str) -> None:
 ERRORS = [
     ("nowhere:build", "There is no module 'nowhere'"),
     ("mod.sub:build", "There is no module 'mod.sub'"),
+    ("nowhere.sub:build", "There is no module 'nowhere'"),
     ("nowhere.py:build", "There is no file 'nowhere.py'"),
     ("modd.py:build", "Did you mean 'mod.py'"),
     ("missing/mod.py:build", "no folder 'missing' either"),

@@ -79,6 +79,24 @@ def test_an_evaluation_weighs_batches_by_their_samples():
     assert points[0].val_loss == pytest.approx(whole, rel=1e-6)
 
 
+def test_batches_whose_samples_nobody_can_count_weigh_alike():
+    batches = [Other(torch.full((2, 3), 1.0)), Other(torch.full((6, 3), 3.0))]
+    workload = linear_workload(val_loader=batches)
+    points, _ = train(workload, {0}, steps=1, metric_fn=lambda model, batch: batch.inputs.mean())
+    assert points[0].val_loss == 2.0
+
+
+def test_a_metric_is_computed_in_the_precision_of_the_training():
+    seen = []
+
+    def metric(model, batch):
+        seen.append(model(batch[0]).dtype)
+        return 1.0
+
+    train(linear_workload(val_loader=linear_workload().train_loader), {0}, 1, metric_fn=metric, precision="bf16")
+    assert set(seen) == {torch.bfloat16}
+
+
 def test_an_evaluation_is_made_in_eval_mode_and_without_gradient():
     seen = []
 

@@ -40,6 +40,33 @@ def test_every_form_gives_the_same_workload(form: str) -> None:
     assert make_workload(FORMS[form]) == Workload(MODEL, BATCHES, LOSS)
 
 
+def test_a_tuple_has_two_parts_to_five() -> None:
+    assert make_workload((MODEL, BATCHES)) == Workload(MODEL, BATCHES)
+    held_out = [BATCHES[0]]
+    assert make_workload((MODEL, BATCHES, LOSS, torch.optim.SGD, held_out)) == Workload(
+        MODEL, BATCHES, LOSS, torch.optim.SGD, held_out
+    )
+    with pytest.raises(TargetError, match="6"):
+        make_workload((MODEL, BATCHES, LOSS, torch.optim.SGD, held_out, None))
+
+
+def test_a_loader_may_be_iterated_by_its_indices_alone() -> None:
+    class Indexed:
+        def __getitem__(self, index: int) -> Any:
+            return BATCHES[index]
+
+    assert len(steps(linear_workload(train_loader=Indexed()), 3)) == 3
+
+
+def test_a_function_that_forgets_to_return_is_hinted_at() -> None:
+    hints = []
+    for given in (None, 3):
+        with pytest.raises(TargetError) as raised:
+            make_workload(given)
+        hints.append("without return" in str(raised.value.hint))
+    assert hints == [True, False]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
