@@ -79,8 +79,17 @@ def test_an_evaluation_weighs_batches_by_their_samples():
     assert points[0].val_loss == pytest.approx(whole, rel=1e-6)
 
 
+class Opaque:
+    """Has no attributes that can be listed."""
+
+    __slots__ = ("inputs",)
+
+    def __init__(self, inputs):
+        self.inputs = inputs
+
+
 def test_batches_whose_samples_nobody_can_count_weigh_alike():
-    batches = [Other(torch.full((2, 3), 1.0)), Other(torch.full((6, 3), 3.0))]
+    batches = [Opaque(torch.full((2, 3), 1.0)), Opaque(torch.full((6, 3), 3.0))]
     workload = linear_workload(val_loader=batches)
     points, _ = train(workload, {0}, steps=1, metric_fn=lambda model, batch: batch.inputs.mean())
     assert points[0].val_loss == 2.0

@@ -63,7 +63,7 @@ def test_a_function_that_forgets_to_return_is_hinted_at() -> None:
     for given in (None, 3):
         with pytest.raises(TargetError) as raised:
             make_workload(given)
-        hints.append("without return" in str(raised.value.hint))
+        hints.append("return statement" in str(raised.value.hint))
     assert hints == [True, False]
 
 
