@@ -23,7 +23,6 @@ from .optimizer import Driven
 from .patches import Patches
 from .snapshot import Snapshot, living
 
-
 PATIENCE = 10_000  # steps of other optimizers, after which the driven one is taken to have been replaced
 
 
