@@ -365,13 +365,13 @@ def train(steps):
 
 
 def test_a_second_training_process_goes_on_by_itself(start, tmp_path):
-    (tmp_path / "second.py").write_text(TRAINS + "train(10); print('trained to', round(w.item(), 3))")
+    (tmp_path / "second.py").write_text(TRAINS + "train(10); print('trained to', round(1 + w.item()))")
     runs = f"train(2); subprocess.run([sys.executable, {str(tmp_path / 'second.py')!r}]); train(10**6)"
     command = start(sys.executable, "-c", TRAINS + runs)
     command.attach()
     assert sweep(command.session(), [0.0] * 10) == [1.0] * 10
     command.close()
-    assert command.output[-1].startswith("trained to ")
+    assert "trained to 1" in command.output
 
 
 def test_an_optimizer_that_is_replaced_is_no_hang(start):

@@ -23,6 +23,7 @@ from .optimizer import Driven
 from .patches import Patches
 from .snapshot import Snapshot, living
 
+BATCH = 4  # losses that are sent together where steps are quick, since each message wakes the parent up
 PATIENCE = 10_000  # steps of other optimizers, after which the driven one is taken to have been replaced
 
 
@@ -99,8 +100,8 @@ class Agent:
     def _finish_step(self, loss: Loss) -> None:
         self._pending.append((self._steps, loss))
         self._steps += 1
-        while self._pending and self._pending[0][1].arrived():
-            self._send_loss()
+        if len(self._pending) >= BATCH or len(self._commands) <= 1:
+            self._send_arrived()
         self._obey()
 
     def _noting_scaled_step(self, original: Any) -> Any:
@@ -175,7 +176,7 @@ class Agent:
             if self._commands or self._channel is None:
                 return
             if self._pending and not self._channel.readable():
-                self._send_loss()
+                self._send(self._pending.popleft())
             else:
                 self._commands += self._channel.receive()
 
@@ -194,10 +195,16 @@ class Agent:
         elif "detach" in command:
             self._detach()
 
-    def _send_loss(self) -> None:
+    def _send_arrived(self) -> None:
+        arrived = []
+        while self._pending and self._pending[0][1].arrived():
+            arrived.append(self._pending.popleft())
+        if arrived:
+            self._send(*arrived)
+
+    def _send(self, *losses: tuple[int, Loss]) -> None:
         assert self._channel is not None
-        step, loss = self._pending.popleft()
-        self._channel.send(loss=number(loss.value()), step=step)
+        self._channel.send(losses=[number(loss.value()) for _, loss in losses], step=losses[-1][0])
 
     def _watched(self, name: str, args: Any, kwargs: Any) -> Any:
         """The arguments of `step`, with a closure that may be called once."""

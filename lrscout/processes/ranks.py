@@ -99,8 +99,8 @@ class Rank:
 
     def _take(self, message: dict[str, Any]) -> None:
         self.token = message.get("token", self.token)
-        if "loss" in message:
-            self.losses.append(float(message["loss"]))
+        if "losses" in message:
+            self.losses.extend(map(float, message["losses"]))
             self.steps = message["step"] + 1
         elif "hello" in message:
             self.hello = message
