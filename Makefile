@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo batch compare test test-slow format lint types check bench bench-lr bench-batch bench-compare peers peers-batch signals clean
+.PHONY: help demo batch compare test test-slow format lint types check bench bench-lr bench-attach bench-batch bench-compare peers peers-batch signals clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -40,6 +40,9 @@ check: lint types test  ## format, lint, types and tests
 
 bench: $(INSTALLED)  ## measure lrscout's overhead over a bare training loop, and its start-up
 	$(BIN)/python tests/benchmarks/overhead.py
+
+bench-attach: $(INSTALLED)  ## measure what a step costs inside an attached training command
+	$(BIN)/python tests/benchmarks/attach.py
 
 bench-lr: $(INSTALLED)  ## measure the regret of every rule on the learning-rate suite, beside the peers
 	$(BIN)/python -c 'import mnist1d' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check mnist1d
