@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import platform
 import sys
@@ -139,6 +140,7 @@ class Agent:
             self._detach()
             return False
         os.register_at_fork(after_in_child=self._detach)  # a DataLoader's workers inherit the connection
+        atexit.register(self._send_all)  # the program may end before the search does
         try:
             hello = self._look_around(optimizer)
         except Exception as error:  # a model unlike all that we know: better told than the program broken
@@ -201,6 +203,10 @@ class Agent:
             arrived.append(self._pending.popleft())
         if arrived:
             self._send(*arrived)
+
+    def _send_all(self) -> None:
+        if self._channel is not None and self._pending:
+            self._send(*self._pending)
 
     def _send(self, *losses: tuple[int, Loss]) -> None:
         assert self._channel is not None
