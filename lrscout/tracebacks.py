@@ -29,6 +29,8 @@ def user_traceback(error: BaseException) -> str:
         return "".join(shown.format()) + BUG
     for member in members:
         kept = [frame for frame in member.stack if not _is_ours(frame)]
+        first = next((i for i, frame in enumerate(kept) if _is_users(frame)), 0)
+        kept = kept[first:]  # the standard library between our code and the user's
         # None: format() then leaves out the "Traceback" line above nothing
         member.stack = StackSummary.from_list(kept) if kept else None  # type: ignore[assignment]
     return "".join(shown.format()).rstrip("\n")
