@@ -41,6 +41,15 @@ for step in range(10**6):
 """
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As the programs have: the last digits depend on it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def mark() -> str:
     return f"{os.getpid()}-{time.monotonic_ns()}"
