@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from lrscout.errors import LrscoutError, TargetError, UsageError
 from lrscout.processes.attach_errors import CommandEndedError, CommandFailedError, NotAttachedError
@@ -104,7 +105,6 @@ def twice(command: AttachedCommand, drive: int = 0, rates: list[float] = RATES) 
 
 def plain_reference(rates: list[float]) -> list[float]:
     """The losses of tests/programs/plain.py at these rates, computed here."""
-    import torch
     from torch import nn
 
     torch.manual_seed(0)
@@ -124,7 +124,6 @@ def plain_reference(rates: list[float]) -> list[float]:
 
 def amp_reference(rates: list[float]) -> list[float]:
     """The losses of tests/programs/amp.py at these rates, without its scaler."""
-    import torch
     from torch import nn
 
     torch.manual_seed(0)
