@@ -6,6 +6,7 @@ import ast
 import contextlib
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -229,8 +230,10 @@ def test_a_rank_that_is_killed_is_one_error_soon(start):
     command.attach()
     session = command.session()
     sweep(session)
-    pid = next(int(line.split()[-1]) for line in lines if line.startswith("rank 1"))
-    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while not (told := re.search(r"rank 1 is (\d+)\n", "\n".join([*lines, ""]))) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(int(told[1]), signal.SIGKILL)
     killed = time.monotonic()
     with pytest.raises(CommandFailedError, match="after 6 optimizer steps"):
         sweep(session, RATES * 10)
