@@ -237,7 +237,7 @@ def test_a_rank_that_is_killed_is_one_error_soon(start):
     killed = time.monotonic()
     with pytest.raises(CommandFailedError, match="after 6 optimizer steps"):
         sweep(session, RATES * 10)
-    assert time.monotonic() - killed < 5
+    assert time.monotonic() - killed < 20
     with pytest.raises(CommandFailedError):  # and not a hang, whatever is tried then
         session.restore()
 
@@ -272,7 +272,7 @@ def test_a_program_that_catches_exceptions_ends_all_the_same(start, option):
     began = time.monotonic()
     command.close()
     assert command.exit_code == 0
-    assert time.monotonic() - began < 4.5  # and was not terminated
+    assert time.monotonic() - began < 4.9  # END_SECONDS is 5: it was not terminated
 
 
 def test_a_program_that_ends_too_early_says_after_how_many_steps(start):
@@ -467,7 +467,9 @@ def test_a_python_without_torch_starts_as_fast_as_ever(tmp_path):
         return time.perf_counter() - began
 
     pairs = [(seconds(bare), seconds(attached)) for _ in range(15)]
-    assert min(b for _, b in pairs) - min(a for a, _ in pairs) < 0.005
+    assert (
+        min(b for _, b in pairs) - min(a for a, _ in pairs) < 0.03
+    )  # 3 to 4 ms where it was measured; importing torch takes a second
 
 
 def test_what_runs_in_the_program_needs_nothing_newer_than_python_3_9():
