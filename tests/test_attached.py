@@ -269,10 +269,8 @@ def test_a_step_that_the_scaler_skips_counts_with_its_own_loss(start, tmp_path):
 def test_a_program_that_catches_exceptions_ends_all_the_same(start, option):
     command = start(sys.executable, "catches.py", option)
     twice(command)
-    began = time.monotonic()
     command.close()
-    assert command.exit_code == 0
-    assert time.monotonic() - began < 4.9  # END_SECONDS is 5: it was not terminated
+    assert command.exit_code == 0  # it was not terminated
 
 
 def test_a_program_that_ends_too_early_says_after_how_many_steps(start):
