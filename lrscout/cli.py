@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import lrscout
-from lrscout.commands import COMMANDS, Command
+from lrscout.commands import COMMANDS, TRAINING_COMMAND, Command, variable_behind
 from lrscout.errors import LrscoutError
 from lrscout.report.stdout import redirect_stdout_to_stderr
 
@@ -41,8 +41,6 @@ class TrainingCommand(TyperCommand):
     """Keeps what follows `--`, a training command; reports a bad value under the name of the variable it comes from."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        from lrscout.commands.options import TRAINING_COMMAND, variable_behind  # loaded with the command
-
         if "--" in args and any(parameter.name == "target" for parameter in self.params):
             at = args.index("--")
             args, ctx.meta[TRAINING_COMMAND] = args[:at], tuple(args[at + 1 :])

@@ -28,21 +28,18 @@ def parts_of(settings: Mapping[str, object], **parts: Any) -> tuple[dict[str, An
     return given, {**settings, **named}
 
 
-def workload_from(target: Any, where: Target, parts: Mapping[str, Any], seed: int) -> Workload:
-    """The workload of a dotted path, of live objects, or of a model with its other parts.
+def _live_workload(target: Any, where: Target, parts: Mapping[str, Any]) -> Workload:
+    """The workload of live objects, or of a model with its other parts.
 
     Raises:
         TargetError: it does not give a workload.
     """
     from lrscout.engine.workload import Workload, make_workload
-    from lrscout.runs.targets import open_workload
 
     if where.path is not None:
-        if parts:
-            raise TargetError(
-                f"{', '.join(parts)} cannot be passed with a dotted path.", hint="Return them from the target."
-            )
-        return open_workload(where, seed)
+        raise TargetError(
+            f"{', '.join(parts)} cannot be passed with a dotted path.", hint="Return them from the target."
+        )
     if where.kwargs or where.app_dir is not None:
         raise TargetError(
             "kwargs and app_dir need a dotted path or a function.", hint="Leave them out for live objects."
@@ -76,7 +73,7 @@ def buildable_target(
         return None, where
     if _builds(target) and not parts:
         return target, Target(importable_path(target), where.kwargs, where.app_dir)
-    return workload_from(target, where, parts, seed=0), where
+    return _live_workload(target, where, parts), where
 
 
 def _builds(target: Any) -> bool:

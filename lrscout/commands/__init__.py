@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+TRAINING_COMMAND = "lrscout.training_command"  # where a context keeps what follows `--`
 EPILOG = """Every option is also read from LRSCOUT_<OPTION>, and from LRSCOUT_<COMMAND>_<OPTION> for one command alone.
 Flags win over the environment, the environment over a recipe."""
 
@@ -38,3 +40,11 @@ COMMANDS = {
     "preview": Command("schedules:preview", "Plot learning-rate schedules over the steps of a run."),
     "show": Command("show:show", "Show the record of an earlier run again."),
 }
+
+
+def variable_behind(ctx: Any, parameter: Any) -> str | None:
+    """The environment variable that a parameter has its value from, or None."""
+    source = ctx.get_parameter_source(parameter.name)
+    if source is None or source.name != "ENVIRONMENT":
+        return None
+    return next((name for name in parameter.envvar or () if os.environ.get(name)), None)

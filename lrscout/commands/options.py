@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from lrscout.commands import COMMANDS
+from lrscout.commands import COMMANDS, TRAINING_COMMAND, variable_behind
 from lrscout.commands.invocation import TARGET_HELP, Invocation, read_invocation
 from lrscout.errors import UsageError, perhaps
 from lrscout.report.exports import EXPORTS
@@ -26,7 +26,6 @@ from lrscout.settings import Field, Settings, fields_of
 
 S = TypeVar("S", bound=Settings)
 
-TRAINING_COMMAND = "lrscout.training_command"  # where the context keeps what follows `--`
 PREFIX = "LRSCOUT_"  # of environment variables
 
 
@@ -72,14 +71,6 @@ def _naming_variables(error: UsageError, ctx: typer.Context) -> UsageError:
         if variable is not None:
             message = re.sub(rf"{re.escape(max(parameter.opts, key=len))}(?![\w-])", variable, message)
     return type(error)(message, hint=error.hint)
-
-
-def variable_behind(ctx: typer.Context, parameter: Any) -> str | None:
-    """The environment variable that a parameter has its value from, or None."""
-    source = ctx.get_parameter_source(parameter.name)
-    if source is None or source.name != "ENVIRONMENT":
-        return None
-    return next((name for name in parameter.envvar or () if os.environ.get(name)), None)
 
 
 def _was_given(ctx: typer.Context, name: str) -> bool:

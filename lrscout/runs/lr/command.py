@@ -42,7 +42,7 @@ class CommandTrainer:
     """Trains inside a running program, whose state is put back before every session but the first."""
 
     def __init__(self, command: AttachedCommand, target: CommandTarget, settings: FindLrSettings) -> None:
-        self._command, self._settings = command, settings
+        self._settings = settings
         self._attachment = found = command.attach()
         self._session = command.session()
         self._used = False  # whether a session has changed its state
