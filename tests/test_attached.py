@@ -457,7 +457,8 @@ def test_loggers_that_upload_are_off_unless_they_are_wanted(start):
 
 def test_a_python_without_torch_starts_as_fast_as_ever(tmp_path):
     bare = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    attached = {**bare, "PYTHONPATH": str(SITE), "LRSCOUT_ATTACH_SOCKET": str(tmp_path / "socket")}
+    address = {"LRSCOUT_ATTACH_ADDRESS": str(tmp_path / "socket"), "LRSCOUT_ATTACH_FOLDER": str(tmp_path)}
+    attached = {**bare, "PYTHONPATH": str(SITE), **address}
 
     def seconds(environment: dict[str, str]) -> float:
         began = time.perf_counter()

@@ -20,9 +20,10 @@ from lrscout.results import (
     Suggestion,
     SweepPoint,
 )
-from lrscout.runs.lr.command import attached
+from lrscout.runs.lr.command import search_command
+from lrscout.runs.lr.observer import LrObserver
 from lrscout.runs.lr.search import search_lr
-from lrscout.settings import FindLrSettings, make_settings
+from lrscout.settings import FindLrSettings, check_kind, make_settings
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -91,8 +92,8 @@ def find_lr(
     if command is not None:
         if target is not None or parts or kwargs or app_dir is not None:
             raise UsageError("command cannot be passed with a target.", hint="A program has its own model and data.")
-        with attached(CommandTarget(tuple(command), os.getcwd()), made) as program:
-            return FindLrResult.of(search_lr(program, made))
+        return FindLrResult.of(search_command(CommandTarget(tuple(command), os.getcwd()), made, LrObserver()))
+    check_kind(made, "target")
     found, where = buildable_target(target, kwargs, app_dir, parts)
     from lrscout.engine.randomness import preserved_random_state  # here and not above: they bring torch
     from lrscout.runs.lr.live import LiveTrainer

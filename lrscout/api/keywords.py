@@ -12,7 +12,15 @@ from lrscout.results import Use
 from lrscout.settings.session import Precision
 
 
-class SessionKeywords(TypedDict, total=False):
+class CommandKeywords(TypedDict, total=False):
+    """How a training command is started and watched."""
+
+    timeout: float
+    keep_environment: bool
+    listen: str | None
+
+
+class SessionKeywords(CommandKeywords, total=False):
     """How a training step is made."""
 
     seed: int
@@ -45,6 +53,7 @@ class FindLrKeywords(SessionKeywords, total=False):
     early_stop: bool
     rule: str
     val_batches: int
+    restart: bool
 
 
 class FindBatchSizeKeywords(SessionKeywords, total=False):
@@ -58,7 +67,6 @@ class FindBatchSizeKeywords(SessionKeywords, total=False):
     margin: str
     resolution: str | None
     trial_steps: int
-    timeout: float
     isolate: Literal["auto", "always", "never"]
     worst_case: Literal["auto", "off"]
     eval: bool

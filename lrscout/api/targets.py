@@ -24,7 +24,7 @@ def target_of(target: Any, kwargs: Mapping[str, Any] | None, app_dir: str | os.P
 def parts_of(settings: Mapping[str, object], **parts: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """The parts passed beside a model, and the settings, to which the name of an optimizer belongs."""
     given = {name: part for name, part in parts.items() if part is not None}
-    named = {"optimizer": given.pop("optimizer")} if isinstance(given.get("optimizer"), str) else {}
+    named = {"optimizer": given.pop("optimizer")} if isinstance(given.get("optimizer"), (str, int)) else {}
     return given, {**settings, **named}
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import platform
-import sys
 from collections import deque
 from typing import Any, NoReturn
 
@@ -19,12 +17,14 @@ from torch.optim.optimizer import (
 )
 
 from .channel import Channel, number
+from .closures import with_single_calls
+from .greeting import greeting
 from .losses import Loss, Losses
 from .optimizer import Driven
 from .patches import Patches
-from .snapshot import Snapshot, living
+from .snapshot import Snapshot, living, weights_digest
 
-BATCH = 4  # losses that are sent together where steps are quick, since each message wakes the parent up
+BATCH = 16  # losses that are sent together where steps are quick, since each message wakes the parent up
 PATIENCE = 10_000  # steps of other optimizers, after which the driven one is taken to have been replaced
 
 
@@ -32,9 +32,9 @@ class Ended(SystemExit):
     """The search needs no more steps. `except Exception` does not catch it, and Python prints no traceback for it."""
 
 
-def attach(path: str, token: str) -> None:
+def attach(address: str, token: str) -> None:
     """Watch this process, which is about to import torch; connect to the parent at its first optimizer step."""
-    Agent(path, token)
+    Agent(address, token)
 
 
 class Agent:
@@ -42,10 +42,13 @@ class Agent:
 
     The parent's commands are carried out in order: steps as the program takes them, all others right after a step.
     The program stops there while there is nothing to do, so a restored model is what the next forward pass sees.
+
+    Of the optimizers that the parent drives, the first leads: its steps are the ones that are counted, and the others
+    follow at their shares of its rate.
     """
 
-    def __init__(self, path: str, token: str) -> None:
-        self._path, self._token = path, token
+    def __init__(self, address: str, token: str) -> None:
+        self._address, self._token = address, token
         self._patches = Patches()
         self._losses = Losses(self._patches)
         self._patches.replace(GradScaler, "step", self._noting_scaled_step)
@@ -53,12 +56,16 @@ class Agent:
         self._channel: Channel | None = None
         self._known: list[Driven] = []  # in the order in which the parent was told of them
         self._numbers: dict[int, int] = {}  # by the optimizer's id
-        self._drive = 0
+        self._shares = {0: 1.0}  # of the driven optimizers, by their numbers
+        self._leader = 0
+        self._lr: float | None = None  # the leader's; None: all have their own
+        self._released = False  # the program goes on by itself, at this rate
+        self._snapshot: Snapshot | None = None
         self._stepping: Driven | None = None  # whose step is under way, at a rate from the parent
         self._commands: deque[dict[str, Any]] = deque()
         self._pending: deque[tuple[int, Loss]] = deque()  # losses on their way to the parent
         self._steps = 0
-        self._steps_of_others = 0  # since the driven optimizer stepped
+        self._steps_of_others = 0  # since the leader stepped
         self._hooked = 0  # steps that came to the hooks, of any optimizer
         self._restored = False  # since a gradient scaler was updated
         self._ended = False
@@ -72,25 +79,28 @@ class Agent:
             os._exit(0)
         if self._channel is None and not self._connect(optimizer):
             return None
-        if id(optimizer) not in self._numbers:
-            self._announce(optimizer)
-        if self._numbers[id(optimizer)] != self._drive:
+        number = self._note_step(optimizer)
+        if number != self._leader:
             self._steps_of_others += 1
             if self._steps_of_others > PATIENCE:
-                self._refuse("replaced", type(self._known[self._drive].optimizer).__name__)
+                self._refuse("replaced", type(self._known[self._leader].optimizer).__name__)
+        elif not self._released:
+            self._steps_of_others = 0
+            self._stepping = self._known[number]
+            self._lr = self._commands.popleft()["step"]
+        if number in self._shares and self._lr is not None:
+            self._known[number].set_lr(self._lr * self._shares[number])
+        if self._stepping is None:
             return None
-        self._steps_of_others = 0
-        self._stepping = self._known[self._drive]
-        lr = self._commands.popleft()["step"]
-        if lr is not None:
-            self._stepping.set_lr(lr)
-        return self._watched(type(optimizer).__name__, args, kwargs)
+        return with_single_calls(args, kwargs, lambda: self._refuse("closure", type(optimizer).__name__))
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._hooked += 1
         if self._channel is None:
             return
         loss = self._losses.take()
+        if self._released:
+            self._obey()
         if self._stepping is None or self._stepping.optimizer is not optimizer:
             return
         self._stepping = None
@@ -118,7 +128,7 @@ class Agent:
     def _skip_step(self, optimizer: Optimizer) -> None:
         """Count a step that the scaler left out: once the weights are not finite, there are no others."""
         loss = self._losses.take()
-        if self._channel is None or self._numbers.get(id(optimizer)) != self._drive or loss is None:
+        if self._channel is None or self._numbers.get(id(optimizer)) != self._leader or loss is None or self._released:
             return
         self._commands.popleft()
         self._finish_step(loss)
@@ -126,7 +136,7 @@ class Agent:
     def _noting_update(self, original: Any) -> Any:
         def update(scaler: Any, *args: Any, **kwargs: Any) -> None:
             original(scaler, *args, **kwargs)
-            if self._restored:  # by the gradients of a step before
+            if self._restored and self._snapshot is not None:  # by the gradients of a step before
                 self._snapshot.restore_scalers()
                 self._restored = False
 
@@ -135,7 +145,7 @@ class Agent:
     def _connect(self, optimizer: Optimizer) -> bool:
         """Say hello, and wait for the first command; whether the parent wants this process."""
         try:
-            self._channel = Channel(self._path)
+            self._channel = Channel(self._address)
         except OSError:
             self._detach()
             return False
@@ -152,23 +162,29 @@ class Agent:
         return self._channel is not None
 
     def _look_around(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Find and copy the state of the program; the greeting that describes it."""
-        modules, scalers, optimizers = living(Module, GradScaler, Optimizer)
+        """Find the optimizers of the program; the greeting that describes it."""
+        (optimizers,) = living(Optimizer)
         # a wrapper around an optimizer may be of its class, but has no hooks
         others = [each for each in optimizers if getattr(type(each).step, "hooked", False) and each is not optimizer]
         for each in [optimizer, *others]:
             self._add(each)
-        self._snapshot = Snapshot([optimizer, *others], modules, scalers)
-        return {**_hello(optimizer), "token": self._token, "optimizers": [driven.facts() for driven in self._known]}
+        return {**greeting(optimizer), "token": self._token, "optimizers": [driven.facts() for driven in self._known]}
 
     def _add(self, optimizer: Optimizer) -> Driven:
         self._numbers[id(optimizer)] = len(self._known)
         self._known.append(Driven(optimizer))
         return self._known[-1]
 
-    def _announce(self, optimizer: Optimizer) -> None:
+    def _note_step(self, optimizer: Optimizer) -> int:
+        """The number of an optimizer; the parent is told of one that steps for the first time."""
         assert self._channel is not None
-        self._channel.send(optimizer=self._add(optimizer).facts(), index=len(self._known) - 1)
+        if id(optimizer) not in self._numbers:
+            self._channel.send(optimizer=self._add(optimizer).facts())
+        number = self._numbers[id(optimizer)]
+        if not self._known[number].has_stepped:
+            self._known[number].has_stepped = True
+            self._channel.send(stepped=number)
+        return number
 
     def _obey(self) -> None:
         """Carry out commands until there is a step to take; meanwhile, send the losses as they arrive."""
@@ -177,25 +193,46 @@ class Agent:
                 self._perform(self._commands.popleft())
             if self._commands or self._channel is None:
                 return
-            if self._pending and not self._channel.readable():
+            if (self._pending or self._released) and not self._channel.readable():
+                if not self._pending:
+                    return
                 self._send(self._pending.popleft())
             else:
-                self._commands += self._channel.receive()
+                self._take(self._channel.receive())
+
+    def _take(self, messages: list[dict[str, Any]]) -> None:
+        for message in messages:
+            self._commands += [{"step": lr} for lr in message["steps"]] if "steps" in message else [message]
 
     def _perform(self, command: dict[str, Any]) -> None:
         assert self._channel is not None
         if "drive" in command:
-            self._drive = command["drive"]
+            self._shares, self._leader = dict(command["drive"]), command["drive"][0][0]
+        elif "keep" in command:
+            self._keep()
+        elif "fingerprint" in command:
+            self._channel.send(fingerprint=weights_digest([driven.optimizer for driven in self._known]))
         elif "restore" in command:
+            assert self._snapshot is not None
             self._snapshot.restore([driven.optimizer for driven in self._known])
             self._restored = True
             self._pending.clear()
             self._channel.send(restored=1)
+        elif "release" in command:
+            self._released, self._lr = True, command["release"]
         elif "end" in command:
             self._ended = True
             raise Ended(0)
         elif "detach" in command:
             self._detach()
+
+    def _keep(self) -> None:
+        """Copy the state, to be put back later."""
+        try:
+            modules, scalers = living(Module, GradScaler)
+            self._snapshot = Snapshot([driven.optimizer for driven in self._known], modules, scalers)
+        except Exception as error:  # a model unlike all that we know: better told than the program broken
+            self._refuse("error", f"{type(error).__name__}: {error}")
 
     def _send_arrived(self) -> None:
         arrived = []
@@ -211,24 +248,6 @@ class Agent:
     def _send(self, *losses: tuple[int, Loss]) -> None:
         assert self._channel is not None
         self._channel.send(losses=[number(loss.value()) for _, loss in losses], step=losses[-1][0])
-
-    def _watched(self, name: str, args: Any, kwargs: Any) -> Any:
-        """The arguments of `step`, with a closure that may be called once."""
-        closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
-        if not callable(closure):
-            return None
-        called = False
-
-        def once(*args: Any, **kwargs: Any) -> Any:
-            nonlocal called
-            if called:
-                self._refuse("closure", name)
-            called = True
-            return closure(*args, **kwargs)
-
-        return tuple(once if each is closure else each for each in args), {
-            key: once if value is closure else value for key, value in kwargs.items()
-        }
 
     def _refuse(self, reason: str, about: str) -> NoReturn:
         """Tell the parent that nothing can be measured here, and wait for the end."""
@@ -247,23 +266,3 @@ class Agent:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
-
-
-def _hello(optimizer: Optimizer) -> dict[str, Any]:
-    device = optimizer.param_groups[0]["params"][0].device
-    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        rank, world_size = distributed.get_rank(), distributed.get_world_size()
-    return {
-        "hello": 1,
-        "pid": os.getpid(),
-        "rank": rank,
-        "world_size": world_size,
-        "local_rank": int(os.environ.get("LOCAL_RANK", 0)),
-        "device": str(device),
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-        "threads": torch.get_num_threads(),
-    }

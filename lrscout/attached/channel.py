@@ -9,18 +9,28 @@ import select
 import socket
 from typing import Any
 
+CONNECT_SECONDS = 30.0
+
 
 class Channel:
     """A connection to the parent. When the parent is gone, this process ends: nobody needs what it computes.
+
+    The address is the path of a Unix socket, or tcp:HOST:PORT.
 
     Raises:
         OSError: nobody listens there.
     """
 
-    def __init__(self, path: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    def __init__(self, address: str) -> None:
         self._buffer = b""
-        self._socket.connect(path)
+        if address.startswith("tcp:"):
+            host, _, port = address[len("tcp:") :].rpartition(":")
+            self._socket = socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS)
+            self._socket.settimeout(None)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        else:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._socket.connect(address)
 
     def send(self, **message: Any) -> None:
         try:

@@ -15,6 +15,7 @@ class Driven:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
+        self.has_stepped = False
         self._rates: list[float] = []
         self._cycled: list[dict[str, Any]] = []
         self._learn()

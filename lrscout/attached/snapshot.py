@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import hashlib
 import random
 import sys
 from collections.abc import Iterable
@@ -27,6 +28,20 @@ def living(*kinds: type) -> tuple[list[Any], ...]:
             if issubclass(type(thing), kind):  # unlike isinstance, this runs no code of the object's
                 things.append(thing)
     return found
+
+
+def weights_digest(optimizers: Iterable[Optimizer]) -> str:
+    """A few characters that tell the weights of two runs apart, from the sum and the norm of each parameter."""
+    digest = hashlib.sha256()
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                values = parameter.detach()
+                values = values.to_local() if hasattr(values, "to_local") else values  # this rank's part of it
+                exact = torch.float32 if values.device.type == "mps" else torch.float64
+                total, norm = values.sum(dtype=exact), torch.linalg.vector_norm(values, dtype=exact)
+                digest.update(f"{float(total):.9e} {float(norm):.9e};".encode())
+    return digest.hexdigest()[:16]
 
 
 class Snapshot:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import count
 
 from lrscout.commands.invocation import Invocation
@@ -11,10 +10,9 @@ from lrscout.commands.options import takes_settings
 from lrscout.commands.run import Run, running
 from lrscout.report.output import Progress
 from lrscout.results import CommandTarget, LrRecord, SweepPoint, TrainingPoint
-from lrscout.runs.lr.command import attached
+from lrscout.runs.lr.command import search_command
 from lrscout.runs.lr.observer import LrObserver
 from lrscout.runs.lr.search import search_lr
-from lrscout.runs.lr.trainer import LrTrainer
 from lrscout.settings import FindLrSettings
 
 
@@ -22,24 +20,21 @@ from lrscout.settings import FindLrSettings
 def find_lr(invocation: Invocation[FindLrSettings]) -> None:
     """Suggest a learning rate: raise it over a short training run until the loss diverges, and read the curve."""
     settings = invocation.settings
-    with running("find-lr", invocation) as run, _trainer(invocation, run) as trainer:
+    with running("find-lr", invocation) as run:
         with run.output.progress(settings.steps, "find-lr") as progress:
-            record = search_lr(trainer, settings, _Observer(run, progress))
+            record = _searched(invocation, run, _Observer(run, progress))
         run.finish(record)
 
 
-@contextmanager
-def _trainer(invocation: Invocation[FindLrSettings], run: Run) -> Iterator[LrTrainer]:
-    """The target, loaded or started."""
+def _searched(invocation: Invocation[FindLrSettings], run: Run, observer: LrObserver) -> LrRecord:
+    """Load the target or start the command, and search."""
     target, settings = invocation.target, invocation.settings
     if isinstance(target, CommandTarget):
-        with attached(target, settings, run.output.relay) as trainer:
-            yield trainer
-        return
+        return search_command(target, settings, observer, run.output.relay)
     from lrscout.runs.lr.live import LiveTrainer  # here and not above: they bring torch
     from lrscout.runs.targets import open_workload
 
-    yield LiveTrainer(open_workload(target, settings.seed), settings, target)
+    return search_lr(LiveTrainer(open_workload(target, settings.seed), settings, target), settings, observer)
 
 
 class _Observer(LrObserver):

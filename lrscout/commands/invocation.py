@@ -17,7 +17,7 @@ from lrscout.records import check_writable
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import Mode
 from lrscout.results import CommandTarget, Target
-from lrscout.settings import Settings, fields_of, make_settings
+from lrscout.settings import Settings, check_kind, fields_of, make_settings
 
 S = TypeVar("S", bound=Settings)
 
@@ -66,9 +66,12 @@ def read_invocation(
     recipe = load_recipe(values["recipe"]) if values["recipe"] is not None else None
     exports = {name: values[f"export_{name}"] for name in EXPORTS if values[f"export_{name}"] is not None}
     _check_outputs([values["output"], *exports.values()])
+    target = _target_from(recipe, values, given, training_command)
+    made = make_settings(settings, _settings_from(command, settings, recipe, given))
+    check_kind(made, "command" if isinstance(target, CommandTarget) else "target")
     return Invocation(
-        target=_target_from(recipe, values, given, training_command),
-        settings=make_settings(settings, _settings_from(command, settings, recipe, given)),
+        target=target,
+        settings=made,
         output=values["output"],
         exports=exports,
         mode=_mode(values["json"], values["quiet"]),

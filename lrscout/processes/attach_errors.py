@@ -68,7 +68,8 @@ def refused(refusal: Refusal, steps: int) -> LrscoutError:
     if refusal.reason == "replaced":
         return TargetError(
             f"{refusal.about} does not step any more after {steps} steps; other optimizers do.",
-            hint="The program seems to train in several phases; have it begin with the one that matters.",
+            hint="The program seems to train in several phases; have it begin with the one that matters, or name"
+            " another optimizer by --optimizer.",
         )
     return LrscoutError(
         f"The program's state could not be copied, after {steps} steps: {refusal.about}.",
@@ -95,6 +96,18 @@ def timed_out(seconds: float, here: int, expected: int, seen: Seen, output: Sequ
     return NotAttachedError(
         f"The command took no step of a torch optimizer within {seconds:g} s. {seen}",
         hint=_joined("If it needs longer to start, raise --timeout.", seen.hint, _last_lines(output)),
+    )
+
+
+def stalled(seconds: float, steps: int, output: Sequence[str]) -> LrscoutError:
+    """No further step came in time."""
+    return TargetError(
+        f"The command took no further step within {seconds:g} s, after {steps} optimizer steps.",
+        hint=_joined(
+            "If it pauses that long by itself, to evaluate, raise --timeout. A program that leaves out steps whose loss"
+            " is not finite never steps again: give a smaller range, for example --max-lr 0.1.",
+            _last_lines(output),
+        ),
     )
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import select
-import shutil
-import socket
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
@@ -16,14 +14,14 @@ from typing import Any
 import lrscout
 from lrscout.errors import LrscoutError
 from lrscout.processes import attach_errors
-from lrscout.processes.driving import AttachedSession
+from lrscout.processes.driving import AttachedSession, shares_of
+from lrscout.processes.listener import Listener
 from lrscout.processes.ranks import Attachment, OptimizerFacts, Rank, attachment_of
 from lrscout.processes.supervised import SupervisedCommand
 
 SITE = Path(lrscout.__file__).parent / "attached" / "site"
-SOCKET_NAME = "socket"
-LONGEST_SOCKET = 90  # characters; the system allows about 104, and some for the traces beside it
 END_SECONDS = 5.0  # for the program to end by itself, once it is asked
+LONGEST_POLL = 1e6  # seconds, of an interface that counts milliseconds in 32 bits
 AFTERMATH_SECONDS = 2.0  # for a command to end after one of its ranks: its exit code says why
 LOGGERS_OFF = {
     "WANDB_MODE": "disabled",
@@ -39,10 +37,12 @@ LOGGERS_OFF = {
 class AttachedCommand:
     """Runs a command and attaches to the optimizers in it; a context manager, after which nothing of it is running.
 
-    `timeout` is in seconds, and for the first optimizer step. `environment` is added to this process's own.
+    `timeout` is in seconds, to the first optimizer step, and `patience` from one step to the next; by default they
+    agree. `environment` is added to this process's own. Ranks on other machines reach lrscout at `listen`, HOST or
+    HOST:PORT.
 
     Raises:
-        UsageError: the command cannot be started.
+        UsageError: the command cannot be started, or lrscout cannot listen there.
     """
 
     def __init__(
@@ -52,10 +52,12 @@ class AttachedCommand:
         cwd: str | os.PathLike[str] | None = None,
         environment: Mapping[str, str] | None = None,
         timeout: float = 600.0,
+        patience: float | None = None,
         keep_environment: bool = False,
+        listen: str | None = None,
         on_output: Callable[[str], None] | None = None,
     ) -> None:
-        self._timeout = timeout
+        self._timeout, self._patience = timeout, timeout if patience is None else patience
         self._token = secrets.token_hex(16)
         self._connections: list[Rank] = []  # all who have connected
         self._ranks: list[Rank] = []  # those who train together, by their numbers
@@ -63,15 +65,11 @@ class AttachedCommand:
         self._session: AttachedSession | None = None
         self._error: LrscoutError | None = None  # there is nothing to listen to any more
         self._closed = False
-        self._folder = _make_folder()
+        self._listener = Listener(listen)
         try:
-            self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self._listener.bind(str(self._folder / SOCKET_NAME))
-            self._listener.listen(128)
             self._command = SupervisedCommand(argv, cwd, self._environment(environment, keep_environment), on_output)
         except BaseException:
             self._listener.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
             raise
 
     def __enter__(self) -> AttachedCommand:
@@ -102,8 +100,15 @@ class AttachedCommand:
             return ()
         return (*self._attachment.optimizers, *self._ranks[0].announced)
 
-    def attach(self) -> Attachment:
+    @property
+    def stepping(self) -> frozenset[int]:
+        """The numbers of the optimizers that have taken steps, their own or driven ones."""
+        return frozenset(self._ranks[0].stepping) if self._ranks else frozenset()
+
+    def attach(self, keep: bool = True) -> Attachment:
         """Wait until every rank has come to its first optimizer step, and stands there.
+
+        The state at that step is what sessions can `restore`; without `keep` it is not copied.
 
         Raises:
             NotAttachedError: the command ended, or the time was over, before that.
@@ -114,18 +119,38 @@ class AttachedCommand:
         while not self._is_complete():
             if (seconds := deadline - monotonic()) <= 0:
                 here, expected = len(self._ranks), self._ranks[0].world_size if self._ranks else 1
-                raise attach_errors.timed_out(self._timeout, here, expected, self._seen(), self.output)
+                raise attach_errors.timed_out(self._timeout, here, expected, self._listener.seen(), self.output)
             self._listen(seconds)
         self._ranks.sort(key=lambda rank: rank.number)
         self._attachment = attachment_of(self._ranks)
+        if keep:
+            self._tell(keep=1)
         return self._attachment
 
-    def session(self, drive: int = 0) -> AttachedSession:
-        """Drive the optimizer of this number; all others go on at their own rates. Ends the session before it."""
+    def fingerprint(self) -> str:
+        """What tells the present weights of two runs apart, on all ranks together; before the first session."""
+        self._tell(fingerprint=1)
+        while any(rank.fingerprint is None for rank in self._ranks):
+            self._listen(None)
+        return "-".join(str(rank.fingerprint) for rank in self._ranks)
+
+    def session(self, *drive: int) -> AttachedSession:
+        """Drive the optimizers of these numbers; all others go on at their own rates. Ends the session before it.
+
+        The first of them leads. By default, that is the one that stepped first, alone.
+        """
         if self._session is not None:
             self._session.losses(wait=True)
-        self._session = AttachedSession(self._ranks, self.optimizers[drive], drive, self._listen)
+        self._session = AttachedSession(self._ranks, shares_of(self.optimizers, drive or (0,)), self._listen)
         return self._session
+
+    def release(self, lr: float | None) -> None:
+        """Let the program go on at this rate, or at its own; no more losses are told."""
+        self._tell(release=lr)
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """The exit code, once the command has ended by itself; None if it has not within so many seconds."""
+        return self._command.wait(math.inf if seconds is None else seconds)
 
     def close(self) -> None:
         """End the command: from inside where it has got that far, then by force."""
@@ -141,15 +166,19 @@ class AttachedCommand:
             for rank in self._connections:
                 rank.close()
             self._listener.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _tell(self, **message: object) -> None:
+        for rank in self._ranks:
+            rank.send(**message)
 
     def _environment(self, given: Mapping[str, str] | None, keep: bool) -> dict[str, str]:
         environment = {
             "PYTHONUNBUFFERED": "1",  # else its lines come late, and the last ones never
             **os.environ,
-            **({} if keep else {**LOGGERS_OFF, "MLFLOW_TRACKING_URI": (self._folder / "mlflow").as_uri()}),
+            **({} if keep else {**LOGGERS_OFF, "MLFLOW_TRACKING_URI": (self._listener.folder / "mlflow").as_uri()}),
             **(given or {}),
-            "LRSCOUT_ATTACH_SOCKET": str(self._folder / SOCKET_NAME),
+            "LRSCOUT_ATTACH_ADDRESS": self._listener.address,
+            "LRSCOUT_ATTACH_FOLDER": str(self._listener.folder),
             "LRSCOUT_ATTACH_TOKEN": self._token,
         }
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(SITE), environment.get("PYTHONPATH"))))
@@ -159,7 +188,7 @@ class AttachedCommand:
         return bool(self._ranks) and len(self._ranks) == self._ranks[0].world_size
 
     def _listen(self, seconds: float | None) -> None:
-        """Take in what the ranks and the supervisor say within so many seconds; None waits for something.
+        """Take in what the ranks and the supervisor say within so many seconds; None waits for something to be said.
 
         Raises:
             LrscoutError: the command has ended, a rank is lost, or it cannot be searched in.
@@ -171,28 +200,32 @@ class AttachedCommand:
         speakers.update({rank.connection.fileno(): rank for rank in self._connections if not rank.gone})
         for descriptor in speakers:
             poll.register(descriptor, select.POLLIN)
-        for descriptor, _ in poll.poll(None if seconds is None else seconds * 1000):
+        speaking = poll.poll(1000 * min(self._patience if seconds is None else seconds, LONGEST_POLL))
+        for descriptor, _ in speaking:
             speaker = speakers[descriptor]
             if speaker is self._listener:
-                self._connections.append(Rank(self._listener.accept()[0]))
+                self._connections.append(Rank(self._listener.accept()))
             else:
                 speaker.listen()
         try:
             self._admit()
             self._check()
+            if seconds is None and not speaking:
+                raise attach_errors.stalled(self._patience, self.steps, self.output)
         except LrscoutError as error:
             self._error = error
             raise
 
     def _admit(self) -> None:
         """Take in those who have said hello; whoever is one too many goes on by itself."""
-        for rank in [each for each in self._connections if each not in self._ranks and each.token is not None]:
+        for rank in [each for each in self._connections if each not in self._ranks]:
             known = {each.number for each in self._ranks}
-            if rank.token == self._token and rank.refusal is not None:
+            is_ours = rank.token is not None and secrets.compare_digest(rank.token, self._token)
+            if is_ours and rank.refusal is not None:
                 raise attach_errors.refused(rank.refusal, 0)
-            if rank.token == self._token and self._attachment is None and rank.number not in known:
+            if is_ours and self._attachment is None and rank.number not in known:
                 self._ranks.append(rank)
-            elif not rank.gone:
+            elif rank.gone or rank.token is not None:
                 rank.send(detach=1)
                 rank.close()
                 self._connections.remove(rank)
@@ -208,18 +241,5 @@ class AttachedCommand:
         if code is not None:
             self._command.kill()  # and with it, its last lines are here
         if self._attachment is None and (code == 0 or lost is None):
-            raise attach_errors.never_stepped(code, self._seen(), self.output)
+            raise attach_errors.never_stepped(code, self._listener.seen(), self.output)
         raise attach_errors.ended(code, self.steps, lost.number if lost is not None else 0, self.output)
-
-    def _seen(self) -> attach_errors.Seen:
-        names = os.listdir(self._folder)
-        return attach_errors.Seen(*(sum(f".{what}." in name for name in names) for what in ("python", "torch")))
-
-
-def _make_folder() -> Path:
-    """A folder that only this user can look into, with a short enough name for a socket in it."""
-    folder = Path(tempfile.mkdtemp(prefix="lrscout-"))
-    if len(str(folder)) > LONGEST_SOCKET:
-        folder.rmdir()
-        folder = Path(tempfile.mkdtemp(prefix="lrscout-", dir="/tmp"))
-    return folder

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
 from lrscout.processes.ranks import OptimizerFacts, Rank
 
-LEAST_AHEAD, MOST_AHEAD = 2, 8  # steps that the program may know of before their losses are here
+LEAST_AHEAD, MOST_AHEAD = 2, 64  # steps that the program may know of before their losses are here
 SECONDS_AHEAD = 0.05  # worth of steps; more would only be wasted when a sweep ends, as it does not know yet
+MESSAGES_AHEAD = 4  # in which these steps are sent: each message costs the program time
 
 
 class AttachedSession:
-    """Drives one optimizer on all ranks, each with the same commands, so that all stop at the same step.
+    """Drives optimizers on all ranks, each with the same commands, so that all stop at the same step.
 
+    The first of the optimizers leads: its steps count, and the others follow at their `shares` of its rate, by number.
     It is the session of a sweep (lrscout.search.range_test.SweepSession) and, with `set_lr`, that of a training
     (lrscout.search.training.TrainingSession). `listen` takes in what the ranks say, within so many seconds, or None to
     wait for something; it raises where a rank is lost.
     """
 
     def __init__(
-        self, ranks: Sequence[Rank], optimizer: OptimizerFacts, drive: int, listen: Callable[[float | None], None]
+        self, ranks: Sequence[Rank], shares: Mapping[int, float], listen: Callable[[float | None], None]
     ) -> None:
-        self.optimizer = optimizer
         self._ranks, self._listen = ranks, listen
         self._lr: float | None = None
         self._arrived: list[float] = []
+        self._unsent: list[float | None] = []  # rates of steps that the program does not know of yet
         self._in_flight = 0
         self._measured = 0  # losses since the clock was started, which the first one does
         self._started = 0.0
-        self._send(drive=drive)
+        self._send(drive=list(shares.items()))
 
     def set_lr(self, lr: float | None) -> None:
         """Set the rate of the group with the largest rate; the others keep their ratios. None is the program's own."""
@@ -39,10 +41,13 @@ class AttachedSession:
         """Take one optimizer step at this rate, or at the rate that is set; its loss comes from `losses`."""
         if lr is not None:
             self._lr = lr
-        while self._in_flight >= self._ahead():
+        ahead = self._ahead()
+        while self._in_flight >= ahead:
             self._take_in(None)
-        self._send(step=self._lr)
+        self._unsent.append(self._lr)
         self._in_flight += 1
+        if len(self._unsent) * MESSAGES_AHEAD >= ahead:
+            self._send_steps()
 
     def losses(self, wait: bool = False) -> list[float]:
         """The losses that arrived since the last call, in order, each the mean over the ranks; with `wait`, all."""
@@ -57,6 +62,7 @@ class AttachedSession:
 
     def restore(self) -> None:
         """Put the state of the first step back on every rank, and drop the losses that are still to come."""
+        self._unsent.clear()
         for rank in self._ranks:
             rank.restored = False
         self._send(restore=1)
@@ -69,7 +75,14 @@ class AttachedSession:
         for rank in self._ranks:
             rank.send(**message)
 
+    def _send_steps(self) -> None:
+        if self._unsent:
+            self._send(steps=self._unsent)
+            self._unsent = []
+
     def _take_in(self, seconds: float | None) -> None:
+        if seconds is None:
+            self._send_steps()
         self._listen(seconds)
         while all(rank.losses for rank in self._ranks):
             self._arrived.append(sum(rank.losses.popleft() for rank in self._ranks) / len(self._ranks))
@@ -84,3 +97,9 @@ class AttachedSession:
             return LEAST_AHEAD
         steps_per_second = (self._measured - 1) / max(monotonic() - self._started, 1e-9)
         return max(LEAST_AHEAD, min(MOST_AHEAD, int(SECONDS_AHEAD * steps_per_second)))
+
+
+def shares_of(optimizers: Sequence[OptimizerFacts], numbers: Sequence[int]) -> dict[int, float]:
+    """The rates of the optimizers of these numbers relative to the first of them, as the program made them."""
+    leader = optimizers[numbers[0]].own_lr
+    return {number: optimizers[number].own_lr / leader if leader > 0 else 1.0 for number in numbers}

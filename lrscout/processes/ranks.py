@@ -56,8 +56,11 @@ class Refusal:
     about: str  # the optimizer's class, or the error
 
 
+MOST_UNREAD = 1 << 20  # bytes of a line: no message is that long
+
+
 class Rank:
-    """One process that trains, at the other end of a connection."""
+    """One process that trains, at the other end of a connection; before it has said hello, it may be anybody."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -65,6 +68,8 @@ class Rank:
         self.token: str | None = None
         self.refusal: Refusal | None = None
         self.announced: list[OptimizerFacts] = []  # optimizers that came later
+        self.stepping: set[int] = set()  # the numbers of those that have stepped
+        self.fingerprint: str | None = None
         self.losses: deque[float] = deque()
         self.steps = 0  # taken, of the optimizers that were driven
         self.restored = False
@@ -92,10 +97,13 @@ class Rank:
             data = self.connection.recv(65536)
         except OSError:
             data = b""
-        self.gone = self.gone or not data
         *lines, self._buffer = (self._buffer + data).split(b"\n")
-        for line in lines:
-            self._take(json.loads(line))
+        self.gone = self.gone or not data or len(self._buffer) > MOST_UNREAD
+        try:
+            for line in lines:
+                self._take(json.loads(line))
+        except (ValueError, TypeError, AttributeError, KeyError):  # not one of ours: a port can be knocked at
+            self.gone = True
 
     def _take(self, message: dict[str, Any]) -> None:
         self.token = message.get("token", self.token)
@@ -109,6 +117,10 @@ class Rank:
             self.restored = True
         elif "optimizer" in message:
             self.announced.append(optimizer_facts(message["optimizer"]))
+        elif "stepped" in message:
+            self.stepping.add(message["stepped"])
+        elif "fingerprint" in message:
+            self.fingerprint = message["fingerprint"]
         elif "bye" in message:
             self.refusal = Refusal(message["bye"], message["about"])
 

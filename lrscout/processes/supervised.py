@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import select
 import socket
@@ -101,7 +102,8 @@ class SupervisedCommand:
         """The exit code; None if the command is still running by then."""
         deadline = monotonic() + seconds
         while self.exit_code is None:
-            if not select.select([self._control], [], [], max(0.0, deadline - monotonic()))[0]:
+            left = None if seconds == math.inf else max(0.0, deadline - monotonic())
+            if not select.select([self._control], [], [], left)[0]:
                 return None
             self.listen()
         return self.exit_code

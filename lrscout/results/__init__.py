@@ -29,6 +29,7 @@ from lrscout.results.comparison import (
 from lrscout.results.learning_rate import (
     Confidence,
     LrResult,
+    OptimizerResult,
     Probe,
     Probing,
     Refinement,
@@ -40,6 +41,7 @@ from lrscout.results.learning_rate import (
     Use,
 )
 from lrscout.results.record import (
+    PLACEHOLDERS,
     SCHEMA,
     CommandTarget,
     RunRecord,
@@ -70,7 +72,9 @@ __all__ = [
     "MemoryModel",
     "Metric",
     "Outcome",
+    "OptimizerResult",
     "OwnSize",
+    "PLACEHOLDERS",
     "Probe",
     "Probing",
     "RESULTS",

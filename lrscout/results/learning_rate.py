@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from lrscout.results.training import TrainingStatus
 
@@ -113,3 +113,14 @@ class LrResult:
     probing: Probing | None = None  # short trainings with the first seed, if its sweep was not conclusive
     refinement: Refinement | None = None  # with --refine
     by_length: Mapping[str, Mapping[Use, float | None]] = field(default_factory=dict)  # `uses` by steps of training
+    others: tuple[OptimizerResult, ...] = ()  # of a training command, searched in turn after the first
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerResult:
+    """What was found for a further optimizer of a training command, while the others had their own rates."""
+
+    number: int  # from 1, in the order of their first steps
+    optimizer: str
+    groups: Sequence[Mapping[str, Any]]  # name, parameters and own rate of each parameter group
+    result: LrResult

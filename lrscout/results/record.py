@@ -32,12 +32,27 @@ class Target:
         return self.path or ""
 
 
+PLACEHOLDERS = ("seed", "steps", "batch_size")
+"""What lrscout puts into a training command, where the command has its name in braces: `--seed {seed}`."""
+
+
 @dataclass(frozen=True, slots=True)
 class CommandTarget:
     """A training command, as its user starts it."""
 
     command: tuple[str, ...]
     cwd: str
+
+    def takes(self, placeholder: str) -> bool:
+        """Whether the command has a place for one of the PLACEHOLDERS."""
+        return any(f"{{{placeholder}}}" in word for word in self.command)
+
+    def filled(self, **values: int) -> tuple[str, ...]:
+        """The command with values for its placeholders; other braces stay as they are."""
+        words = self.command
+        for name, value in values.items():
+            words = tuple(word.replace(f"{{{name}}}", str(value)) for word in words)
+        return words
 
     def as_dict(self) -> dict[str, Any]:
         """The target as its record shows it."""

@@ -6,12 +6,15 @@ the same name, type, default and bounds.
 
 from __future__ import annotations
 
+from lrscout.settings.command import CommandSettings
 from lrscout.settings.compare_schedulers import CompareSchedulersSettings
 from lrscout.settings.fields import (
     Field,
+    Kind,
     Option,
     Settings,
     bounds_problem,
+    check_kind,
     coerce,
     fields_of,
     make_settings,
@@ -24,15 +27,18 @@ from lrscout.settings.session import DEFAULT_OPTIMIZER, SessionSettings
 
 __all__ = [
     "COMMANDS",
+    "CommandSettings",
     "CompareSchedulersSettings",
     "DEFAULT_OPTIMIZER",
     "Field",
     "FindBatchSizeSettings",
     "FindLrSettings",
+    "Kind",
     "Option",
     "SessionSettings",
     "Settings",
     "bounds_problem",
+    "check_kind",
     "coerce",
     "fields_of",
     "make_settings",

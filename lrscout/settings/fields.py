@@ -11,6 +11,9 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from lrscout.errors import UsageError, did_you_mean, perhaps
 
+Kind = Literal["target", "command"]
+"""What a setting may be for: a target that lrscout trains itself, or a training command."""
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -25,6 +28,8 @@ class Option:
     flags: tuple[str, ...] = ()  # on the command line, if they differ from the name
     item: Callable[[Any], Any] | None = None  # of a list: raises UsageError for an invalid item
     number_too: bool = False  # a number is accepted as text
+    only: Kind | None = None  # what it is for; None: both
+    instead: str | None = None  # the hint where it is given for the other kind
 
 
 def option(default: Any, help: str, **bounds: Any) -> Any:
@@ -62,10 +67,12 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 def fields_of(settings: type[Settings]) -> tuple[Field, ...]:
-    """The settings of a command, its own first and those it inherits last."""
+    """The settings of a command: its own first, then those it inherits, the most general last."""
     hints = get_type_hints(settings)
-    inherited = {name for base in settings.__mro__[1:] for name in vars(base).get("__annotations__", ())}
-    ordered = sorted(dataclasses.fields(settings), key=lambda f: f.name in inherited)  # type: ignore[arg-type]
+    origin = {
+        name: place for place, base in enumerate(settings.__mro__) for name in vars(base).get("__annotations__", ())
+    }
+    ordered = sorted(dataclasses.fields(settings), key=lambda f: origin[f.name])  # type: ignore[arg-type]
     return tuple(_field(f, hints[f.name]) for f in ordered)
 
 
@@ -168,3 +175,18 @@ def _check(field: Field, value: Any) -> None:
     problem = bounds_problem(field, value)
     if problem is not None:
         raise UsageError(f"{field.flag} {value} {problem}.", hint=perhaps(str(value), field.option.choices))
+
+
+def check_kind(settings: Settings, kind: Kind) -> None:
+    """See that no setting was given that has no meaning for this kind of target.
+
+    Raises:
+        UsageError: one was.
+    """
+    for field in fields_of(type(settings)):
+        if field.option.only in (None, kind) or getattr(settings, field.name) == field.default:
+            continue
+        if kind == "command":
+            message = f"{field.flag} cannot be used with a command, which decides that itself."
+            raise UsageError(message, hint=field.option.instead or "Put the option into the command, if it has one.")
+        raise UsageError(f"{field.flag} is for training commands alone.", hint="For example: -- python train.py")

@@ -59,7 +59,13 @@ class FindLrSettings(SessionSettings):
         f" attached scheduler, or {HORIZON}.",
         at_least=1,
     )
-    epochs: float | None = option(None, "Length of the real training in epochs, instead of --horizon.", above=0)
+    epochs: float | None = option(
+        None,
+        "Length of the real training in epochs, instead of --horizon.",
+        above=0,
+        only="target",
+        instead="How long an epoch of a command is cannot be told from outside; give its steps: --horizon N.",
+    )
     refine: str | None = option(
         None,
         "Refine the suggestion by training at three rates around it, and at one or two more if the best is the lowest"
@@ -87,7 +93,15 @@ class FindLrSettings(SessionSettings):
     early_stop: bool = option(True, "Stop when the loss diverges, not only when it is no longer finite.")
     rule: str = option(DEFAULT_RULE, "Rule that makes the suggestion.", choices=tuple(RULES))
     val_batches: int = option(
-        0, "Record the mean loss of this many fixed held-out batches instead of the training loss.", at_least=0
+        0,
+        "Record the mean loss of this many fixed held-out batches instead of the training loss.",
+        at_least=0,
+        only="target",
+    )
+    restart: bool = option(
+        False,
+        "Start a training command anew for every sweep and training, if it has state that lrscout cannot put back.",
+        only="command",
     )
 
     def __post_init__(self) -> None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SOCKET = os.environ.get("LRSCOUT_ATTACH_SOCKET")
+ADDRESS = os.environ.get("LRSCOUT_ATTACH_ADDRESS")
+FOLDER = os.environ.get("LRSCOUT_ATTACH_FOLDER")  # on the parent's machine
 WATCHED = "torch.optim.optimizer"
 PACKAGE = "_lrscout_attached"
 
@@ -49,15 +50,15 @@ def attach() -> None:
         )
         sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[PACKAGE])
-        importlib.import_module(PACKAGE + ".agent").attach(SOCKET, os.environ.get("LRSCOUT_ATTACH_TOKEN", ""))
+        importlib.import_module(PACKAGE + ".agent").attach(ADDRESS, os.environ.get("LRSCOUT_ATTACH_TOKEN", ""))
     except Exception:
         complain()
 
 
 def leave_trace(what: str) -> None:
-    """Leave an empty file beside the socket, by which the parent tells what it has started."""
+    """Leave an empty file, by which the parent tells what it has started."""
     try:
-        open(f"{SOCKET}.{what}.{os.getpid()}", "w").close()
+        open(f"{FOLDER}/{what}.{os.getpid()}", "w").close()
     except OSError:  # the parent is gone, or this is another machine
         complain()
 
@@ -82,7 +83,7 @@ def run_next() -> None:
         spec.loader.exec_module(module)  # what it raises is for Python to report, as it would without us
 
 
-if SOCKET:
+if ADDRESS:
     leave_trace("python")
     sys.meta_path.insert(0, TorchWatch())
 run_next()

@@ -3,129 +3,131 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import lrscout
 from lrscout.errors import UsageError
-from lrscout.processes.command import AttachedCommand
 from lrscout.processes.driving import AttachedSession
-from lrscout.results import CommandTarget
+from lrscout.results import CommandTarget, LrRecord, OptimizerResult, SweepPoint, TrainingPoint
+from lrscout.runs.lr.observer import LrObserver
+from lrscout.runs.lr.search import search_lr
 from lrscout.runs.lr.trainer import Scheduled, TrainingLength
+from lrscout.runs.programs import (
+    OnOutput,
+    Program,
+    chosen_optimizers,
+    driven_together,
+    environment_facts,
+    target_facts,
+)
+from lrscout.runs.schedules import ProgramSchedule
 from lrscout.schedules import ScheduleSpec
 from lrscout.search.scout import HORIZON
-from lrscout.settings import FindLrSettings, SessionSettings, fields_of
+from lrscout.settings import FindLrSettings, check_kind
 
-THE_PROGRAMS_OWN = frozenset(field.name for field in fields_of(SessionSettings)) - {"seed"} | {"val_batches"}
-"""Settings of a training step, which the program decides itself."""
+MARGIN = 2  # times the steps of a search, for the {steps} of a command, which must not end before the search does
 
 
-@contextmanager
-def attached(
-    target: CommandTarget, settings: FindLrSettings, on_output: Callable[[str], None] | None = None
-) -> Iterator[CommandTrainer]:
-    """Start a command, and attach to the optimizer in it; nothing of it runs afterwards.
+def search_command(
+    target: CommandTarget, settings: FindLrSettings, observer: LrObserver, on_output: OnOutput | None = None
+) -> LrRecord:
+    """Start a command, search a rate for each of its optimizers in turn, and end it.
 
-    `on_output` receives each line that it prints, in another thread.
+    While one is searched for, the others go on at their own rates. `on_output` receives each line that the command
+    prints, in another thread.
 
     Raises:
         UsageError: the settings ask for what only the program itself can decide.
         LrscoutError: the command cannot be started, or not be attached to.
     """
-    _check(settings)
-    with AttachedCommand(target.command, cwd=target.cwd, on_output=on_output) as command:
-        yield CommandTrainer(command, target, settings)
+    check_kind(settings, "command")
+    with Program(target, settings, on_output, restart=settings.restart) as program:
+        values = {"seed": settings.seed, "steps": planned_steps(settings)}
+        chosen = chosen_optimizers(program.start(**values).optimizers, settings.optimizer)
+        if settings.optimizer is not None:
+            return search_lr(CommandTrainer(program, settings, chosen, settings.seed), settings, observer)
+        record = search_lr(CommandTrainer(program, settings, (0,), settings.seed), settings, observer)
+        number = 1
+        while record.status != "interrupted" and number < len(program.stepping):
+            if program.stepping[number] is not None:
+                trainer = CommandTrainer(program, settings, (number,), settings.seed)
+                after = _Onward(observer, record, trainer, number)
+                record = after.record_with(search_lr(trainer, settings, after))
+            number += 1
+        return record
+
+
+class _Onward(LrObserver):
+    """Follows the search for a further optimizer, after those that the record has."""
+
+    def __init__(self, observer: LrObserver, before: LrRecord, trainer: CommandTrainer, number: int) -> None:
+        self._observer, self._before, self._trainer, self._number = observer, before, trainer, number
+        assert before.result is not None
+        self._taken = before.result.steps + sum(other.result.steps for other in before.result.others)
+
+    def planned(self, steps: int) -> None:
+        self._observer.planned(self._taken + steps)
+
+    def stepped(self, point: SweepPoint | TrainingPoint, so_far: Callable[[], LrRecord]) -> None:
+        self._observer.stepped(point, lambda: self.record_with(so_far()))
+
+    def record_with(self, further: LrRecord) -> LrRecord:
+        """The record of all searches."""
+        before = self._before
+        assert before.result is not None
+        assert further.result is not None
+        groups = self._trainer.environment["groups"]
+        found = OptimizerResult(self._number + 1, self._trainer.environment["optimizer"], groups, further.result)
+        return dataclasses.replace(
+            before,
+            status=further.status if further.status == "interrupted" else before.status,
+            result=dataclasses.replace(before.result, others=(*before.result.others, found)),
+            warnings=tuple(dict.fromkeys([*before.warnings, *further.warnings])),
+        )
 
 
 class CommandTrainer:
-    """Trains inside a running program, whose state is put back before every session but the first."""
+    """Trains the optimizers of these numbers inside a program."""
 
-    def __init__(self, command: AttachedCommand, target: CommandTarget, settings: FindLrSettings) -> None:
-        self._settings = settings
-        self._attachment = found = command.attach()
-        self._session = command.session()
-        self._used = False  # whether a session has changed its state
-        self._optimizer = found.optimizers[0]
-        groups = [dataclasses.asdict(group) for group in self._optimizer.groups]
-        self.target: Mapping[str, Any] = {
-            **target.as_dict(),
-            "ranks": found.ranks,
-            "optimizer": self._optimizer.name,
-            "groups": groups,
-        }
-        self.environment: Mapping[str, Any] = {
-            "lrscout": lrscout.__version__,
-            "torch": found.torch,
-            "python": found.python,
-            "device": found.device,
-            "device_name": found.device_name,
-            "threads": found.threads,
-            "optimizer": f"{self._optimizer.name} (the program's own)",
-            "trainable_parameters": sum(group.parameters for group in self._optimizer.groups),
-            "groups": groups,
-        }
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        names = [optimizer.name for optimizer in self._attachment.optimizers]
-        if len(names) < 2:
-            return ()
-        return (f"The program has {len(names)} optimizers ({', '.join(names)}); this rate is for the first.",)
+    def __init__(self, program: Program, settings: FindLrSettings, drive: Sequence[int], seed: int) -> None:
+        self._program, self._settings, self._drive, self._seed = program, settings, drive, seed
+        found = program.start(**self._values)
+        self._optimizer = driven_together(found.optimizers, drive)
+        self.target: Mapping[str, Any] = target_facts(program.target, found, self._optimizer)
+        self.environment: Mapping[str, Any] = environment_facts(found, self._optimizer)
+        self.warnings: tuple[str, ...] = ()
 
     def length(self) -> TrainingLength:
-        settings = self._settings
-        if settings.epochs is not None:
-            raise UsageError(
-                "--epochs cannot be used with a command, whose epochs have an unknown length.",
-                hint="Give the length in optimizer steps: --horizon N.",
-            )
-        return TrainingLength(settings.horizon or HORIZON, None)
+        return TrainingLength(self._settings.horizon or HORIZON, None)
 
     def group_lrs(self, lr: float) -> tuple[float, ...]:
         return self._optimizer.group_lrs(lr)
 
     @contextmanager
     def sweep(self) -> Iterator[AttachedSession]:
-        if self._used:
-            self._session.restore()
-        self._used = True
-        yield self._session
+        yield self._program.session(self._drive, **self._values)
 
     @contextmanager
     def probe(self, schedule: ScheduleSpec, peak: float, steps: int) -> Iterator[Scheduled]:
         with self.sweep() as session:
-            yield Scheduled(session, _RemoteSchedule(session, schedule, peak, steps))
+            yield Scheduled(session, ProgramSchedule(session, schedule, peak, steps))
 
     train = probe  # a program has no losses but those of its training
 
     def reseeded(self, seed: int) -> CommandTrainer:
-        raise UsageError("--seeds cannot be used with a command so far.", hint="Run lrscout once for each seed.")
-
-
-class _RemoteSchedule:
-    """Sets the rates in the program by a built-in schedule."""
-
-    needs_metric = False
-
-    def __init__(self, session: AttachedSession, spec: ScheduleSpec, peak: float, total: int) -> None:
-        self._session, self._spec, self._peak, self._total = session, spec, peak, total
-
-    def before_step(self, step: int) -> float:
-        lr = self._peak * self._spec(step, self._total)
-        self._session.set_lr(lr)
-        return lr
-
-    def after_evaluation(self, metric: float) -> None:
-        pass
-
-
-def _check(settings: FindLrSettings) -> None:
-    for field in fields_of(FindLrSettings):
-        if field.name in THE_PROGRAMS_OWN and getattr(settings, field.name) != field.default:
+        if not self._program.target.takes("seed"):
             raise UsageError(
-                f"{field.flag} cannot be used with a command: the program makes its own steps.",
-                hint="Put the option into the command, if the program has one.",
+                "--seeds needs {seed} in the command.", hint="For example: -- python train.py --seed {seed}"
             )
-    if settings.seeds > 1:
-        raise UsageError("--seeds cannot be used with a command so far.", hint="Run lrscout once for each seed.")
+        return CommandTrainer(self._program, self._settings, self._drive, seed)
+
+    @property
+    def _values(self) -> dict[str, int]:
+        return {"seed": self._seed, "steps": planned_steps(self._settings)}
+
+
+def planned_steps(settings: FindLrSettings) -> int:
+    """A number of steps for {steps} that no search reaches, though all its sweeps are steps to the program."""
+    refining = settings.refine_budget.steps or 0 if settings.refine_budget is not None else 0
+    return max(settings.horizon or HORIZON, MARGIN * (settings.most_steps + refining))

@@ -1,0 +1,32 @@
+"""What a process tells of itself when it first meets the parent."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from typing import Any
+
+import torch
+from torch.optim.optimizer import Optimizer
+
+
+def greeting(optimizer: Optimizer) -> dict[str, Any]:
+    """Its place among the ranks, its device and its versions."""
+    device = optimizer.param_groups[0]["params"][0].device
+    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        rank, world_size = distributed.get_rank(), distributed.get_world_size()
+    return {
+        "hello": 1,
+        "pid": os.getpid(),
+        "rank": rank,
+        "world_size": world_size,
+        "local_rank": int(os.environ.get("LOCAL_RANK", 0)),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,168 @@
+"""A training command as runs use it: started as often as they need, with its optimizers chosen and described."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import lrscout
+from lrscout.errors import UsageError
+from lrscout.processes.command import AttachedCommand
+from lrscout.processes.driving import AttachedSession
+from lrscout.processes.ranks import Attachment, OptimizerFacts
+from lrscout.results import PLACEHOLDERS, CommandTarget
+from lrscout.settings import CommandSettings
+
+OnOutput = Callable[[str], None]
+"""Receives each line that a command prints, in another thread."""
+
+ALL = "all"  # of --optimizer
+
+
+class Program:
+    """A training command that sessions run in, one at a time; a context manager, after which nothing of it runs.
+
+    A session starts from the first optimizer step's state: that of the running program, put back, or of a new one
+    where other values are asked for, or `restart`.
+    """
+
+    def __init__(
+        self,
+        target: CommandTarget,
+        settings: CommandSettings,
+        on_output: OnOutput | None = None,
+        *,
+        restart: bool = False,
+    ) -> None:
+        self.target, self._settings, self._on_output, self._restart = target, settings, on_output, restart
+        self._values: Mapping[str, int] = {}
+        self._command: AttachedCommand | None = None
+        self._attachment: Attachment | None = None
+        self._session: AttachedSession | None = None
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self, **values: int) -> Attachment:
+        """Start the command with these values for its placeholders, unless it is running with them.
+
+        Raises:
+            LrscoutError: it cannot be started, or not be attached to.
+        """
+        if self._attachment is None or values != self._values:
+            self.close()
+            self._values = values
+            self._command = start_command(self.target, self._settings, self._on_output, **values)
+            self._attachment = self._command.attach(keep=not self._restart)
+        return self._attachment
+
+    def session(self, drive: Sequence[int], **values: int) -> AttachedSession:
+        """A session that drives the optimizers of these numbers, from the first step's state."""
+        if self._session is not None and self._restart:
+            self.close()
+        self.start(**values)
+        assert self._command is not None
+        if self._session is not None:
+            self._session.restore()
+        self._session = self._command.session(*drive)
+        return self._session
+
+    @property
+    def stepping(self) -> tuple[OptimizerFacts | None, ...]:
+        """All optimizers by their numbers, as far as they take steps."""
+        assert self._command is not None
+        stepping = self._command.stepping
+        return tuple(each if number in stepping else None for number, each in enumerate(self._command.optimizers))
+
+    def close(self) -> None:
+        """End the command."""
+        if self._command is not None:
+            self._command.close()
+        self._command = self._attachment = self._session = None
+
+
+def start_command(
+    target: CommandTarget, settings: CommandSettings, on_output: OnOutput | None = None, **values: int
+) -> AttachedCommand:
+    """Start a training command with values for its placeholders, and its settings.
+
+    Raises:
+        UsageError: it cannot be started, or has a placeholder that has no value here.
+    """
+    for name in PLACEHOLDERS:
+        if name not in values and target.takes(name):
+            raise UsageError(
+                f"There is no value for {{{name}}} here.", hint=f"Put a number into the command in place of {{{name}}}."
+            )
+    return AttachedCommand(
+        target.filled(**values),
+        cwd=target.cwd,
+        timeout=settings.timeout,
+        keep_environment=settings.keep_environment,
+        listen=settings.listen,
+        on_output=on_output,
+    )
+
+
+def chosen_optimizers(optimizers: Sequence[OptimizerFacts], wanted: str | None) -> tuple[int, ...]:
+    """The numbers of the optimizers that --optimizer names, counted from 0; without it, all.
+
+    Raises:
+        UsageError: there is no such optimizer, or there are several of that class.
+    """
+    if wanted is None or wanted == ALL:
+        return tuple(range(len(optimizers)))
+    names = [each.name for each in optimizers]
+    listed = "; ".join(f"{number}: {described(each)}" for number, each in enumerate(optimizers, 1))
+    if wanted.isdecimal():
+        found = [int(wanted) - 1] if 1 <= int(wanted) <= len(names) else []
+    else:
+        found = [number for number, name in enumerate(names) if name.lower() == wanted.lower()]
+    if len(found) == 1:
+        return (found[0],)
+    count = f"{len(found)} optimizers" if found else "no optimizer"
+    raise UsageError(f"The program has {count} {wanted!r}. It has {listed}.", hint="Give the number, or all.")
+
+
+def described(optimizer: OptimizerFacts) -> str:
+    """An optimizer in a few words."""
+    values = sum(group.parameters for group in optimizer.groups)
+    return f"{optimizer.name} of {values:,} parameters"
+
+
+def target_facts(target: CommandTarget, found: Attachment, optimizer: OptimizerFacts) -> dict[str, Any]:
+    """What is trained, for the record."""
+    return {
+        **target.as_dict(),
+        "ranks": found.ranks,
+        "optimizer": optimizer.name,
+        "groups": [dataclasses.asdict(group) for group in optimizer.groups],
+    }
+
+
+def environment_facts(found: Attachment, optimizer: OptimizerFacts) -> dict[str, Any]:
+    """Versions, device, optimizer and parameter groups, for the record."""
+    return {
+        "lrscout": lrscout.__version__,
+        "torch": found.torch,
+        "python": found.python,
+        "device": found.device,
+        "device_name": found.device_name,
+        "threads": found.threads,
+        "optimizer": f"{optimizer.name} (the program's own)",
+        "trainable_parameters": sum(group.parameters for group in optimizer.groups),
+        "groups": [dataclasses.asdict(group) for group in optimizer.groups],
+    }
+
+
+def driven_together(optimizers: Sequence[OptimizerFacts], drive: Sequence[int]) -> OptimizerFacts:
+    """Optimizers that are driven by one multiplier, as one with the groups of all; the first one leads."""
+    chosen = [optimizers[number] for number in drive]
+    if len(chosen) == 1:
+        return chosen[0]
+    name = " and ".join(each.name for each in chosen)
+    return OptimizerFacts(name, tuple(group for each in chosen for group in each.groups))
