@@ -8,6 +8,7 @@ import math
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -435,6 +436,68 @@ def test_ctrl_c_in_a_sweep_leaves_everything_closable(start, monkeypatch):
     finally:
         signal.signal(signal.SIGALRM, before)
     command.close()
+    assert command.exit_code == 0
+
+
+def test_ranks_on_other_machines_reach_it_by_a_port_and_strangers_do_not(start):
+    command = start(sys.executable, "plain.py", listen="localhost")
+    host, port = command.address.removeprefix("tcp:").rsplit(":", 1)
+    strangers = [socket.create_connection((host, int(port))) for _ in range(4)]
+    strangers[0].sendall(b"GET / HTTP/1.1\r\n\r\n")
+    strangers[1].sendall(b'{"hello": 1, "rank": 0, "world_size": 1, "token": "guessed"}\n')
+    strangers[2].sendall(b"x" * (2 << 20))
+    first, second = twice(command)
+    assert first == second == plain_reference(RATES)
+    for stranger in strangers:
+        stranger.close()
+
+
+def test_an_address_of_another_machine_is_a_usage_error():
+    with pytest.raises(UsageError, match=r"cannot listen at 192\.0\.2\.1"):
+        AttachedCommand([sys.executable], listen="192.0.2.1")
+
+
+def test_a_program_that_takes_no_further_step_is_an_error_in_time(start):
+    code = TRAINS + "import time; train(3); print('no more'); time.sleep(100)"
+    command = start(sys.executable, "-c", code, patience=0.5)
+    command.attach()
+    with pytest.raises(TargetError, match=r"no further step within 0\.5 s, after [123] optimizer steps") as caught:
+        sweep(command.session())
+    assert "no more" in caught.value.hint
+
+
+def test_the_same_weights_have_the_same_fingerprint(start):
+    found = []
+    for seed in ("0", "0", "1"):
+        command = start(sys.executable, "plain.py", "--seed", seed)
+        command.attach(keep=False)
+        found.append(command.fingerprint())
+        command.close()
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_released_program_goes_on_at_the_last_rate_and_its_exit_code_is_told(start):
+    code = TRAINS + "train(10); print('ends at', round(w.item(), 3)); sys.exit(7)"
+    command = start(sys.executable, "-c", code)
+    command.attach(keep=False)
+    session = command.session()
+    for _ in range(4):
+        session.step(0.0)
+    assert session.losses(wait=True) == [1.0] * 4
+    command.release(0.05)
+    assert command.wait(20) == 7
+    command.close()
+    assert command.output[-1] == "ends at 0.7"
+
+
+def test_a_program_that_runs_for_hours_ends_in_time_after_its_release(start):
+    command = start(sys.executable, "plain.py")
+    command.attach(keep=False)
+    command.session().step(1e-3)
+    command.release(None)
+    began = time.monotonic()
+    command.close()
+    assert time.monotonic() - began < 4
     assert command.exit_code == 0
 
 

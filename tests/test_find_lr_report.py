@@ -5,9 +5,10 @@ import re
 
 import pytest
 
-from lrscout.formatting import format_loss, format_seconds
+from lrscout.formatting import format_loss, format_lr, format_seconds
 from lrscout.report.exports import to_markdown
-from lrscout.report.find_lr import describe, format_lr, summary, sweep_end
+from lrscout.report.find_lr import summary, sweep_end
+from lrscout.report.lr_tables import describe
 from lrscout.report.terminal import Style
 from lrscout.results import LrResult, RunRecord, Suggestion, SweepPoint
 from lrscout.search.rules import RULES

@@ -136,6 +136,49 @@ def test_a_program_without_an_optimizer_is_told(run):
     assert "optimizer" in err
 
 
+def test_every_seed_is_a_new_start_of_the_command(run):
+    code, out, _ = run("--seeds", "2", "--max-steps", "150", "--json", "--", *PLAIN, "--seed", "{seed}")
+    assert code == 0
+    first, second = json.loads(out)["result"]["seeds"]
+    assert (first["seed"], second["seed"]) == (0, 1)
+    assert first["points"][0]["loss"] != second["points"][0]["loss"]
+    again = run("--seed", "1", "--max-steps", "150", "--json", "--", *PLAIN, "--seed", "{seed}")[1]
+    assert json.loads(again)["result"]["points"] == second["points"]
+
+
+def test_seeds_need_a_place_in_the_command(run):
+    code, _, err = run("--seeds", "2", "--max-steps", "150", "--", *PLAIN)
+    assert code == 2
+    assert "{seed}" in err
+
+
+def test_a_place_that_nothing_fills_is_refused(run):
+    code, _, err = run("--", *PLAIN, "--batch-size", "{batch_size}")
+    assert code == 2
+    assert "no value for {batch_size}" in err
+
+
+def test_the_steps_of_a_command_are_more_than_a_search_takes(run):
+    code, out, _ = run("--json", "--", *PLAIN, "--epochs", "{steps}")
+    assert code == 0
+    assert json.loads(out)["target"]["command"][-1] == "{steps}"  # as its user wrote it
+
+
+def test_a_restarted_command_gives_the_same_answer(run):
+    before = json.loads(run("--max-steps", "150", "--json", "--", *PLAIN)[1])["result"]
+    code, out, err = run("--restart", "--max-steps", "150", "--json", "--", *PLAIN)
+    assert code == 0
+    assert json.loads(out)["result"]["points"] == before["points"]
+    assert err.count("epoch 0 loss") == 2  # a coarse and a fine sweep
+
+
+@pytest.mark.parametrize("flag", ["--restart", "--keep-environment", "--listen=localhost"])
+def test_flags_of_commands_are_refused_with_a_target(run, flag):
+    code, _, err = run(flag, "mymod:build")
+    assert code == 2
+    assert f"{flag.partition('=')[0]} is for training commands alone" in err
+
+
 def test_in_python_a_command_stands_alone():
     with pytest.raises(UsageError, match="with a target"):
         lrscout.find_lr("mymod:build", command=PLAIN)

@@ -43,8 +43,8 @@ class Agent:
     The parent's commands are carried out in order: steps as the program takes them, all others right after a step.
     The program stops there while there is nothing to do, so a restored model is what the next forward pass sees.
 
-    Of the optimizers that the parent drives, the first leads: its steps are the ones that are counted, and the others
-    follow at their shares of its rate.
+    Of the optimizers that the parent drives, the first leads: its steps are the ones that are counted. Each has its
+    share of the rate that the parent names.
     """
 
     def __init__(self, address: str, token: str) -> None:
@@ -58,8 +58,8 @@ class Agent:
         self._numbers: dict[int, int] = {}  # by the optimizer's id
         self._shares = {0: 1.0}  # of the driven optimizers, by their numbers
         self._leader = 0
-        self._lr: float | None = None  # the leader's; None: all have their own
-        self._released = False  # the program goes on by itself, at this rate
+        self._lr: float | None = None  # of the group with the largest rate; None: all have their own
+        self._released: dict[str, Any] | None = None  # the command that lets the program go on by itself
         self._snapshot: Snapshot | None = None
         self._stepping: Driven | None = None  # whose step is under way, at a rate from the parent
         self._commands: deque[dict[str, Any]] = deque()
@@ -84,7 +84,9 @@ class Agent:
             self._steps_of_others += 1
             if self._steps_of_others > PATIENCE:
                 self._refuse("replaced", type(self._known[self._leader].optimizer).__name__)
-        elif not self._released:
+        elif self._released is not None:
+            self._lr = self._released["release"]
+        else:
             self._steps_of_others = 0
             self._stepping = self._known[number]
             self._lr = self._commands.popleft()["step"]
@@ -99,7 +101,7 @@ class Agent:
         if self._channel is None:
             return
         loss = self._losses.take()
-        if self._released:
+        if self._released is not None:
             self._obey()
         if self._stepping is None or self._stepping.optimizer is not optimizer:
             return
@@ -128,7 +130,12 @@ class Agent:
     def _skip_step(self, optimizer: Optimizer) -> None:
         """Count a step that the scaler left out: once the weights are not finite, there are no others."""
         loss = self._losses.take()
-        if self._channel is None or self._numbers.get(id(optimizer)) != self._leader or loss is None or self._released:
+        if (
+            self._channel is None
+            or self._numbers.get(id(optimizer)) != self._leader
+            or loss is None
+            or self._released is not None
+        ):
             return
         self._commands.popleft()
         self._finish_step(loss)
@@ -193,7 +200,7 @@ class Agent:
                 self._perform(self._commands.popleft())
             if self._commands or self._channel is None:
                 return
-            if (self._pending or self._released) and not self._channel.readable():
+            if (self._pending or self._released is not None) and not self._channel.readable():
                 if not self._pending:
                     return
                 self._send(self._pending.popleft())
@@ -219,7 +226,7 @@ class Agent:
             self._pending.clear()
             self._channel.send(restored=1)
         elif "release" in command:
-            self._released, self._lr = True, command["release"]
+            self._released = command
         elif "end" in command:
             self._ended = True
             raise Ended(0)
@@ -252,6 +259,7 @@ class Agent:
     def _refuse(self, reason: str, about: str) -> NoReturn:
         """Tell the parent that nothing can be measured here, and wait for the end."""
         assert self._channel is not None
+        self._send_all()
         self._channel.send(bye=reason, about=about, pid=os.getpid(), token=self._token)
         while True:
             for command in self._channel.receive():

@@ -79,6 +79,11 @@ class AttachedCommand:
         self.close()
 
     @property
+    def address(self) -> str:
+        """Where its processes connect."""
+        return self._listener.address
+
+    @property
     def output(self) -> tuple[str, ...]:
         """The last lines that the command has printed."""
         return self._command.lines

@@ -15,7 +15,7 @@ MESSAGES_AHEAD = 4  # in which these steps are sent: each message costs the prog
 class AttachedSession:
     """Drives optimizers on all ranks, each with the same commands, so that all stop at the same step.
 
-    The first of the optimizers leads: its steps count, and the others follow at their `shares` of its rate, by number.
+    Each optimizer has its share of the rate that is set, by its number. The first one leads: its steps count.
     It is the session of a sweep (lrscout.search.range_test.SweepSession) and, with `set_lr`, that of a training
     (lrscout.search.training.TrainingSession). `listen` takes in what the ranks say, within so many seconds, or None to
     wait for something; it raises where a rank is lost.
@@ -100,6 +100,6 @@ class AttachedSession:
 
 
 def shares_of(optimizers: Sequence[OptimizerFacts], numbers: Sequence[int]) -> dict[int, float]:
-    """The rates of the optimizers of these numbers relative to the first of them, as the program made them."""
-    leader = optimizers[numbers[0]].own_lr
-    return {number: optimizers[number].own_lr / leader if leader > 0 else 1.0 for number in numbers}
+    """The rates of the optimizers of these numbers relative to the largest of them, as the program made them."""
+    largest = max(optimizers[number].own_lr for number in numbers)
+    return {number: optimizers[number].own_lr / largest if largest > 0 else 1.0 for number in numbers}

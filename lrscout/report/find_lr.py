@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -10,12 +10,12 @@ from rich.table import Table
 
 from lrscout.formatting import format_lr, format_seconds
 from lrscout.report.lr_plot import plot_sweep
+from lrscout.report.lr_tables import OPTIMIZER_HEAD, USES, group_table, optimizer_rows, rule_rows, use_table
 from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.tables import add_row, common_facts, fact_grid, opening, rendered, sentence, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
-from lrscout.results import LrRecord, LrResult, Probing, Suggestion, Use
+from lrscout.results import LrRecord, LrResult, Probing, Suggestion
 
-USES: dict[Use, str] = {"decay": "the peak of a decaying schedule", "constant": "a constant rate"}
 DESCRIBED_WIDTH = 60  # columns from which the descriptions of the rules fit
 NARROWEST = 40  # columns from which numbers are kept on one line
 
@@ -27,6 +27,8 @@ def summary(record: LrRecord, style: Style) -> str:
         return printable(headline(record))
     suggestion = result.suggestion
     blocks: list[RenderableType] = [opening(record, headline(record), reasons(suggestion), suggestion.lr is not None)]
+    if result.others:
+        blocks.append(_filled(table(style, *OPTIMIZER_HEAD), optimizer_rows(record)))
     if len(set(result.uses.values())) > 1:
         blocks.append(_uses(result, style))
     if result.suggestions:
@@ -46,27 +48,50 @@ def headline(record: LrRecord) -> str:
     lr = result.suggestion.lr
     if lr is None or record.status == "inconclusive":
         return "No learning rate suggested"
-    return f"Suggested learning rate: {format_lr(lr)}"
+    first = " for the first optimizer" if result.others else ""
+    return f"Suggested learning rate{first}: {format_lr(lr)}"
 
 
 def answer(record: LrRecord) -> str | None:
-    """The suggested rate alone."""
-    lr = record.result.suggestion.lr if record.result is not None else None
-    return None if lr is None else f"{lr:.4g}"
+    """The suggested rate alone; one a line where several optimizers were searched."""
+    if record.result is None:
+        return None
+    rates = [result.suggestion.lr for result in _results(record.result)]
+    if all(lr is None for lr in rates):
+        return None
+    return "\n".join("none" if lr is None else f"{lr:.4g}" for lr in rates)
 
 
 def problem(record: LrRecord) -> str | None:
-    """Why there is no suggestion, or None if there is one."""
-    if record.result is None or record.result.suggestion.lr is not None:
+    """Why there is no suggestion, or None if there is one for every optimizer."""
+    if record.result is None:
         return None
-    return f"No learning rate suggested: {record.result.suggestion.reason}"
+    lacking = [
+        (number, result.suggestion.reason)
+        for number, result in enumerate(_results(record.result), 1)
+        if result.suggestion.lr is None
+    ]
+    if not lacking:
+        return None
+    if not record.result.others:
+        return f"No learning rate suggested: {lacking[0][1]}"
+    told = "; ".join(f"optimizer {number}: {reason}" for number, reason in lacking)
+    return f"No learning rate suggested for {told}"
+
+
+def _results(result: LrResult) -> list[LrResult]:
+    """That of the first optimizer, and those of the others."""
+    return [result, *(other.result for other in result.others)]
 
 
 def rows(record: LrRecord) -> Iterator[Sequence[object]]:
-    """A header, then the points of the sweep."""
-    yield "step", "lr", "loss", "smoothed_loss"
-    for p in record.result.points if record.result is not None else ():
-        yield p.step, float(p.lr), float(p.loss), float(p.smoothed_loss)
+    """A header, then the points of the sweep, or of the sweeps of all optimizers."""
+    results = _results(record.result) if record.result is not None else []
+    several = len(results) > 1
+    yield (*(["optimizer"] if several else []), "step", "lr", "loss", "smoothed_loss")
+    for number, result in enumerate(results, 1):
+        for p in result.points:
+            yield (*([number] if several else []), p.step, float(p.lr), float(p.loss), float(p.smoothed_loss))
 
 
 def markdown(record: LrRecord) -> list[str]:
@@ -75,6 +100,10 @@ def markdown(record: LrRecord) -> list[str]:
     if result is None:
         return []
     blocks = [inline(line) for line in reasons(result.suggestion)]
+    if result.others:
+        blocks.append(
+            markdown_table(OPTIMIZER_HEAD, [[inline(cell) for cell in row] for row in optimizer_rows(record)])
+        )
     if len(set(result.uses.values())) > 1:
         head, uses = use_table(result)
         blocks.append(markdown_table(head, [(name, *rates) for name, rates, _ in uses]))
@@ -101,26 +130,6 @@ def _purpose(suggestion: Suggestion) -> str:
     parts = [f"for {USES[suggestion.use]}"] if suggestion.use is not None else []
     parts += [f"with {suggestion.confidence} confidence"] if suggestion.confidence is not None else []
     return ", ".join(parts) + (f": {'; '.join(suggestion.doubts)}" if suggestion.doubts else "")
-
-
-def use_table(result: LrResult, wide: bool = True) -> tuple[list[str], list[tuple[str, list[str], bool]]]:
-    """The header, and for each use its name, its rates by length of training, and whether it is the suggested one.
-
-    Unless `wide`, only the requested length of training is included.
-    """
-    head, columns = ["used as", "learning rate"], [result.uses]
-    if wide and len(result.by_length) > 1:
-        steps = [f"{int(n):,}" if n.isdecimal() else n for n in result.by_length]
-        head, columns = ["training for", f"{steps[0]} steps", *steps[1:]], [*result.by_length.values()]
-    rows = [
-        (
-            USES[use].removeprefix("the ").removeprefix("a "),
-            [format_lr(lr) if (lr := column.get(use)) is not None else "none" for column in columns],
-            use == result.suggestion.use,
-        )
-        for use in result.uses
-    ]
-    return head, rows
 
 
 def sweep_end(result: LrResult, total: object) -> str:
@@ -163,42 +172,6 @@ def _count(steps: object) -> str:
     return f"{steps:,}" if isinstance(steps, int) else str(steps)
 
 
-def rule_rows(result: LrResult) -> list[tuple[str, str, str, bool]]:
-    """For each rule its name, its rate, its description, and whether the suggestion comes from it."""
-    chosen = result.suggestion.rule if result.suggestion.lr is not None else None
-    return [
-        (rule, format_lr(lr) if lr is not None else "none", describe(rule), rule == chosen)
-        for rule, lr in result.suggestions.items()
-    ]
-
-
-def group_table(rates: Sequence[float], environment: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """The header, and for each parameter group its name, its size, and its rate now and as suggested.
-
-    Records written by versions that did not describe the groups have only the suggested rates.
-    """
-    groups = environment.get("groups") or ()
-    if len(groups) != len(rates):
-        return ["group", "learning rate"], [[str(index), format_lr(lr)] for index, lr in enumerate(rates)]
-    return ["group", "parameters", "learning rate"], [
-        [
-            group["name"] or str(index),
-            f"{group['parameters']:,}",
-            f"{format_lr(group['lr'])} -> {format_lr(lr)}",
-        ]
-        for index, (group, lr) in enumerate(zip(groups, rates))
-    ]
-
-
-def describe(rule: str) -> str:
-    """The description of a rule: the first line of its docstring."""
-    from lrscout.search.rules import RULES
-
-    function: Callable[..., object] | None = RULES.get(rule)
-    lines = ((function.__doc__ if function is not None else None) or "").strip().splitlines()
-    return lines[0].removesuffix(".") if lines else ""
-
-
 def _uses(result: LrResult, style: Style) -> Table:
     """The rate for each use and length of training, with the suggested use marked."""
     (head, *lengths), rows = use_table(result, style.width >= PAGE.width)
@@ -225,9 +198,13 @@ def _rules(result: LrResult, style: Style) -> Table:
 def _groups(rates: Sequence[float], environment: Mapping[str, Any], style: Style) -> Table:
     """The parameter groups with their rates."""
     head, rows = group_table(rates, environment)
-    lines = table(style, *head)
-    for row in rows:
-        add_row(lines, row)
+    lines = _filled(table(style, *head), rows)
     for column in lines.columns[1:]:
         column.no_wrap = style.width >= NARROWEST  # long names wrap instead
+    return lines
+
+
+def _filled(lines: Table, rows: Sequence[Sequence[str]]) -> Table:
+    for row in rows:
+        add_row(lines, row)
     return lines

@@ -26,6 +26,7 @@ from lrscout.schedules import ScheduleSpec
 from lrscout.search.scout import HORIZON
 from lrscout.settings import FindLrSettings, check_kind
 
+ALONE = "the program's other optimizers kept their own rates meanwhile"
 MARGIN = 2  # times the steps of a search, for the {steps} of a command, which must not end before the search does
 
 
@@ -46,16 +47,28 @@ def search_command(
         values = {"seed": settings.seed, "steps": planned_steps(settings)}
         chosen = chosen_optimizers(program.start(**values).optimizers, settings.optimizer)
         if settings.optimizer is not None:
-            return search_lr(CommandTrainer(program, settings, chosen, settings.seed), settings, observer)
+            record = search_lr(CommandTrainer(program, settings, chosen, settings.seed), settings, observer)
+            return doubted(record) if len(chosen) < len(program.stepping) else record
         record = search_lr(CommandTrainer(program, settings, (0,), settings.seed), settings, observer)
         number = 1
         while record.status != "interrupted" and number < len(program.stepping):
             if program.stepping[number] is not None:
                 trainer = CommandTrainer(program, settings, (number,), settings.seed)
-                after = _Onward(observer, record, trainer, number)
-                record = after.record_with(search_lr(trainer, settings, after))
+                after = _Onward(observer, doubted(record), trainer, number)
+                record = after.record_with(doubted(search_lr(trainer, settings, after)))
             number += 1
         return record
+
+
+def doubted(record: LrRecord) -> LrRecord:
+    """A record whose suggestion was found while other optimizers kept their own rates, which they will not keep."""
+    result = record.result
+    assert result is not None
+    suggestion = result.suggestion
+    if suggestion.lr is None or ALONE in suggestion.doubts:
+        return record
+    suggestion = dataclasses.replace(suggestion, confidence="low", doubts=(*suggestion.doubts, ALONE))
+    return dataclasses.replace(record, result=dataclasses.replace(result, suggestion=suggestion))
 
 
 class _Onward(LrObserver):
