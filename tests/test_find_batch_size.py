@@ -293,6 +293,54 @@ def test_the_largest_size_trains_and_five_percent_more_does_not(lends_server, bu
             assert checked.run(int(1.05 * largest) + 1, limit, None).trial.outcome == "out_of_memory", budget
 
 
+READS_ITS_ARGUMENTS = """
+import argparse, torch
+parser = argparse.ArgumentParser()
+parser.add_argument("--width", type=int, default=4)
+parser.parse_args()
+def build(batch_size):
+    width = parser.parse_args().width
+    data = torch.utils.data.TensorDataset(torch.zeros(8, width), torch.zeros(8).long())
+    loader = torch.utils.data.DataLoader(data, batch_size)
+    return torch.nn.Linear(width, 2), loader, torch.nn.CrossEntropyLoss()
+"""
+
+TRAINS = """
+import torch
+model = torch.nn.Linear(1, 1)
+torch.optim.SGD(model.parameters(), 0.1).step()
+def build(batch_size): return model
+"""
+
+
+def test_a_target_reads_no_arguments_of_lrscouts_in_another_process(lrscout_command, tmp_path):
+    file = tmp_path / "reads_arguments.py"
+    file.write_text(READS_ITS_ARGUMENTS)
+    code, found = document(lrscout_command, f"{file}:build", "--max", "8", "--min", "4")
+    assert (code, found["result"]["batch_size"]) == (0, 8)
+
+
+def test_an_import_that_trains_in_another_process_is_stopped(lrscout_command, tmp_path):
+    file = tmp_path / "trains.py"
+    file.write_text(TRAINS)
+    code, out, err = lrscout_command(f"{file}:build")
+    assert (code, out) == (3, "")
+    assert "trains a model: line 4 of trains.py takes a step of SGD" in err
+    assert f"find-lr -- python {file}" in err.replace("\n", "")
+
+
+def test_a_live_function_reads_the_arguments_of_its_own_program(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["search.py", "--mine"])
+    seen = []
+
+    def build(batch_size):
+        seen.append(sys.argv)
+        return sizable.build(batch_size)
+
+    lrscout.find_batch_size(build, max=2, device="cpu", isolate="never")
+    assert set(map(tuple, seen)) == {("search.py", "--mine")}
+
+
 def builders(file):
     """The processes that built observed.noted, in order."""
     return [int(line.split()[0]) for line in file.read_text().splitlines()]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch._dynamo  # which the first optimizer imports: forgotten after a test, it could not be imported again
+from torch.optim.optimizer import _global_optimizer_pre_hooks
 
 from lrscout.engine.target import load_target
 from lrscout.errors import LrscoutError, TargetError, TargetImportError
@@ -233,6 +237,103 @@ def test_sys_exit_is_an_error_and_no_exit(text: str, message: str) -> None:
         load("mod:build")
 
 
+READS_ITS_ARGUMENTS = """
+import argparse, sys
+parser = argparse.ArgumentParser()
+parser.add_argument("--size", type=int, default=3)
+imported = [sys.argv, parser.parse_args().size]
+def build():
+    return [sys.argv, parser.parse_args().size]
+class Made:
+    def __init__(self): self.size = parser.parse_args().size
+    def build(self): return [sys.argv, self.size]
+"""
+
+
+@pytest.mark.parametrize("attribute", ["imported", "build", "Made.build"])
+@pytest.mark.parametrize("place", ["scripts/mod.py", "scripts.mod"])
+def test_target_reads_no_arguments_of_lrscouts(monkeypatch: pytest.MonkeyPatch, place: str, attribute: str) -> None:
+    write("scripts/mod.py", READS_ITS_ARGUMENTS)
+    ours = ["lrscout", "find-lr", "scripts/mod.py:build", "--steps", "3"]
+    monkeypatch.setattr(sys, "argv", ours)
+    assert load(f"{place}:{attribute}") == [[place], 3]
+    assert sys.argv is ours
+
+
+@pytest.mark.parametrize("text", ["1 / 0", "raise SystemExit", "import sys; sys.argv = []; build = 1 / 0"])
+def test_arguments_are_back_when_an_import_fails(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["lrscout", "find-lr"])
+    write("mod.py", text)
+    with pytest.raises(TargetError):
+        load("mod:build")
+    assert sys.argv == ["lrscout", "find-lr"]
+
+
+TRAINS = """
+import torch._dynamo  # which the first optimizer imports: forgotten after a test, it could not be imported again
+model = torch.nn.Linear(1, 1)
+optimizer = torch.optim.AdamW(model.parameters())
+steps = []
+def train():
+    optimizer.step()
+    steps.append(1)
+"""
+
+WAYS_TO_TRAIN = {
+    "plainly": "train()",
+    "catching exceptions": "try:\n    train()\nexcept Exception:\n    pass",
+    "catching everything": "for _ in range(2):\n    try:\n        train()\n    except:\n        pass",
+    "exiting": "try:\n    train()\nexcept BaseException:\n    raise SystemExit(1)",
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_TRAIN.values(), ids=WAYS_TO_TRAIN)
+@pytest.mark.parametrize(("place", "command"), [("mod.py", "python mod.py"), ("mod", "python -m mod")])
+def test_import_that_trains_is_stopped_at_its_first_step(place: str, command: str, way: str) -> None:
+    write("mod.py", f"{TRAINS}{way}\nassert not steps\n")
+    with pytest.raises(TargetError, match=r"Importing 'mod' trains a model: line \d+ of mod\.py .* AdamW") as raised:
+        load(f"{place}:model")
+    assert '`if __name__ == "__main__":`' in str(raised.value.hint)
+    assert f"lrscout find-lr -- {command}" in str(raised.value.hint)
+    assert not raised.value.shows_cause
+
+
+def test_line_that_trains_is_found_in_the_module_that_it_stands_in() -> None:
+    write("mod.py", "import other\nmodel = other.model")
+    write("other.py", f"{TRAINS}train()")
+    with pytest.raises(TargetError, match=r"Importing 'mod' trains a model: line 9 of other\.py"):
+        load("mod:model")
+
+
+@pytest.mark.parametrize("text", [f"{TRAINS}train()", "1 / 0", "build = 1"])
+def test_import_leaves_no_hook_behind(text: str) -> None:
+    write("mod.py", text)
+    with contextlib.suppress(TargetError):
+        load("mod:build")
+    assert not _global_optimizer_pre_hooks
+
+
+def test_step_of_another_thread_is_no_matter_of_the_import() -> None:
+    write("mod.py", "import threading, __main__\n__main__.begun.set()\nvalue = [__main__.stepped.wait(20)]\n")
+    main: Any = sys.modules["__main__"]
+    main.begun, main.stepped = threading.Event(), threading.Event()
+
+    def train() -> None:
+        main.begun.wait(20)
+        torch.optim.SGD([torch.zeros(1)], 0.1).step()
+        main.stepped.set()
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    assert load("mod:value") == [True]
+    thread.join()
+
+
+def test_factory_may_train() -> None:
+    write("mod.py", f"{TRAINS}def build():\n    train()\n    return steps\n")
+    assert load("mod:build") == [1]
+
+
 def test_sys_exit_in_the_constructor_of_a_methods_class_is_an_error() -> None:
     write("mod.py", "class Made:\n    def __init__(self): raise SystemExit\n    def build(self): pass")
     with pytest.raises(TargetError, match=r"mod:Made called sys.exit"):
@@ -262,7 +363,7 @@ def test_file_with_a_dot_in_its_name_is_an_error() -> None:
 
 
 SPAWNING = """
-import torch
+import torch._dynamo  # which the first optimizer imports: forgotten after a test, it could not be imported again
 from torch.utils.data import DataLoader, Dataset
 
 class Mine(Dataset):

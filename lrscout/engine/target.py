@@ -8,12 +8,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lrscout.engine.imports import TrainedError, own_arguments, steps_forbidden
 from lrscout.errors import TargetError, TargetImportError, did_you_mean, perhaps
 from lrscout.results import Target
 
@@ -31,14 +33,15 @@ def load_target(target: Target) -> Any:
         TargetError: the path does not name an object, or the arguments do not match its signature.
         TargetImportError: the user's code raised an exception while it was imported, which is the cause.
     """
-    return make_target(find_target(target), target)
+    with own_arguments(target):
+        return make_target(find_target(target), target)
 
 
 def find_target(target: Target) -> Any:
     """Import the object that the path names, without calling it.
 
     Raises:
-        TargetError: the path is malformed, or the folder, module, file or attribute does not exist.
+        TargetError: the path is malformed, the folder, module, file or attribute does not exist, or the import trains.
         TargetImportError: the user's code raised an exception while it was imported, which is the cause.
     """
     path = target.path or ""
@@ -46,10 +49,10 @@ def find_target(target: Target) -> Any:
     if not colon or not module_path or not attributes:
         raise TargetError(f"{path!r} is not a valid target.", hint=_hint_for(path))
     _prepend_to_sys_path(Path(target.app_dir or "."))
-    module = _import_file(Path(module_path)) if module_path.endswith(".py") else _import_module(module_path)
-    found: Any = module
-    for name in attributes.split("."):
-        found = _attribute(found, name, path)
+    with own_arguments(target):
+        found: Any = _import_file(Path(module_path)) if module_path.endswith(".py") else _import_module(module_path)
+        for name in attributes.split("."):
+            found = _attribute(found, name, path)
     return found
 
 
@@ -140,7 +143,7 @@ def _import_module(name: str) -> ModuleType:
         hint = "Write a file with its extension: path/to/file.py:attr." if looks_like_file else GRAMMAR
         raise TargetError(f"{name!r} is not a valid module name.", hint=hint)
     try:
-        return _run_import(name)
+        return _run_import(name, f"-m {name}")
     except ModuleNotFoundError as error:
         known = tuple(p.stem for p in Path(sys.path[0]).iterdir() if p.suffix == ".py" or (p / "__init__.py").exists())
         meant = perhaps(name, known) if name == error.name else None
@@ -166,7 +169,7 @@ def _import_file(path: Path) -> ModuleType:
     _prepend_to_sys_path(folder)
     name = ".".join(names)
     try:
-        module = _run_import(name)
+        module = _run_import(name, shlex.quote(str(path)))
     except ModuleNotFoundError:  # the name of the package is taken by another one, which has no such module
         module = sys.modules[names[0]]
     origin = getattr(module, "__file__", None)
@@ -178,15 +181,20 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _run_import(name: str) -> ModuleType:
+def _run_import(name: str, script: str) -> ModuleType:
+    """Import a module; `script` is what follows `python` on a command line that runs it."""
     importlib.invalidate_caches()  # the file may have been written a moment ago
+    remedy = (
+        'Move the part that runs as a script under `if __name__ == "__main__":`, '
+        f"or search in the script as it stands: lrscout find-lr -- python {script}"
+    )
     try:
-        return importlib.import_module(name)
+        with steps_forbidden():
+            return importlib.import_module(name)
+    except TrainedError as error:
+        raise TargetError(f"Importing {name!r} trains a model: {error}.", hint=remedy) from None
     except SystemExit as error:
-        raise TargetError(
-            f"Importing {name!r} called sys.exit({error.code!r}).",
-            hint='Move the part that runs as a script under `if __name__ == "__main__":`.',
-        ) from error
+        raise TargetError(f"Importing {name!r} called sys.exit({error.code!r}).", hint=remedy) from error
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise  # the requested module itself: the caller explains it

@@ -97,8 +97,7 @@ class TrySize(Request["Bench", Attempt]):
 
 def make_bench(place: int, target: Target, settings: FindBatchSizeSettings) -> Bench:
     """Create the bench of a process that only runs trials."""
-    from lrscout.engine.target import find_target  # not at the top, because they import torch
-    from lrscout.engine.trials.bench import Bench
+    from lrscout.engine.trials.bench import Bench  # not at the top, because they import torch
     from lrscout.engine.trials.source import Source
 
-    return Bench(Source(find_target(target), target, settings.batch_arg, settings.seed), settings, own_process=True)
+    return Bench(Source(target, settings.batch_arg, settings.seed), settings, own_process=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Mapping, Sized
+from contextlib import nullcontext
 from time import perf_counter
 from typing import Any
 
@@ -12,8 +13,9 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from lrscout.engine.batches import parts_of
+from lrscout.engine.imports import own_arguments
 from lrscout.engine.randomness import seed_everything
-from lrscout.engine.target import is_factory, make_target
+from lrscout.engine.target import find_target, is_factory, make_target
 from lrscout.engine.workload import Workload, make_workload
 from lrscout.errors import TargetError, UsageError, did_you_mean
 from lrscout.results import Target
@@ -26,12 +28,16 @@ MAX_CHECK_SECONDS = 2.0
 class Source:
     """Builds the workload of a target, with any batch size.
 
+    `live` is an object that was handed over in Python, instead of the one that the path names.
+
     Raises:
-        TargetError: the target does not have the argument that --batch-arg names.
+        TargetError: the target cannot be imported, or does not have the argument that --batch-arg names.
     """
 
-    def __init__(self, found: Any, target: Target, argument: str, seed: int) -> None:
-        self.found, self._target, self._argument, self._seed = found, target, argument, seed
+    def __init__(self, target: Target, argument: str, seed: int, *, live: Any = None) -> None:
+        self._target, self._argument, self._seed = target, argument, seed
+        self._is_live = live is not None
+        self.found = live if self._is_live else find_target(target)
         self.takes_size = self._takes_size()
 
     def default(self, smallest: int) -> Workload:
@@ -58,7 +64,8 @@ class Source:
     def _build(self, more: Mapping[str, Any]) -> Workload:
         seed_everything(self._seed)
         target = dataclasses.replace(self._target, kwargs={**self._target.kwargs, **more})
-        return make_workload(make_target(self.found, target))
+        with nullcontext() if self._is_live else own_arguments(target):
+            return make_workload(make_target(self.found, target))
 
     def _parameters(self) -> Mapping[str, inspect.Parameter]:
         try:

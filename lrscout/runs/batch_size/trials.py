@@ -42,11 +42,10 @@ def open_trials(settings: FindBatchSizeSettings, target: Target, found: Any, on_
             "--isolate always runs trials in other processes, which cannot use live objects.",
             hint="Pass a dotted path, or a function at the top level of a module.",
         )
-    from lrscout.engine.target import find_target
     from lrscout.engine.trials.bench import Bench
     from lrscout.engine.trials.source import Source
 
-    source = Source(find_target(target) if found is None else found, target, settings.batch_arg, settings.seed)
+    source = Source(target, settings.batch_arg, settings.seed, live=found)
     return Trials(InProcess(Bench(source, settings, own_process=False)), settings)
 
 

@@ -1,0 +1,71 @@
+"""The user's code while it is imported or called: it does not see lrscout's arguments, and an import does not train."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
+
+from lrscout.results import Target
+
+
+@contextmanager
+def own_arguments(target: Target) -> Iterator[None]:
+    """Have `sys.argv` name the target's file or module, and no arguments: its argparse must not read those of lrscout.
+
+    For a target that is imported, not for a live object: that one belongs to the program that calls lrscout.
+    """
+    before = sys.argv
+    sys.argv = [(target.path or "").rpartition(":")[0]]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+class TrainedError(BaseException):
+    """A module that is being imported was about to take an optimizer step; `except Exception` does not catch it."""
+
+    def __init__(self, file: str, line: int, optimizer: str) -> None:
+        super().__init__(f"line {line} of {file} takes a step of {optimizer}")
+
+
+@contextmanager
+def steps_forbidden() -> Iterator[None]:
+    """Stop this thread at its first optimizer step.
+
+    Raises:
+        TrainedError: it came to one, even if the code that took it has caught the exception.
+    """
+    thread = threading.get_ident()  # another one may well train
+    stopped: TrainedError | None = None
+
+    def stop(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        nonlocal stopped
+        if threading.get_ident() == thread:
+            frame = _importing(sys._getframe())
+            stopped = stopped or TrainedError(
+                Path(frame.f_code.co_filename).name, frame.f_lineno, type(optimizer).__name__
+            )
+            raise stopped
+
+    hook = register_optimizer_step_pre_hook(stop)
+    try:
+        yield
+    finally:
+        hook.remove()
+        if stopped is not None:
+            raise stopped
+
+
+def _importing(frame: FrameType) -> FrameType:
+    """The innermost frame at the top level of a module, which stands at the statement that trains."""
+    while frame.f_code.co_name != "<module>" and frame.f_back is not None:
+        frame = frame.f_back
+    return frame
