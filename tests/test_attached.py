@@ -173,6 +173,37 @@ def test_what_was_found_is_told(start):
     assert found.python == sys.version.split()[0]
 
 
+WARMS_UP = """
+import torch
+w, b = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
+optimizer = torch.optim.AdamW([{"params": [w]}, {"params": [b], "lr": 6e-5}], lr=6e-4)
+assert set(optimizer.param_groups[0]) == set(optimizer.state_dict()["param_groups"][0])
+for step in range(10**6):
+    for group, peak in zip(optimizer.param_groups, (6e-4, 6e-5)):
+        group["lr"] = min((step + 1) / 2000, 1.0) * peak
+    (w + b).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+"""
+
+ONE_CYCLE = """
+import torch
+w = torch.nn.Parameter(torch.ones(1))
+optimizer = torch.optim.SGD([w], lr=1e-3)
+scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=10**6)
+for step in range(10**6):
+    w.sum().backward()
+    optimizer.step()
+    scheduler.step()
+"""
+
+
+@pytest.mark.parametrize(("program", "own"), [(WARMS_UP, [6e-4, 6e-5]), (ONE_CYCLE, [0.1])])
+def test_the_programs_own_rate_is_the_peak_of_its_schedule(start, program, own):
+    (optimizer,) = start(sys.executable, "-c", program).attach().optimizers
+    assert [group.lr for group in optimizer.groups] == own
+
+
 def test_steps_without_a_rate_are_the_programs_own(start):
     command = start(sys.executable, "plain.py")
     command.attach()

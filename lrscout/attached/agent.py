@@ -20,7 +20,7 @@ from .channel import Channel, number
 from .closures import with_single_calls
 from .greeting import greeting
 from .losses import Loss, Losses
-from .optimizer import Driven
+from .optimizer import Driven, MadeWith
 from .patches import Patches
 from .snapshot import Snapshot, living, weights_digest
 
@@ -51,6 +51,7 @@ class Agent:
         self._address, self._token = address, token
         self._patches = Patches()
         self._losses = Losses(self._patches)
+        self._made_with = MadeWith(self._patches)
         self._patches.replace(GradScaler, "step", self._noting_scaled_step)
         self._patches.replace(GradScaler, "update", self._noting_update)
         self._channel: Channel | None = None
@@ -179,7 +180,7 @@ class Agent:
 
     def _add(self, optimizer: Optimizer) -> Driven:
         self._numbers[id(optimizer)] = len(self._known)
-        self._known.append(Driven(optimizer))
+        self._known.append(Driven(optimizer, self._made_with))
         return self._known[-1]
 
     def _note_step(self, optimizer: Optimizer) -> int:
