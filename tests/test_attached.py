@@ -549,20 +549,19 @@ def test_loggers_that_upload_are_off_unless_they_are_wanted(start):
         assert command.output == (said,)
 
 
-def test_a_python_without_torch_starts_as_fast_as_ever(tmp_path):
+def test_a_python_without_torch_imports_next_to_nothing_more(tmp_path):
+    """The hook takes 3 to 4 of the 14 ms in which Python starts; an import such as that of typing would double it."""
     bare = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     address = {"LRSCOUT_ATTACH_ADDRESS": str(tmp_path / "socket"), "LRSCOUT_ATTACH_FOLDER": str(tmp_path)}
     attached = {**bare, "PYTHONPATH": str(SITE), **address}
 
-    def seconds(environment: dict[str, str]) -> float:
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", ""], env=environment, check=True)
-        return time.perf_counter() - began
+    def imported(environment: dict[str, str]) -> set[str]:
+        command = [sys.executable, "-c", "import sys; print(*sys.modules)"]
+        return set(subprocess.check_output(command, env=environment, text=True).split())
 
-    pairs = [(seconds(bare), seconds(attached)) for _ in range(15)]
-    assert (
-        min(b for _, b in pairs) - min(a for a, _ in pairs) < 0.03
-    )  # 3 to 4 ms where it was measured; importing torch takes a second
+    more = imported(attached) - imported(bare)
+    assert "sitecustomize" in more
+    assert len(more) <= 8, more
 
 
 def test_what_runs_in_the_program_needs_nothing_newer_than_python_3_9():

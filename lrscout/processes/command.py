@@ -23,14 +23,15 @@ SITE = Path(lrscout.__file__).parent / "attached" / "site"
 END_SECONDS = 5.0  # for the program to end by itself, once it is asked
 LONGEST_POLL = 1e6  # seconds, of an interface that counts milliseconds in 32 bits
 AFTERMATH_SECONDS = 2.0  # for a command to end after one of its ranks: its exit code says why
-LOGGERS_OFF = {
-    "WANDB_MODE": "disabled",
-    "COMET_MODE": "disabled",
-    "COMET_START_ONLINE": "0",
-    "NEPTUNE_MODE": "debug",
-    "CLEARML_OFFLINE_MODE": "1",
-    "SWANLAB_MODE": "disabled",
-    "DISABLE_MLFLOW_INTEGRATION": "TRUE",
+LOGGERS_OFF = {  # found in their sources, and tried; trackio and aim have no such variable, and write to local files
+    "WANDB_MODE": "disabled",  # wandb/sdk/wandb_init.py: make_disabled_run
+    "COMET_AUTO_LOG_DISABLE": "1",  # comet_ml/_online.py; offline experiments too, which COMET_START_ONLINE leaves on
+    "NEPTUNE_MODE": "debug",  # neptune/types/mode.py, which does not know "disabled"; neptune_scale takes either
+    "CLEARML_OFFLINE_MODE": "1",  # clearml/backend_api/session/defs.py; writes some kilobytes to ~/.clearml
+    "SWANLAB_MODE": "disabled",  # swanlab/sdk/internal/settings
+    "DVCLIVE_TEST": "true",  # dvclive/live.py: writes to a temporary folder; else it deletes the files of the last run
+    "DISABLE_MLFLOW_INTEGRATION": "TRUE",  # transformers/integrations/integration_utils.py
+    "MLFLOW_ALLOW_FILE_STORE": "true",  # mlflow/store/tracking/file_store.py raises without it in 3.14
 }
 
 
