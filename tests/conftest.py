@@ -76,6 +76,17 @@ def start(mark: str) -> Iterator[Callable[..., AttachedCommand]]:
     assert alive(mark) == []
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As the programs have that are attached to: the last digits depend on it."""
+    import torch  # most tests do without
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 class SharedServer(ForkServer):
     """A fork server that outlives those who use it."""
 

@@ -11,19 +11,22 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from attaching import MARK, PROGRAMS, RATES, alive, sweep, twice
 
+from lrscout.attached.optimizer import Driven
 from lrscout.errors import LrscoutError, TargetError, UsageError
 from lrscout.processes.attach_errors import CommandEndedError, CommandFailedError, NotAttachedError
 from lrscout.processes.command import SITE, AttachedCommand
 from lrscout.processes.driving import MOST_AHEAD
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is left running is looked up in /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="what is left running is looked up in /proc"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 SKIPS = """
 import torch
@@ -37,15 +40,6 @@ for step in range(10**6):
     scaler.step(optimizer)
     scaler.update()
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As the programs have: the last digits depend on it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def plain_reference(rates: list[float]) -> list[float]:
@@ -114,6 +108,13 @@ def test_what_was_found_is_told(start):
     assert optimizer.own_lr == 0.01
     assert optimizer.group_lrs(1.0) == (0.1, 1.0)
     assert found.python == sys.version.split()[0]
+
+
+def test_the_own_rate_under_a_one_cycle_schedule_is_its_peak():
+    groups = [{"params": [torch.nn.Parameter(torch.ones(1))]} for _ in range(2)]
+    optimizer = torch.optim.SGD(groups, lr=1.0, momentum=0.9)
+    torch.optim.lr_scheduler.OneCycleLR(optimizer, [0.1, 0.2], total_steps=10)  # begins at 0.004 and 0.008
+    assert [group["lr"] for group in Driven(optimizer).facts()["groups"]] == [0.1, 0.2]
 
 
 def test_steps_without_a_rate_are_the_programs_own(start):

@@ -47,8 +47,9 @@ class Driven:
     def _learn(self) -> None:
         """See the groups that are new, which may be added as layers are unfrozen."""
         for group in self.optimizer.param_groups[len(self._rates) :]:
-            # a scheduler keeps the group's own rate there, and may have begun its warmup already
-            self._rates.append(float(group.get("initial_lr", group["lr"])))
+            # schedulers keep the group's own rate, and may have begun their warmup already; OneCycleLR keeps its peak
+            own = next(group[key] for key in ("max_lr", "initial_lr", "lr") if key in group)
+            self._rates.append(float(own))
             self._cycled.append({key: group[key] for key in CYCLED if key in group})
         largest = max(self._rates, default=0.0)
         self._shares = [rate / largest if largest > 0 else 1.0 for rate in self._rates]
