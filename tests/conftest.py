@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from attaching import MARK, PROGRAMS, alive
 from hypothesis import HealthCheck, settings
 
+from lrscout.processes.command import AttachedCommand
 from lrscout.processes.start import ForkServer
 from lrscout.runs.batch_size.trials import MALLOC
 
@@ -47,6 +50,41 @@ def shared_server() -> Iterator[SharedServer]:
     server = SharedServer(MALLOC, expendable=True)
     yield server
     super(SharedServer, server).close()
+
+
+@pytest.fixture
+def mark() -> str:
+    """What the processes of a test can be told by."""
+    return f"{os.getpid()}-{time.monotonic_ns()}"
+
+
+@pytest.fixture
+def start(mark: str) -> Iterator[Callable[..., AttachedCommand]]:
+    """Starts a program, and sees that nothing of it is left after the test."""
+
+    def started(*argv: str, **options: object) -> AttachedCommand:
+        path = os.pathsep.join((os.path.dirname(sys.executable), os.environ["PATH"]))
+        environment = {MARK: mark, "OMP_NUM_THREADS": "1", "PATH": path}
+        command = AttachedCommand(argv, cwd=PROGRAMS, environment=environment, **options)
+        commands.append(command)
+        return command
+
+    commands: list[AttachedCommand] = []
+    yield started
+    for command in commands:
+        command.close()
+    assert alive(mark) == []
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As the programs have that are attached to: the last digits depend on it."""
+    import torch  # most tests do without
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 class SharedServer(ForkServer):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import math
 import os
 import re
@@ -12,23 +11,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from attaching import MARK, PROGRAMS, RATES, alive, sweep, twice
 
 from lrscout.errors import LrscoutError, TargetError, UsageError
 from lrscout.processes.attach_errors import CommandEndedError, CommandFailedError, NotAttachedError
 from lrscout.processes.command import SITE, AttachedCommand
-from lrscout.processes.driving import MOST_AHEAD, AttachedSession
+from lrscout.processes.driving import MOST_AHEAD
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is left running is looked up in /proc")
-
-PROGRAMS = Path(__file__).parent / "programs"
-RATES = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1]
-MARK = "LRSCOUT_TEST_MARK"  # in the environment of all that a test has started
-
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="what is left running is looked up in /proc"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 SKIPS = """
 import torch
@@ -42,67 +39,6 @@ for step in range(10**6):
     scaler.step(optimizer)
     scaler.update()
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As the programs have: the last digits depend on it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def mark() -> str:
-    return f"{os.getpid()}-{time.monotonic_ns()}"
-
-
-@pytest.fixture
-def start(mark: str) -> Iterator[object]:
-    """Starts a program, and sees that nothing of it is left after the test."""
-
-    def started(*argv: str, **options: object) -> AttachedCommand:
-        path = os.pathsep.join((os.path.dirname(sys.executable), os.environ["PATH"]))
-        environment = {MARK: mark, "OMP_NUM_THREADS": "1", "PATH": path}
-        command = AttachedCommand(argv, cwd=PROGRAMS, environment=environment, **options)
-        commands.append(command)
-        return command
-
-    commands: list[AttachedCommand] = []
-    yield started
-    for command in commands:
-        command.close()
-    assert alive(mark) == []
-
-
-def alive(mark: str) -> list[str]:
-    """The command lines of the living processes that carry the mark."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes():
-                found.append((entry / "cmdline").read_text().replace("\0", " "))
-    return found
-
-
-def sweep(session: AttachedSession, rates: list[float] = RATES) -> list[float]:
-    losses = []
-    for lr in rates:
-        session.step(lr)
-        losses += session.losses()
-    return losses + session.losses(wait=True)
-
-
-def twice(command: AttachedCommand, drive: int = 0, rates: list[float] = RATES) -> list[list[float]]:
-    """The losses of two sweeps with the state put back after each."""
-    command.attach()
-    session = command.session(drive)
-    found = []
-    for _ in range(2):
-        found.append(sweep(session, rates))
-        session.restore()
-    return found
 
 
 def plain_reference(rates: list[float]) -> list[float]:

@@ -21,7 +21,7 @@ from .closures import with_single_calls
 from .greeting import greeting
 from .losses import Loss, Losses
 from .optimizer import Driven, MadeWith
-from .patches import Patches
+from .patches import Patches, untraced
 from .snapshot import Snapshot, living, weights_digest
 
 BATCH = 16  # losses that are sent together where steps are quick, since each message wakes the parent up
@@ -75,6 +75,7 @@ class Agent:
             register_optimizer_step_post_hook(self._after),
         ]
 
+    @untraced
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
         if self._ended:  # the program has caught even a SystemExit
             os._exit(0)
@@ -97,6 +98,7 @@ class Agent:
             return None
         return with_single_calls(args, kwargs, lambda: self._refuse("closure", type(optimizer).__name__))
 
+    @untraced
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._hooked += 1
         if self._channel is None:
@@ -128,6 +130,7 @@ class Agent:
 
         return step
 
+    @untraced
     def _skip_step(self, optimizer: Optimizer) -> None:
         """Count a step that the scaler left out: once the weights are not finite, there are no others."""
         loss = self._losses.take()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.amp import grad_scaler
 
-from .patches import Patches
+from .patches import Patches, untraced
 
 LIMIT = 10_000  # backward passes without a step: this program updates its weights by itself, and nobody will ask
 
@@ -38,6 +38,7 @@ class Losses:
             self._forget()
         return self._latest
 
+    @untraced
     def _note(self, tensors: Any) -> None:
         if len(self._parts) >= LIMIT:
             self._forget()
