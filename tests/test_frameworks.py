@@ -26,7 +26,7 @@ def needs(module: str) -> pytest.MarkDecorator:
 
 @pytest.fixture(autouse=True)
 def time_to_end(monkeypatch):
-    """Two ranks of Lightning took 7 s to end where six other programs kept two cores busy, and 1 s alone."""
+    """Two ranks of Lightning took 7 s to end on a busy machine, and 1 s on a quiet one."""
     monkeypatch.setattr("lrscout.processes.command.END_SECONDS", 60.0)
 
 
