@@ -24,12 +24,6 @@ def needs(module: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(importlib.util.find_spec(module) is None, reason=f"{module} is not installed")
 
 
-@pytest.fixture(autouse=True)
-def time_to_end(monkeypatch):
-    """Two ranks of Lightning took 7 s to end on a busy machine, and 1 s on a quiet one."""
-    monkeypatch.setattr("lrscout.processes.command.END_SECONDS", 60.0)
-
-
 def check_sweeps(command: AttachedCommand, ranks: int = 1) -> None:
     """Two sweeps have the same losses, and the program ends as if by itself."""
     first, second = twice(command)

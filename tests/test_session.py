@@ -88,6 +88,7 @@ def test_tensor_rates_are_filled_and_keep_their_ratios() -> None:
         ([{"lr": 0.1}, {"lr": 0.0}], [1, 0]),
         ([{"lr": 0.0}, {"lr": 0.0}], [1, 1]),
         ([{"lr": 0.0, "initial_lr": 0.2}, {"lr": 0.0, "initial_lr": 0.1}], [1, 0.5]),
+        ([{"lr": 0.0, "initial_lr": 0.2, "max_lr": 1.0}, {"lr": 0.0, "max_lr": 4.0}], [0.25, 1]),
         ([{"lr": torch.tensor(2.0)}, {"lr": 0.5}], [1, 0.25]),
     ],
 )

@@ -130,6 +130,17 @@ def test_a_program_that_fails_by_itself_shows_its_own_traceback(run, tmp_path):
     assert 0 < len(record.result.points) <= 21
 
 
+def test_the_files_that_a_program_leaves_are_told_and_those_of_lrscout_are_not(run, tmp_path):
+    program = tmp_path / "train.py"
+    writes = "import os\nos.makedirs('logs/run1')\nopen('logs/run1/events', 'w').write('x' * 2048)\n"
+    program.write_text(writes + (PROGRAMS / "plain.py").read_text())
+    options = ("--max-steps", "150", "-o", "run.json", "--export-csv", "points.csv", "--quiet")
+    code, _, err = run(*options, "--", sys.executable, "train.py")
+    assert code == 0
+    assert "Warning: The command wrote new files in its folder: logs/ (1 file, 2.00 KiB)." in err
+    assert from_json((tmp_path / "run.json").read_text()).warnings[-1].endswith("logs/ (1 file, 2.00 KiB).")
+
+
 def test_a_program_without_an_optimizer_is_told(run):
     code, _, err = run("--", sys.executable, "-c", "print('no training here')")
     assert code == 3

@@ -14,12 +14,14 @@ import typer
 
 from lrscout.commands.invocation import Invocation
 from lrscout.errors import LrscoutError, RecordError, WorkloadError
+from lrscout.processes.new_files import FolderContents
 from lrscout.records import new_record_path, remember, save, to_json, write_text
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import Output
 from lrscout.report.stdout import results_stream
 from lrscout.report.views import view_of
-from lrscout.results import RunRecord, Status
+from lrscout.results import CommandTarget, RunRecord, Status
+from lrscout.runs.new_files import new_files_sentence
 
 EXIT_CODES: dict[Status, int] = {"ok": 0, "failed": 1, "inconclusive": 4, "interrupted": 130}
 SAVE_SECONDS = 2.0  # between two saves of a run under way
@@ -34,6 +36,8 @@ class Run:
         self._command, self._invocation = command, invocation
         self._path: Path | None = invocation.output
         self._so_far: Callable[[], RunRecord[Any]] | None = None
+        target = invocation.target
+        self._before = FolderContents(target.cwd) if isinstance(target, CommandTarget) else None
         self._next_save = time.monotonic() + SAVE_SECONDS
         self._concluded = False
 
@@ -52,7 +56,10 @@ class Run:
         raise typer.Exit(EXIT_CODES[record.status])
 
     def conclude(self, record: RunRecord[Any]) -> None:
-        """Save the record and show it."""
+        """Save the record and show it, with the files that a training command has left."""
+        left = self._left_files()
+        if left is not None:
+            record = replace(record, warnings=(*record.warnings, left))
         saved, exported = self._save(record), self._export(record)  # first: whoever reads the result may go away
         self._concluded = True
         show(record, self.output)
@@ -73,6 +80,9 @@ class Run:
             record = replace(self._so_far(), status=status, error=error)
             self._save(record)
             self.output.note(f"Record of what was measured so far: {self._path}")
+            left = self._left_files()
+            if left is not None:
+                self.output.warn(left)
         else:
             invocation = self._invocation
             record = RunRecord(
@@ -86,6 +96,13 @@ class Run:
             )
         if self.output.mode == "json":
             self.output.result(to_json(record))
+
+    def _left_files(self) -> str | None:
+        """What a training command, which has ended by now, wrote into its folder; lrscout's own files do not count."""
+        if self._before is None:
+            return None
+        own = [self._path, self._invocation.output, *self._invocation.exports.values()]
+        return new_files_sentence(self._before.new(except_for={path.absolute() for path in own if path is not None}))
 
     def _save(self, record: RunRecord[Any]) -> RecordError | None:
         """Write the record; a cache folder that cannot be written to is worth a warning, a named file is an error."""

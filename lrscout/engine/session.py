@@ -278,9 +278,10 @@ def scalar(loss: Any, name: str = "loss") -> Tensor:
 def own_rates(groups: Sequence[Mapping[str, Any]]) -> list[float]:
     """The learning rate that the user configured for every parameter group.
 
-    If a scheduler is attached, that is `initial_lr`: the scheduler may have set the current rate to anything, even 0.
+    If a scheduler is attached, that is `initial_lr`, or `max_lr` under OneCycleLR, which begins at a 25th of it: the
+    scheduler may have set the current rate to anything, even 0.
     """
-    return [float(group.get("initial_lr", group["lr"])) for group in groups]
+    return [float(next(group[key] for key in ("max_lr", "initial_lr", "lr") if key in group)) for group in groups]
 
 
 def ratios_of(groups: Sequence[Mapping[str, Any]]) -> list[float]:

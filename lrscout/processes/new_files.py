@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -55,14 +56,14 @@ class FolderContents:
                 waiting.extend(place / entry.name for entry in entries if _is_folder(entry))
         self._complete = budget.complete and not waiting
 
-    def new(self) -> NewFiles:
-        """What has come since; a new folder is one entry, with all that is under it."""
+    def new(self, except_for: Collection[Path] = ()) -> NewFiles:
+        """What has come since, but for these files; a new folder is one entry, with all that is under it."""
         listing, counting = self._budget(), self._budget()
         entries = [
             entry
             for place, known in self._names.items()
             for entry in _listed(place, listing) or ()
-            if entry.name not in known
+            if entry.name not in known and place / entry.name not in except_for
         ]
         found = [_described(entry, self._folder, counting) for entry in entries]
         found.sort(key=lambda each: (-each.size, each.path))
