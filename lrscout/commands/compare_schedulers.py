@@ -64,8 +64,8 @@ def _own_flags(command: str) -> list[inspect.Parameter]:
 def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> None:
     """Compare learning-rate schedules by short runs of the target, and say whether the difference is real.
 
-    With a training command, every run starts it anew, with its seed in the place of {seed}:
-    lrscout compare-schedulers -s cosine -s wsd -- python train.py --seed {seed}
+    A training command is started anew for every run, with the run's seed in place of {seed}, and --steps in place of
+    {steps}: -- python train.py --seed {seed}
     """
     for name in ("github", "gitlab"):
         if invocation.more[name] not in ("auto", "off"):

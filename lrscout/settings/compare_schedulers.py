@@ -110,7 +110,7 @@ class CompareSchedulersSettings(SessionSettings):
             raise UsageError(f"--metric-regex {self.metric_regex!r} cannot be read: {error}.", hint=hint) from None
         if pattern.groups != 1:
             raise UsageError(
-                f"--metric-regex {self.metric_regex!r} must have exactly one group, and has {pattern.groups}.",
+                f"--metric-regex {self.metric_regex!r} must have exactly one group, not {pattern.groups}.",
                 hint=hint,
             )
         return pattern
