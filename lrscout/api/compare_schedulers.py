@@ -13,10 +13,10 @@ from lrscout.api.targets import buildable_target, builder, importable_path, part
 from lrscout.errors import UsageError
 from lrscout.report.compare_plot import plot_schedules_losses
 from lrscout.report.compare_schedulers import headline
-from lrscout.results import ComparedRun, CompareResult, RankedSchedule, Target
+from lrscout.results import CommandTarget, ComparedRun, CompareResult, RankedSchedule, Target
 from lrscout.runs.comparison.requests import LiveTarget
 from lrscout.runs.comparison.search import compare
-from lrscout.settings import CompareSchedulersSettings, make_settings
+from lrscout.settings import CompareSchedulersSettings, check_kind, make_settings
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -42,7 +42,7 @@ class CompareSchedulersResult(Answer[CompareResult]):
 
 
 def compare_schedulers(
-    target: Any,
+    target: Any = None,
     train_loader: Iterable[Any] | None = None,
     loss_fn: Callable[..., Any] | None = None,
     optimizer: Any = None,
@@ -51,6 +51,7 @@ def compare_schedulers(
     metric_fn: str | Callable[..., Any] | None = None,
     kwargs: Mapping[str, Any] | None = None,
     app_dir: str | os.PathLike[str] | None = None,
+    command: Sequence[str] | None = None,
     **settings: Unpack[CompareSchedulersKeywords],
 ) -> CompareSchedulersResult:
     """Compare learning-rate schedules by short runs, and restore everything that was passed in.
@@ -59,6 +60,9 @@ def compare_schedulers(
     anything that `find_lr` takes. Only the first two are built anew for each run: live objects begin with the same
     weights for every seed. `settings` are the other options of `lrscout compare-schedulers` in snake case; `jobs`
     needs a dotted path or a function that can be imported by its name. No file is written.
+
+    With `command` instead of a target, every run starts a training program in the current folder, with its seed in the
+    place of {seed}: `["python", "train.py", "--seed", "{seed}"]`. What it prints is not shown.
 
     Raises:
         UsageError: a setting is unknown or out of bounds.
@@ -72,6 +76,12 @@ def compare_schedulers(
     if metric_fn is not None:
         given["metric_fn"] = metric_fn if isinstance(metric_fn, str) else importable_path(metric_fn) or _name(metric_fn)
     made = make_settings(CompareSchedulersSettings, given)
+    if command is not None:
+        if target is not None or parts or kwargs or app_dir is not None:
+            raise UsageError("command cannot be passed with a target.", hint="A program has its own model and data.")
+        check_kind(made, "command")
+        return CompareSchedulersResult.of(compare(CommandTarget(tuple(command), os.getcwd()), made))
+    check_kind(made, "target")
     found, where = buildable_target(target, kwargs, app_dir, parts)
     live = _live_target(target, metric_fn, found, where, made.jobs)
     from lrscout.engine.randomness import preserved_random_state

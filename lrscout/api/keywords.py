@@ -87,6 +87,7 @@ class CompareSchedulersKeywords(SessionKeywords, total=False):
     min_effect: float
     evaluations: int
     eval_every: int | None
+    metric_regex: str | None
     metric_mode: Literal["min", "max"]
     time_budget: str | float | None
     jobs: str | int

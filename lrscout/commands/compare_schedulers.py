@@ -29,7 +29,8 @@ from lrscout.settings import CompareSchedulersSettings
 
 COMMAND = "compare-schedulers"
 FAILED_CHECK = 5  # the exit code when a check of --fail-if or --expect-best fails
-FREE = ("schedules", "seeds", "jobs", "baseline", "min_effect")  # settings that may change when a comparison is resumed
+FREE = ("schedules", "seeds", "jobs", "baseline", "min_effect", "timeout", "listen", "keep_environment")
+"""Settings that may change when a comparison is resumed."""
 
 
 def _own_flags(command: str) -> list[inspect.Parameter]:
@@ -61,7 +62,11 @@ def _own_flags(command: str) -> list[inspect.Parameter]:
 
 @takes_settings("compare_schedulers", CompareSchedulersSettings, _own_flags)
 def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> None:
-    """Compare learning-rate schedules by short runs of the target, and say whether the difference is real."""
+    """Compare learning-rate schedules by short runs of the target, and say whether the difference is real.
+
+    A training command is started anew for every run, with the run's seed in place of {seed}, and --steps in place of
+    {steps}: -- python train.py --seed {seed}
+    """
     for name in ("github", "gitlab"):
         if invocation.more[name] not in ("auto", "off"):
             raise UsageError(f"--{name} {invocation.more[name]} must be auto or off.")
@@ -71,7 +76,7 @@ def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> Non
         service = _service(invocation, run.output.command)
         service.begin()
         try:
-            record = compare(invocation.importable, invocation.settings, _Observer(run, service), before)
+            record = compare(invocation.target, invocation.settings, _Observer(run, service), before)
         except Exception as error:
             service.failed(f"{type(error).__name__}: {error}")
             raise
@@ -193,6 +198,9 @@ class _Observer(ComparisonObserver):
         with self._run.output.progress(steps, label) as progress:
             yield progress.update
 
+    def printed(self, line: str) -> None:
+        self._run.output.relay(line)
+
     def finished(self, run: ComparedRun, done: int, total: int, seconds_left: float | None) -> None:
         if self._lines:
             self._run.output.note(run_line(run, done, total, seconds_left))
@@ -238,7 +246,7 @@ def _other(record: CompareRecord, invocation: Invocation[CompareSchedulersSettin
         for name, value in now.items()
         if name not in FREE and record.settings.get(name, value) != value  # a setting may be newer than the record
     ]
-    target = invocation.importable.as_dict()
+    target = invocation.target.as_dict()
     return [
         *(f"its {name} was {record.target.get(name)}" for name in target if record.target.get(name) != target[name]),
         *found,

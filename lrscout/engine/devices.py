@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -52,11 +51,6 @@ def device_count() -> int:
         if backend.is_available():
             return int(backend.device_count())
     return int(torch.backends.mps.is_available())
-
-
-def cpu_cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def device_for_worker(name: str, place: int) -> str:

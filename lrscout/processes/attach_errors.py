@@ -53,6 +53,10 @@ class CommandFailedError(CommandEndedError):
     """The command failed by itself: nothing that lrscout did."""
 
 
+class CommandKilledError(CommandFailedError):
+    """A signal killed the command, as the kernel does where memory is short."""
+
+
 def refused(refusal: Refusal, steps: int) -> LrscoutError:
     """A process has said that it cannot be searched in."""
     if refusal.reason == "closure":
@@ -121,7 +125,42 @@ def ended(code: int | None, steps: int, rank: int, output: Sequence[str]) -> Com
             steps=steps,
         )
     what = f"The command {Died(code)}" if code is not None else f"The process of rank {rank} ended"
-    return CommandFailedError(f"{what} after {taken}.", hint=_last_lines(output), steps=steps)
+    kind = CommandKilledError if code is not None and code < 0 else CommandFailedError
+    return kind(f"{what} after {taken}.", hint=_last_lines(output), steps=steps)
+
+
+def too_short(taken: int, steps: int, takes_steps: bool, output: Sequence[str]) -> CommandEndedError:
+    """The command ended by itself before the steps of a run."""
+    lengthen = "Raise the program's own number of steps or epochs, put {steps} in its place,"
+    if takes_steps:
+        lengthen = f"{{steps}} was {steps}: if it counts batches, or epochs, give a larger number in its place,"
+    return CommandEndedError(
+        f"The command ended after {taken} optimizer steps, and a run takes {steps} (--steps).",
+        hint=_joined(f"{lengthen} or lower --steps. lrscout ends it when it has seen enough.", _last_lines(output)),
+        steps=taken,
+    )
+
+
+def too_long(seconds: float, steps: int, output: Sequence[str]) -> LrscoutError:
+    """The command was told its number of steps, and went on after them."""
+    return TargetError(
+        f"The command has {{steps}} in it, and did not end within {seconds:g} s after {steps} optimizer steps.",
+        hint=_joined(
+            "With --metric-regex such a command is waited for, since it may evaluate at its end. If it needs longer for"
+            " that, raise --timeout. If {steps} does not set the number of its optimizer steps, put a"
+            " number in its place: then the last value that is printed within --steps counts.",
+            _last_lines(output),
+        ),
+    )
+
+
+def nothing_printed(pattern: str, found: str | None, output: Sequence[str]) -> LrscoutError:
+    """The command printed no value of the metric, or something else in its place."""
+    said = "nothing that matches" if found is None else f"{found!r}, which is no number, as the last match of"
+    hint = "Does the program evaluate within --steps?" if found is None else "The group must match a number alone."
+    return TargetError(
+        f"The command printed {said} --metric-regex {pattern!r}.", hint=_joined(hint, _last_lines(output))
+    )
 
 
 def _last_lines(output: Sequence[str]) -> str | None:

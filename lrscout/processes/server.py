@@ -1,4 +1,4 @@
-"""The process that workers are forked from: torch is imported in it once, and the user's code never.
+"""The process that workers are forked from: what they need is imported in it once, and the user's code never.
 
 No torch operation runs here: a fork after one that used several threads would wait for them forever.
 """
@@ -17,14 +17,13 @@ from typing import Never
 
 from lrscout.processes import worker
 
-PRELOADED = "lrscout.engine.preload"
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
-def main(control_fd: int, parent: int, expendable: int) -> None:
+def main(control_fd: int, parent: int, expendable: int, preloaded: str) -> None:
     """Fork a worker for each pair of sockets that comes over the control socket; report its pid, then how it ended."""
     _die_with_parent(parent)
-    importlib.import_module(PRELOADED)
+    importlib.import_module(preloaded)
     control = socket.socket(fileno=control_fd)
     try:
         control.send(b"r")

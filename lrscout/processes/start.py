@@ -23,8 +23,9 @@ from lrscout.processes import worker
 CAN_FORK = sys.platform == "linux"
 IN_WORKER = "LRSCOUT_IN_WORKER"  # in the environment of workers
 SERVE = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); " + (
-    "from lrscout.processes.server import main; main(*map(int, sys.argv[2:]))"
+    "from lrscout.processes.server import main; main(*map(int, sys.argv[2:5]), sys.argv[5])"
 )
+WITH_TORCH = "lrscout.engine.preload"
 
 
 class WorkerProcess(Protocol):
@@ -58,12 +59,14 @@ class Starter(Protocol):
         """End what was started to start others."""
 
 
-def make_starter(environment: Mapping[str, str] | None = None, expendable: bool = False) -> Starter:
+def make_starter(
+    environment: Mapping[str, str] | None = None, expendable: bool = False, preloaded: str = WITH_TORCH
+) -> Starter:
     """The quickest safe way to start workers on this platform.
 
     A fork of a process that has computed with torch's threads hangs, and a fresh start takes seconds; so on Linux
     workers are forked from a server that has imported torch and done nothing else. Elsewhere system libraries do not
-    survive a fork, and workers are spawned.
+    survive a fork, and workers are spawned. Workers that need no torch can have another module preloaded.
 
     `environment` holds variables to add. If the kernel runs out of memory it kills `expendable` workers first.
 
@@ -75,7 +78,7 @@ def make_starter(environment: Mapping[str, str] | None = None, expendable: bool 
             "Importing the target started another lrscout search.",
             hint='Put the call under `if __name__ == "__main__":`.',
         )
-    return ForkServer(environment or {}, expendable) if CAN_FORK else Spawner(environment or {})
+    return ForkServer(environment or {}, expendable, preloaded) if CAN_FORK else Spawner(environment or {})
 
 
 class ForkServer:
@@ -85,11 +88,11 @@ class ForkServer:
         LrscoutError: it cannot be started.
     """
 
-    def __init__(self, environment: Mapping[str, str], expendable: bool) -> None:
+    def __init__(self, environment: Mapping[str, str], expendable: bool, preloaded: str = WITH_TORCH) -> None:
         self._control, theirs = socket.socketpair()
         numbers = (theirs.fileno(), os.getpid(), int(expendable))
         self._process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, json.dumps(sys.path), *map(str, numbers)],
+            [sys.executable, "-c", SERVE, json.dumps(sys.path), *map(str, numbers), preloaded],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             env={**os.environ, **environment, IN_WORKER: "1"},
@@ -104,7 +107,7 @@ class ForkServer:
         if not ready:
             code = self._process.wait()
             self.close()
-            raise LrscoutError(f"The worker server exited with code {code} while importing torch.")
+            raise LrscoutError(f"The worker server exited with code {code} while importing {preloaded}.")
 
     @property
     def pid(self) -> int:

@@ -77,13 +77,13 @@ def facts(record: CompareRecord) -> dict[str, str]:
     """How the schedules were compared and what they ran on, as far as the record says."""
     known: dict[str, object] = {}
     if record.result is not None:
-        known |= _method(record.result, record.settings.get("lr_mode"))
+        known |= _method(record.result, record.settings)
         known["time"] = f"{format_seconds(record.result.seconds)} of training"
     known |= common_facts(record)
     return {name: printable(value) for name, value in known.items() if value not in (None, "")}
 
 
-def _method(result: CompareResult, lr_mode: object) -> dict[str, object]:
+def _method(result: CompareResult, settings: Mapping[str, object]) -> dict[str, object]:
     scored = sum(run.role == "score" for run in result.runs)
     tuning = len(result.runs) - scored
     runs = f"{scored} of {result.steps:,} steps" + (f", plus {tuning} to tune the rates" if tuning else "")
@@ -94,10 +94,13 @@ def _method(result: CompareResult, lr_mode: object) -> dict[str, object]:
     pairs = "paired: the runs of a seed start alike" if result.paired else "not paired: runs start differently"
     has_interval = any(row.final is not None and row.final.low is not None for row in result.ranking)
     better = " (higher is better)" if result.metric.mode == "max" else ""
+    pattern, measured = settings.get("metric_regex"), "averaged over the last 5% of each run"
+    if pattern is not None:
+        measured = f"the last match of {str(pattern)!r} in what the program prints"
     return {
         "runs": f"{runs}; {result.steps_total:,} steps in total",
-        "metric": f"{result.metric.name}{better}, averaged over the last 5% of each run",
-        "rates": rates.get(str(lr_mode), "those of the optimizer (--lr-mode fixed)"),
+        "metric": f"{result.metric.name}{better}, {measured}",
+        "rates": rates.get(str(settings.get("lr_mode")), "those of the optimizer (--lr-mode fixed)"),
         "tied rates": _tied_rates(result),
         "interval": f"95%, Student's t over {result.seeds} seeds, {pairs}" if has_interval else None,
         "baseline": result.baseline,

@@ -34,8 +34,10 @@ class Program:
         on_output: OnOutput | None = None,
         *,
         restart: bool = False,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.target, self._settings, self._on_output, self._restart = target, settings, on_output, restart
+        self._environment = environment
         self._values: Mapping[str, int] = {}
         self._command: AttachedCommand | None = None
         self._attachment: Attachment | None = None
@@ -56,7 +58,9 @@ class Program:
         if self._attachment is None or values != self._values:
             self.close()
             self._values = values
-            self._command = start_command(self.target, self._settings, self._on_output, **values)
+            self._command = start_command(
+                self.target, self._settings, self._on_output, environment=self._environment, **values
+            )
             self._attachment = self._command.attach(keep=not self._restart)
         return self._attachment
 
@@ -86,9 +90,14 @@ class Program:
 
 
 def start_command(
-    target: CommandTarget, settings: CommandSettings, on_output: OnOutput | None = None, **values: int
+    target: CommandTarget,
+    settings: CommandSettings,
+    on_output: OnOutput | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    **values: int,
 ) -> AttachedCommand:
-    """Start a training command with values for its placeholders, and its settings.
+    """Start a training command with values for its placeholders, and its settings; `environment` is added to its own.
 
     Raises:
         UsageError: it cannot be started, or has a placeholder that has no value here.
@@ -101,6 +110,7 @@ def start_command(
     return AttachedCommand(
         target.filled(**values),
         cwd=target.cwd,
+        environment=environment,
         timeout=settings.timeout,
         keep_environment=settings.keep_environment,
         listen=settings.listen,

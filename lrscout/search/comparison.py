@@ -49,9 +49,14 @@ def scoring_runs(peaks: Sequence[float], seeds: Iterable[int]) -> list[PlannedRu
 
 
 def scored(
-    plan: PlannedRun, spec: ScheduleSpec, result: TrainingResult, metric: Metric, fingerprint: str
+    plan: PlannedRun,
+    spec: ScheduleSpec,
+    result: TrainingResult,
+    metric: Metric,
+    fingerprint: str,
+    printed: Sequence[float] | None = None,
 ) -> ComparedRun:
-    """The scores of a training run."""
+    """The scores of a training run; `printed` are the values of a metric that the program prints, if that counts."""
     final = best = auc = None
     assert result.status != "given_up"  # only the probes of find-lr ever are
     status: RunStatus = result.status
@@ -59,15 +64,15 @@ def scored(
         losses = [point.loss for point in result.points]
         window = len(final_steps(len(losses)))
         means = [fmean(losses[max(0, end - window) : end]) for end in range(len(losses), 0, -window)]
-        values = means if not metric.held_out else [p.val_loss for p in result.points if p.val_loss is not None]
-        last = (
-            means[:1]
-            if not metric.held_out
-            else [p.val_loss for p in result.points[-window:] if p.val_loss is not None]
-        )
+        values, last = means, means[:1]
+        if printed is not None:
+            values, last = list(printed), list(printed[-1:])
+        elif metric.held_out:
+            values = [p.val_loss for p in result.points if p.val_loss is not None]
+            last = [p.val_loss for p in result.points[-window:] if p.val_loss is not None]
         final, auc = fmean(last), fmean(losses)
         best = max(values) if metric.mode == "max" else min(values)
-        if abs(final) > LARGEST_FINAL:
+        if not abs(final) <= LARGEST_FINAL:
             status, final, best, auc = "diverged", None, None, None
     return ComparedRun(
         spec.name,

@@ -75,7 +75,8 @@ def _search(seeds: Sequence[int]) -> Generator[list[_Point], Mapping[_Point, flo
     """Search for the rate of one schedule, yielding the scores to obtain (smaller is better, inf means failed).
 
     The first seed rules out one edge of the grid, and the second one measures the noise among the rest. If the noise
-    favors another rate than the best one, the remaining seeds are used as well. The grid is extended only beyond an
+    favors another rate than the best one, the remaining seeds are used as well. A single seed has no noise to measure,
+    so the best rate is taken. The grid is extended only beyond an
     edge that is better than its neighbor by more than the noise. If a run failed at every rate, it is extended
     downwards.
     """
@@ -93,7 +94,7 @@ def _search(seeds: Sequence[int]) -> Generator[list[_Point], Mapping[_Point, flo
     running = [place for place, (score,) in first.items() if score < math.inf and (place == 0 or score <= middling)]
     low, high = min(first), max(first)
     for moves in range(EDGE_MOVES + 1):
-        for count in range(2, len(seeds) + 1):
+        for count in range(min(2, len(seeds)), len(seeds) + 1):
             even = within_noise((yield from scored(running, count)))
             chosen = min(even, key=abs, default=low)
             if not even or chosen == even[0]:
@@ -122,4 +123,5 @@ def within_noise(scores: Mapping[int, Sequence[float]]) -> list[int]:
 
 
 def _is_noise(differences: Sequence[float]) -> bool:
-    return fmean(differences) <= stdev(differences) / math.sqrt(len(differences))
+    error = stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
+    return fmean(differences) <= error

@@ -38,7 +38,9 @@ class CompareSchedulersSettings(SessionSettings):
         None, "Schedule that the others are compared with; by default the best.", metavar="NAME"
     )
     min_effect: float = option(0.0, "Smallest difference that matters: up to it, schedules tie.", at_least=0)
-    evaluations: int = option(5, "Evaluations in the last 5% of a run; their mean is what is compared.", at_least=1)
+    evaluations: int = option(
+        5, "Evaluations in the last 5% of a run; their mean is what is compared.", at_least=1, only="target"
+    )
     eval_every: int | None = option(
         None,
         "Steps between evaluations for a schedule that depends on them (plateau); by default a twentieth of the run.",
@@ -48,8 +50,19 @@ class CompareSchedulersSettings(SessionSettings):
         None,
         "Compare by pkg.mod:fn(model, batch) on held-out batches instead of by the loss.",
         metavar="PATH",
+        only="target",
+        instead="What the program prints can be compared: --metric-regex 'val loss ([0-9.e+-]+)'.",
     )
-    metric_mode: Literal["min", "max"] = option("min", "Whether a lower or a higher --metric-fn is better.")
+    metric_regex: str | None = option(
+        None,
+        "Compare by the last number that a training command prints, instead of by its training loss: a regular"
+        " expression with one group, for example 'val loss ([0-9.e+-]+)'.",
+        metavar="PATTERN",
+        only="command",
+    )
+    metric_mode: Literal["min", "max"] = option(
+        "min", "Whether a lower or a higher --metric-fn or --metric-regex is better."
+    )
     time_budget: str | None = option(
         None, "Reduce seeds and steps to fit this time: 90s, 10m, 1h.", metavar="TIME", number_too=True
     )
@@ -57,7 +70,7 @@ class CompareSchedulersSettings(SessionSettings):
     threads: int | None = option(
         None,
         "CPU threads per run; by default 1 on the CPU, since the last digits depend on it, else the cores divided by"
-        " --jobs.",
+        " --jobs. A training command gets it as OMP_NUM_THREADS.",
         at_least=1,
     )
 
@@ -74,11 +87,33 @@ class CompareSchedulersSettings(SessionSettings):
             raise UsageError(
                 "--lr-mode fixed uses the optimizer's own rate, so --lr cannot be given.", hint="Use --lr-mode shared."
             )
-        if self.metric_mode == "max" and self.metric_fn is None:
-            raise UsageError("--metric-mode max needs a --metric-fn: a lower loss is better.")
+        if self.metric_mode == "max" and self.metric_fn is None and self.metric_regex is None:
+            raise UsageError("--metric-mode max needs a --metric-fn or a --metric-regex: a lower loss is better.")
+        _ = self.metric_pattern
         if self.jobs != "auto" and not re.fullmatch("[1-9][0-9]{0,3}", self.jobs):
             raise UsageError(f"--jobs {self.jobs} must be auto or a number of at least 1.")
         _ = self.time_budget_seconds
+
+    @property
+    def metric_pattern(self) -> re.Pattern[str] | None:
+        """The pattern of --metric-regex.
+
+        Raises:
+            UsageError: it is no regular expression, or has not exactly one group.
+        """
+        if self.metric_regex is None:
+            return None
+        hint = "Put the number in parentheses: 'val loss ([0-9.e+-]+)'. Parentheses that only group are (?:...)."
+        try:
+            pattern = re.compile(self.metric_regex)
+        except re.error as error:
+            raise UsageError(f"--metric-regex {self.metric_regex!r} cannot be read: {error}.", hint=hint) from None
+        if pattern.groups != 1:
+            raise UsageError(
+                f"--metric-regex {self.metric_regex!r} must have exactly one group, not {pattern.groups}.",
+                hint=hint,
+            )
+        return pattern
 
     @property
     def time_budget_seconds(self) -> float | None:

@@ -2,24 +2,54 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
 
 from lrscout.processes.deaths import Died, WorkerDiedError
 from lrscout.processes.executor import Executor, InProcess
 from lrscout.processes.pool import WorkerPool
 from lrscout.processes.start import make_starter
-from lrscout.results import Target
-from lrscout.runs.comparison.requests import Inspect, Inspection, LiveTarget, make_workbench
+from lrscout.results import CommandTarget, Target
+from lrscout.runs.comparison.command import CommandWorkbench, threads_of
+from lrscout.runs.comparison.observer import ComparisonObserver
+from lrscout.runs.comparison.requests import (
+    Host,
+    Inspect,
+    Inspection,
+    LiveTarget,
+    make_command_workbench,
+    make_workbench,
+)
 from lrscout.settings import CompareSchedulersSettings
-
-if TYPE_CHECKING:
-    from lrscout.runs.comparison.workbench import Workbench
 
 ATTEMPTS = 2  # at a run whose process dies
 
 
-def inspected(executor: Executor[Workbench]) -> Inspection:
-    """What each worker finds, asked of all so that they load the target at the same time."""
+def open_target(
+    target: Target, settings: CompareSchedulersSettings, live: LiveTarget | None
+) -> tuple[Executor[Host], Inspection]:
+    """This process or --jobs others, and what each of them finds, all asked at the same time.
+
+    With `auto`, a single one loads the target before it is known how many there will be.
+    """
+    executor: Executor[Host]
+    if settings.jobs == "1" or live is not None:
+        from lrscout.runs.comparison.workbench import Workbench  # here and not above: it brings torch
+
+        executor = InProcess(Workbench(0, target, settings, live))
+    else:
+        workers = 1 if settings.jobs == "auto" else int(settings.jobs)
+        executor = WorkerPool(make_starter(), make_workbench, (target, settings), workers=workers, attempts=ATTEMPTS)
+    try:
+        inspection = _inspected(executor)
+    except BaseException:
+        executor.close()
+        raise
+    if settings.jobs == "auto":
+        executor.workers = inspection.devices or inspection.cores
+    return executor, inspection
+
+
+def _inspected(executor: Executor[Host]) -> Inspection:
     found: Inspection | None = None
     for _, answer in executor.run([Inspect()] * executor.workers):
         if isinstance(answer, Died):
@@ -29,11 +59,21 @@ def inspected(executor: Executor[Workbench]) -> Inspection:
     return found
 
 
-def open_executor(target: Target, settings: CompareSchedulersSettings, live: LiveTarget | None) -> Executor[Workbench]:
-    """This process or --jobs others; with `auto`, a single one until the target has been inspected."""
-    if settings.jobs == "1" or live is not None:
-        from lrscout.runs.comparison.workbench import Workbench  # here and not above: it brings torch
+def open_command(
+    target: CommandTarget, settings: CompareSchedulersSettings, observer: ComparisonObserver
+) -> tuple[Executor[Host], Inspection]:
+    """This process or --jobs others, and what this one finds in the command.
 
-        return InProcess(Workbench(0, target, settings, live))
-    workers = 1 if settings.jobs == "auto" else int(settings.jobs)
-    return WorkerPool(make_starter(), make_workbench, (target, settings), workers=workers, attempts=ATTEMPTS)
+    What the commands print is shown where one runs at a time: the lines of several would be mixed.
+    """
+    inspection = CommandWorkbench(target, settings, observer.printed).inspect()
+    jobs = int(settings.jobs) if settings.jobs != "auto" else inspection.devices or inspection.cores
+    settings = dataclasses.replace(settings, threads=threads_of(settings, inspection))
+    if settings.threads is not None:
+        inspection = dataclasses.replace(
+            inspection, environment={**inspection.environment, "threads": settings.threads}
+        )
+    if jobs == 1:
+        return InProcess(CommandWorkbench(target, settings, observer.printed)), inspection
+    starter = make_starter(preloaded=CommandWorkbench.__module__)
+    return WorkerPool(starter, make_command_workbench, (target, settings), workers=jobs, attempts=ATTEMPTS), inspection

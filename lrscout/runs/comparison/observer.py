@@ -21,6 +21,9 @@ class ComparisonObserver:
         """Some runs begin, which take so many steps together."""
         return nullcontext(lambda step, lr, loss: None)
 
+    def printed(self, line: str) -> None:
+        """A training command printed a line; called in another thread."""
+
     def finished(self, run: ComparedRun, done: int, total: int, seconds_left: float | None) -> None:
         """A run ended."""
 

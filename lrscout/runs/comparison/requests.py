@@ -1,19 +1,22 @@
-"""What a comparison asks of a workbench, and what it answers; free of torch."""
+"""What a comparison asks of whatever makes its runs, and what that answers; free of torch."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from lrscout.errors import LrscoutError
 from lrscout.processes.messages import A, Report, Request
-from lrscout.results import ComparedRun, Target
+from lrscout.results import CommandTarget, ComparedRun, Target
 from lrscout.search.budget import Cost
 from lrscout.search.comparison import PlannedRun
 from lrscout.settings import CompareSchedulersSettings
 
 if TYPE_CHECKING:
     from lrscout.engine.workload import Workload
+    from lrscout.runs.comparison.command import CommandWorkbench
     from lrscout.runs.comparison.workbench import Workbench
 
 
@@ -29,12 +32,14 @@ class LiveTarget:
 class Inspection:
     """What is known about a target before the first run."""
 
+    target: Mapping[str, Any]  # as the record shows it
     environment: Mapping[str, Any]
     held_out: bool
     own_lr: float  # the largest rate of the optimizer's groups
     devices: int  # accelerators
     cores: int
     warnings: tuple[str, ...]
+    ignores_seed: bool = False  # all runs are the same, whatever their seeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,50 +48,65 @@ class FinishedRun:
 
     run: ComparedRun
     warnings: tuple[str, ...] = ()
+    error: LrscoutError | None = None  # why it failed, which ends the comparison if no run before it succeeded
 
 
-class _WorkbenchRequest(Request["Workbench", A]):
-    """A request to a workbench; running out of memory counts as the death of its process."""
+class Host(Protocol):
+    """What makes the runs: of an importable target, or of a training command."""
+
+    def inspect(self) -> Inspection: ...
+
+    def sweep(self) -> float: ...
+
+    def measure_cost(self) -> Cost: ...
+
+    def run(self, plan: PlannedRun, steps: int, jobs: int, on_point: Report) -> FinishedRun: ...
+
+
+class _HostRequest(Request[Host, A]):
+    """A request to a host; running out of memory counts as the death of its process."""
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        from lrscout.engine.out_of_memory import is_out_of_memory  # a worker has torch by now
+        if "torch" not in sys.modules:  # the host of a command needs none
+            return False
+        from lrscout.engine.out_of_memory import is_out_of_memory
 
         return is_out_of_memory(error)
 
 
 @dataclass(frozen=True)
-class Inspect(_WorkbenchRequest[Inspection]):
+class Inspect(_HostRequest[Inspection]):
     """Build the workload once and check that everything can be used, before the first run."""
 
-    def perform(self, host: Workbench, report: Report) -> Inspection:
+    def perform(self, host: Host, report: Report) -> Inspection:
         return host.inspect()
 
 
 @dataclass(frozen=True)
-class Sweep(_WorkbenchRequest[float]):
+class Sweep(_HostRequest[float]):
     """Find the rate that find-lr suggests."""
 
-    def perform(self, host: Workbench, report: Report) -> float:
+    def perform(self, host: Host, report: Report) -> float:
         return host.sweep()
 
 
 @dataclass(frozen=True)
-class MeasureCost(_WorkbenchRequest[Cost]):
+class MeasureCost(_HostRequest[Cost]):
     """Find out what a run costs."""
 
-    def perform(self, host: Workbench, report: Report) -> Cost:
+    def perform(self, host: Host, report: Report) -> Cost:
         return host.measure_cost()
 
 
 @dataclass(frozen=True)
-class MakeRun(_WorkbenchRequest[FinishedRun]):
+class MakeRun(_HostRequest[FinishedRun]):
     """Make one run; `jobs` of them run at the same time. Reports some of its points."""
 
     plan: PlannedRun
     steps: int
     jobs: int
 
-    def perform(self, host: Workbench, report: Report) -> FinishedRun:
+    def perform(self, host: Host, report: Report) -> FinishedRun:
         return host.run(self.plan, self.steps, self.jobs, report)
 
 
@@ -95,3 +115,10 @@ def make_workbench(place: int, target: Target, settings: CompareSchedulersSettin
     from lrscout.runs.comparison.workbench import Workbench  # here and not above: it brings torch
 
     return Workbench(place, target, settings)
+
+
+def make_command_workbench(place: int, target: CommandTarget, settings: CompareSchedulersSettings) -> CommandWorkbench:
+    """The workbench of a worker, for a training command."""
+    from lrscout.runs.comparison.command import CommandWorkbench  # here and not above: it needs these requests
+
+    return CommandWorkbench(target, settings)

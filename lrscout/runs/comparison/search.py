@@ -7,11 +7,11 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 from lrscout.processes.deaths import Died
 from lrscout.processes.executor import Executor
 from lrscout.results import (
+    CommandTarget,
     ComparedRun,
     CompareRecord,
     CompareResult,
@@ -23,11 +23,12 @@ from lrscout.results import (
     Target,
     TrainingPoint,
 )
-from lrscout.runs.comparison.executors import inspected, open_executor
+from lrscout.runs.comparison.executors import open_command, open_target
 from lrscout.runs.comparison.metric import metric_of
 from lrscout.runs.comparison.observer import ComparisonObserver
 from lrscout.runs.comparison.requests import (
     FinishedRun,
+    Host,
     Inspection,
     LiveTarget,
     MakeRun,
@@ -41,26 +42,25 @@ from lrscout.search.comparison import PlannedRun, began_alike, failed, rank, sco
 from lrscout.search.tuning import tuned_rates, tuning_seeds
 from lrscout.settings import CompareSchedulersSettings
 
-if TYPE_CHECKING:
-    from lrscout.runs.comparison.workbench import Workbench
-
 
 def compare(
-    target: Target,
+    target: Target | CommandTarget,
     settings: CompareSchedulersSettings,
     observer: ComparisonObserver | None = None,
     before: CompareResult | None = None,
     live: LiveTarget | None = None,
 ) -> CompareRecord:
-    """Compare the schedules; `before` has runs to reuse.
+    """Compare the schedules on a target, or in a training command; `before` has runs to reuse.
 
     Ctrl-C after the inspection gives the status `interrupted`.
     """
-    with closing(open_executor(target, settings, live)) as executor:
-        inspection = inspected(executor)
-        if settings.jobs == "auto":
-            executor.workers = inspection.devices or inspection.cores
-        comparison = _Comparison(executor, inspection, target, settings, observer or ComparisonObserver(), before)
+    observer = observer or ComparisonObserver()
+    if isinstance(target, CommandTarget):
+        executor, inspection = open_command(target, settings, observer)
+    else:
+        executor, inspection = open_target(target, settings, live)
+    with closing(executor):
+        comparison = _Comparison(executor, inspection, target, settings, observer, before)
         try:
             comparison.go()
         except KeyboardInterrupt:
@@ -73,9 +73,9 @@ class _Comparison:
 
     def __init__(
         self,
-        executor: Executor[Workbench],
+        executor: Executor[Host],
         inspection: Inspection,
-        target: Target,
+        target: Target | CommandTarget,
         settings: CompareSchedulersSettings,
         observer: ComparisonObserver,
         before: CompareResult | None,
@@ -90,7 +90,7 @@ class _Comparison:
         self._peaks: list[float] = []
         self._ranges: dict[str, RateRange | None] = {}
         self._center: float | None = before.center_lr if before is not None else settings.lr
-        self._steps, self._seeds = settings.steps, settings.seeds
+        self._steps, self._seeds = settings.steps, 1 if inspection.ignores_seed else settings.seeds
         self._made, self._started = 0, time.monotonic()
 
     def go(self) -> None:
@@ -108,7 +108,7 @@ class _Comparison:
             rates = tuned_rates(
                 count,
                 lr,
-                tuning_seeds(settings.seed),
+                tuning_seeds(settings.seed)[: 1 if self._inspection.ignores_seed else None],
                 lambda final: sign * final,
                 lambda wave: self._run(wave, "tuning", self._after(wave)),
             )
@@ -119,28 +119,29 @@ class _Comparison:
         seeds = range(settings.seed + 1, settings.seed + 1 + self._seeds)  # the tuning seed is not scored
         self._run(scoring_runs(self._peaks, seeds), "scoring")
         self._warnings |= dict.fromkeys(
-            warnings_about(self._runs, self._specs, self._settings, self._seeds, self._peaks)
+            warnings_about(self._runs, self._specs, self._settings, self._seeds, self._peaks, self._target)
         )
 
     def _fit_budget(self, tuned: bool) -> None:
         settings, before, seconds = self._settings, self._before, self._settings.time_budget_seconds
+        asked = self._steps, self._seeds
         if seconds is not None and before is not None:
             self._steps, self._seeds = before.steps, before.seeds
         elif seconds is not None:
             left = seconds - (time.monotonic() - self._started)
             plan = Plan(
                 schedules=len(self._specs),
-                seeds=settings.seeds,
-                steps=settings.steps,
+                seeds=self._seeds,
+                steps=self._steps,
                 evaluations=settings.evaluations,
                 tuned=tuned,
                 jobs=self._executor.workers,
             )
             plan = fit_to_budget(plan, self._executor.ask(MeasureCost()), left)
             self._steps, self._seeds = plan.steps, plan.seeds
-        if (self._steps, self._seeds) != (settings.steps, settings.seeds):
+        if (self._steps, self._seeds) != asked:
             fits = f"--time-budget {settings.time_budget}: {self._seeds} seeds of {self._steps} steps"
-            self._warnings[f"{fits} instead of {settings.seeds} of {settings.steps}."] = None
+            self._warnings[f"{fits} instead of {asked[1]} of {asked[0]}."] = None
 
     def _tell_cost(self, tuned: bool) -> None:
         count, jobs = len(self._specs), self._executor.workers
@@ -153,7 +154,7 @@ class _Comparison:
         kept = len(self._known)
         if kept:
             self._observer.say(f"Reusing {kept} runs of the earlier comparison.")
-        elif jobs == 1 and not self._inspection.devices and self._inspection.cores > 1 and self._target.path:
+        elif jobs == 1 and not self._inspection.devices and self._inspection.cores > 1 and self._target.label:
             self._observer.say(f"--jobs auto would run {self._inspection.cores} at a time.")
 
     def _after(self, wave: Sequence[PlannedRun]) -> int:
@@ -186,6 +187,8 @@ class _Comparison:
 
     def _finished(self, plan: PlannedRun, answer: FinishedRun | Died) -> FinishedRun:
         if not isinstance(answer, Died):
+            if answer.error is not None and all(run.status == "failed" for run in self._runs.values()):
+                raise answer.error
             return answer
         return FinishedRun(failed(plan, self._specs[plan.schedule], f"its process {answer}"))
 
@@ -243,7 +246,7 @@ class _Comparison:
         return RunRecord(
             command="compare-schedulers",
             status=status,
-            target=self._target.as_dict(),
+            target=self._inspection.target,
             settings=dataclasses.asdict(settings),
             environment=self._inspection.environment,
             result=result,

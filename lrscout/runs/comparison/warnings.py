@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from lrscout.results import ComparedRun
+from lrscout.results import CommandTarget, ComparedRun, Target
 from lrscout.schedules import ScheduleSpec
 from lrscout.search.comparison import PlannedRun, began_alike
 from lrscout.settings import CompareSchedulersSettings
@@ -16,6 +16,7 @@ def warnings_about(
     settings: CompareSchedulersSettings,
     seeds: int,
     peaks: Sequence[float],
+    target: Target | CommandTarget,
 ) -> list[str]:
     """The warnings; each schedule was scored with `seeds` seeds at its rate in `peaks`."""
     tuned = settings.lr_mode == "tune"
@@ -27,7 +28,7 @@ def warnings_about(
     if not began_alike(runs.values()):
         found.append(
             "Runs of the same seed began with different weights or batches, so they are not paired and small"
-            " differences stay hidden. Let build() draw random numbers from Python, NumPy or torch only."
+            f" differences stay hidden. {_how_to_pair(target)}"
         )
     aucs = {run.auc for run in runs.values()}
     if tuned and len(aucs) == 1 and None not in aucs:
@@ -43,6 +44,14 @@ def warnings_about(
         if run.status == "failed"
     ]
     return found
+
+
+def _how_to_pair(target: Target | CommandTarget) -> str:
+    if not isinstance(target, CommandTarget):
+        return "Let build() draw random numbers from Python, NumPy or torch only."
+    if target.takes("seed"):
+        return "The command draws random numbers that {seed} does not determine."
+    return "Put {seed} where the command takes its seed, for example --seed {seed}."
 
 
 def _about_rates(

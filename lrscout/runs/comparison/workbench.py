@@ -8,15 +8,25 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from lrscout.engine.devices import cpu_cores, cpu_threads, device_count, device_for_worker, is_cpu
+from lrscout.engine.devices import cpu_threads, device_count, device_for_worker, is_cpu
 from lrscout.engine.environment import describe_environment
 from lrscout.engine.fingerprint import Fingerprint
 from lrscout.engine.schedulers import make_scheduler
 from lrscout.engine.session import Session
 from lrscout.engine.target import find_target
 from lrscout.engine.training import Trainee
-from lrscout.errors import NoAnswerError, UsageError
-from lrscout.results import Target, TrainingPoint
+from lrscout.errors import UsageError
+from lrscout.processes.cores import cpu_cores
+from lrscout.results import Target
+from lrscout.runs.comparison.common import (
+    TIMED_STEPS,
+    WARMUP_STEPS,
+    OnPoint,
+    at_times,
+    settings_of_sweep,
+    steps_between,
+    suggested,
+)
 from lrscout.runs.comparison.metric import metric_of
 from lrscout.runs.comparison.requests import FinishedRun, Inspection, LiveTarget
 from lrscout.runs.lr.live import LiveTrainer
@@ -26,13 +36,7 @@ from lrscout.schedules import parse_schedules
 from lrscout.search.budget import Cost
 from lrscout.search.comparison import PlannedRun, scored
 from lrscout.search.training import evaluation_steps, run_training
-from lrscout.settings import CompareSchedulersSettings, FindLrSettings, SessionSettings, fields_of
-
-REPORT_SECONDS = 0.1  # between two reports of a run under way
-EVAL_SHARE = 20  # evaluations of a schedule that depends on them, over the whole run
-TIMED_STEPS, WARMUP_STEPS = 20, 5  # of measuring what a run costs
-
-OnPoint = Callable[[TrainingPoint], None]
+from lrscout.settings import CompareSchedulersSettings
 
 
 class Workbench:
@@ -57,8 +61,15 @@ class Workbench:
                     hint="Give the target a val_loader.",
                 )
             self._metric_fn()
-            environment = describe_environment(session)
-            return Inspection(environment, held_out, session.own_lr, device_count(), cpu_cores(), session.warnings)
+            return Inspection(
+                self._target.as_dict(),
+                describe_environment(session),
+                held_out,
+                session.own_lr,
+                device_count(),
+                cpu_cores(),
+                session.warnings,
+            )
 
     def sweep(self) -> float:
         """The rate that find-lr suggests.
@@ -66,22 +77,10 @@ class Workbench:
         Raises:
             NoAnswerError: it suggests none.
         """
-        names = [field.name for field in fields_of(SessionSettings)]
-        shared = {name: getattr(self._settings, name) for name in names}
-        settings = FindLrSettings(horizon=self._settings.steps, **shared)
+        settings = settings_of_sweep(self._settings)
         with self._threads():
             trainer = LiveTrainer(self._live.build(settings.seed), settings, self._target)
-            record = search_lr(trainer, settings)
-        if record.status == "interrupted":
-            raise KeyboardInterrupt
-        assert record.result is not None
-        suggestion = record.result.suggestion
-        if suggestion.lr is None:
-            raise NoAnswerError(
-                f"find-lr suggests no rate to start from: {suggestion.reason}",
-                hint="Give one with --lr. `lrscout find-lr` has more options to find it.",
-            )
-        return float(suggestion.lr)
+            return suggested(search_lr(trainer, settings))
 
     def measure_cost(self) -> Cost:
         """What a run costs, from a few steps."""
@@ -108,8 +107,7 @@ class Workbench:
             schedule = make_scheduler(spec, session.optimizers, plan.peak_lr, steps, self._target.app_dir)
             evaluated = set(evaluation_steps(steps, settings.evaluations))
             if schedule.needs_metric:
-                every = settings.eval_every or max(1, steps // EVAL_SHARE)
-                evaluated |= set(range(every - 1, steps, every))
+                evaluated |= set(steps_between(steps, settings))
             elif session.workload.val_loader is None:
                 evaluated = set()
             result = run_training(
@@ -118,7 +116,7 @@ class Workbench:
                 steps,
                 evaluated,
                 larger_is_better=settings.metric_mode == "max",
-                on_point=_at_times(on_point),
+                on_point=at_times(on_point),
             )
             metric = metric_of(settings, session.workload.val_loader is not None)
             return FinishedRun(scored(plan, spec, result, metric, began.hexdigest()), session.warnings)
@@ -147,17 +145,3 @@ class Workbench:
         if is_cpu(self._settings.device):
             return cpu_threads(1)
         return cpu_threads(None if jobs == 1 else max(1, cpu_cores() // jobs))
-
-
-def _at_times(report: OnPoint) -> OnPoint:
-    """The same function, but called only a few times a second."""
-    following = 0.0
-
-    def sometimes(point: TrainingPoint) -> None:
-        nonlocal following
-        now = time.monotonic()
-        if now >= following:
-            following = now + REPORT_SECONDS
-            report(point)
-
-    return sometimes
