@@ -91,7 +91,7 @@ class CommandWorkbench:
             target=target_facts(self._target, found, driven),
             environment=environment_facts(found, driven),
             held_out=False,
-            own_lr=found.optimizers[drive[0]].own_lr,  # of the one that leads
+            own_lr=driven.own_lr,
             devices=0 if on_cpu else 1,  # how many there are is not known without torch
             cores=max(1, cpu_cores() // found.ranks),
             warnings=(IGNORES_SEED if self._target.takes("seed") else SEEDS_ITSELF,) if ignores_seed else (),
