@@ -21,7 +21,7 @@ from lrscout.settings import FindBatchSizeSettings
 if TYPE_CHECKING:
     from lrscout.engine.trials.bench import Bench
 
-# for the libraries that are loaded before a trial sets its own (lrscout.engine.trials.memory): with glibc's moving
+# for the libraries that are loaded before a trial sets its own (lrscout.attached.memory): with glibc's moving
 # threshold, the peak does not follow the batch size
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
