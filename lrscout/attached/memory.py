@@ -107,6 +107,10 @@ class ProcessMemory:
             self._before, self._limit = resource.getrlimit(resource.RLIMIT_DATA), limit_bytes
             self._allow(limit_bytes + UNTOUCHED_ALLOWANCE)
 
+    def leave_out(self, amount: int) -> None:
+        """Do not count so many bytes that are held."""
+        self._base += amount
+
     def tighten(self) -> None:
         if self._limit is not None:
             self._allow(self._limit - (self.held() or 0))
@@ -149,6 +153,7 @@ class CudaMemory:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self.index = device.index or 0
         self._limit: int | None = None
         self._retries = 0
 

@@ -45,7 +45,7 @@ class Invocation(Generic[S]):
         """
         if isinstance(self.target, CommandTarget):
             raise UsageError(
-                "Only find-lr can run a training command so far.",
+                "Only find-lr and find-batch-size can run a training command so far.",
                 hint="Give this command a target: a function that returns the model, the loader and the loss.",
             )
         return self.target

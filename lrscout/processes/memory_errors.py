@@ -16,6 +16,7 @@ MESSAGES = (
     "defaultcpuallocator: can't allocate memory",
     "defaultcpuallocator: not enough memory",  # on Windows
     "std::bad_alloc",
+    "cuda failure 2 'out of memory'",  # NCCL
     "cublas_status_alloc_failed",
     "hipblas_status_alloc_failed",
     "cudnn_status_alloc_failed",
@@ -38,7 +39,7 @@ MESSAGES_UNDER_LIMIT = (
 
 NAMED = re.compile(r"^\s*(?:\[rank\d+\]:\s*)?(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*(?:Error|Exception))\b")
 OF_MEMORY = ("MemoryError", "OutOfMemoryError")
-MAY_MEAN_IT = ("RuntimeError", "OSError", "ImportError", "SystemError", "AcceleratorError")
+MAY_MEAN_IT = ("RuntimeError", "OSError", "ImportError", "SystemError", "AcceleratorError", "DistBackendError")
 """Other exceptions that libraries raise when memory runs out: a ValueError that says so is a program's own words."""
 
 

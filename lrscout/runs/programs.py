@@ -86,9 +86,14 @@ class Program:
 
 
 def start_command(
-    target: CommandTarget, settings: CommandSettings, on_output: OnOutput | None = None, **values: int
+    target: CommandTarget,
+    settings: CommandSettings,
+    on_output: OnOutput | None = None,
+    more: Mapping[str, Any] | None = None,
+    /,
+    **values: int,
 ) -> AttachedCommand:
-    """Start a training command with values for its placeholders, and its settings.
+    """Start a training command with values for its placeholders, its settings, and `more` for AttachedCommand.
 
     Raises:
         UsageError: it cannot be started, or has a placeholder that has no value here.
@@ -105,6 +110,7 @@ def start_command(
         keep_environment=settings.keep_environment,
         listen=settings.listen,
         on_output=on_output,
+        **(more or {}),
     )
 
 
