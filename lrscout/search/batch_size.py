@@ -138,6 +138,10 @@ def _next_by_line(search: Search, streak: int) -> tuple[int, bool]:
             rough = len(search.trials) == len(FIRST_SIZES) and power_of_two_below(size) > low
             return (power_of_two_below(size) if rough else size), True
         return min(low + step * 2**streak, search.ceiling), False  # confirm that this is the limit
+    if aim >= over and _end_of(search, "max") == "capped":
+        return over - 1, True
+    if aim >= over and _end_of(search, "max") != "out_of_memory":  # a line through peaks says nothing about that
+        return min(over - 1, max(low + 1, math.isqrt(low * over))), True
     if aim >= over:  # the prediction was too high
         back = max(1, int((over - low) * min(0.5, FIRST_RETREAT * 2**streak)))
         return max(low + 1, over - back), True

@@ -91,7 +91,7 @@ class CommandTrials:
             try:
                 trial = self._measured(started, batch_size, limit_bytes)
             except LrscoutError as error:
-                failure = error
+                failure = started.out_of_time() if started.overdue else error  # others wait for as long
         if failure is not None:  # now that it is closed, its last lines are here
             fits_below = self._smallest_fit is not None and self._smallest_fit < batch_size
             trial, failure = ending_of(failure, started, batch_size, limit_bytes, fits_below)

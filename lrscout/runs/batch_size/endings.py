@@ -14,7 +14,9 @@ from lrscout.processes.memory_errors import NAMED, line_about_memory
 from lrscout.results import Outcome, Trial
 from lrscout.runs.batch_size.started import OutOfTimeError
 
-KILLED = Signals.SIGKILL.value
+# how a process ends whose memory ran out: by the kernel, by abort(), or where it touches what it did not get;
+# launchers end the other ranks by SIGTERM
+OF_MEMORY = (Signals.SIGKILL, Signals.SIGABRT, Signals.SIGBUS, Signals.SIGSEGV)
 TOLD_SIGNAL = re.compile(r"exitcode\s*: -(\d+)|Signal (\d+) \(SIG")  # by torchrun, of one of its ranks
 FROM_SIGNAL = 128  # a shell's exit code for a command that a signal ended is above that
 AFTERMATH = ("ChildFailedError", "Connection closed by peer", "Connection reset by peer")
@@ -63,12 +65,11 @@ def _judged(error: LrscoutError, ended: Ended, limit_bytes: int | None) -> tuple
 
 
 def _signal(ended: Ended) -> int | None:
-    """The signal that ended the program, or one of its ranks."""
-    told = next((found for line in ended.lines if (found := TOLD_SIGNAL.search(line))), None)
-    if told is not None:
-        return int(told[1] or told[2])
+    """The signal that ended the program, or one of its ranks, as where memory ran out; None if none did."""
+    told = [int(found[1] or found[2]) for line in ended.lines if (found := TOLD_SIGNAL.search(line))]
     code = ended.exit_code or 0
-    return -code if code < 0 else code - FROM_SIGNAL if code > FROM_SIGNAL else None
+    own = -code if code < 0 else code - FROM_SIGNAL
+    return next((each for each in (*told, own) if each in OF_MEMORY), None)
 
 
 def last_words(lines: Sequence[str]) -> str | None:

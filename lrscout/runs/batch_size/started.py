@@ -60,6 +60,11 @@ class Started:
         return tuple(self._lines)
 
     @property
+    def overdue(self) -> bool:
+        """Whether its time is over."""
+        return monotonic() >= self._deadline
+
+    @property
     def exit_code(self) -> int | None:
         """The command's own."""
         return self.command.exit_code
@@ -69,14 +74,18 @@ class Started:
         """How much memory the process that took most was seen to take, in bytes, since it had imported torch."""
         return max((watch.grown for watch in self._watches.values()), default=0)
 
+    def out_of_time(self) -> OutOfTimeError:
+        """What to say then."""
+        return OutOfTimeError(f"It took longer than {self._timeout:g} s.", hint="Raise --timeout.")
+
     def close(self) -> None:
         """End the command, and everything that it started."""
         self.command.close()
 
     def _waiting(self) -> None:
         now = monotonic()
-        if now > self._deadline:
-            raise OutOfTimeError(f"It took longer than {self._timeout:g} s.", hint="Raise --timeout.")
+        if now >= self._deadline:
+            raise self.out_of_time()
         if now < self._next_look:
             return
         self._next_look = now + LOOK_SECONDS
