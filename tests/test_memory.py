@@ -8,8 +8,9 @@ import sys
 import pytest
 import torch
 
-from lrscout.engine.trials import memory
-from lrscout.engine.trials.memory import ProcessMemory, available_memory, memory_of
+from lrscout.attached import status
+from lrscout.attached.memory import ProcessMemory, memory_of
+from lrscout.attached.status import available_memory, own_status
 from lrscout.engine.trials.timing import MAX_TIMED_STEPS, median_spread, time_steps
 
 MIB = 1 << 20
@@ -69,7 +70,7 @@ def test_more_is_lent_until_the_first_step_is_done_and_then_what_is_held_counts(
 
 def test_a_limit_that_the_user_has_set_is_kept_where_it_is_lower():
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    own = memory._status("VmData") + 1000 * MIB
+    own = own_status("VmData") + 1000 * MIB
     counted = ProcessMemory()
     resource.setrlimit(resource.RLIMIT_DATA, (own, before[1]))
     try:
@@ -105,8 +106,8 @@ def test_a_cgroups_limit_is_what_is_left_of_it(version, tmp_path, monkeypatch):
         (place / names[0]).write_text(f"{limit}\n")
         (place / names[1]).write_text(f"{usage}\n")
         (place / "memory.stat").write_text(f"{'total_' if version == 1 else ''}inactive_file {5 * MIB}\n")
-    monkeypatch.setattr(memory, "PROC", proc)
-    monkeypatch.setattr(memory, "CGROUPS", groups)
+    monkeypatch.setattr(status, "PROC", proc)
+    monkeypatch.setattr(status, "CGROUPS", groups)
     assert available_memory() == 65 * MIB  # of the box, whose limit is nearer
     (folder.parent / names[0]).write_text("max\n")
     assert available_memory() == 305 * MIB

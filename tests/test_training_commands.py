@@ -114,11 +114,6 @@ def test_what_cannot_be_asked_of_a_program_is_refused(run, arguments, named):
     assert named in err
 
 
-def test_find_batch_size_says_that_it_cannot(capfd):
-    assert main(["find-batch-size", "--", *PLAIN]) == 2
-    assert "find-lr" in capfd.readouterr()[1]
-
-
 def test_a_program_that_fails_by_itself_shows_its_own_traceback(run, tmp_path):
     code, out, err = run("-o", "run.json", "--", *PLAIN, "--die-at", "20")
     assert (code, out) == (1, "")

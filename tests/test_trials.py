@@ -18,7 +18,7 @@ from lrscout.errors import LrscoutError, RemoteError, TargetError, UsageError, U
 from lrscout.processes.pool import WorkerPool
 from lrscout.processes.start import ForkServer
 from lrscout.results import Target, Trial
-from lrscout.runs.batch_size.trials import MALLOC, Trials
+from lrscout.runs.batch_size.trials import MALLOC, TargetTrials, Trials
 from lrscout.settings import FindBatchSizeSettings
 
 MIB = 1 << 20
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of proce
 
 
 def open_trials(starter, target: Target, settings: FindBatchSizeSettings, on_wait=lambda: None) -> Trials:
-    return Trials(WorkerPool(starter, make_bench, (target, settings), on_wait=on_wait), settings)
+    return TargetTrials(WorkerPool(starter, make_bench, (target, settings), on_wait=on_wait), settings)
 
 
 @pytest.fixture

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
 from lrscout.api.answers import Answer, page
 from lrscout.api.keywords import FindBatchSizeKeywords
 from lrscout.api.targets import buildable_target, parts_of
+from lrscout.errors import UsageError
 from lrscout.report.batch_size_plot import plot_trials
-from lrscout.results import BatchSizeResult, BatchStopReason, Throughput, Trial
+from lrscout.results import BatchSizeResult, BatchStopReason, CommandTarget, Throughput, Trial
 from lrscout.runs.batch_size.search import search_batch_size
 from lrscout.settings import FindBatchSizeSettings, make_settings
 
@@ -54,13 +55,14 @@ class FindBatchSizeResult(Answer[BatchSizeResult]):
 
 
 def find_batch_size(
-    target: Any,
+    target: Any = None,
     train_loader: Iterable[Any] | None = None,
     loss_fn: Callable[..., Any] | None = None,
     optimizer: Any = None,
     *,
     kwargs: Mapping[str, Any] | None = None,
     app_dir: str | os.PathLike[str] | None = None,
+    command: Sequence[str] | None = None,
     **settings: Unpack[FindBatchSizeKeywords],
 ) -> FindBatchSizeResult:
     """Find the largest batch size that fits and the fastest one, and restore everything that was passed in.
@@ -68,6 +70,9 @@ def find_batch_size(
     `target` is a dotted path as on the command line, a function that builds the workload (with `kwargs`), or live
     objects as in `find_lr`. Trials of a path, or of a function that can be imported by its name, run in other
     processes; all others in this one. `settings` are the other options of `lrscout find-batch-size` in snake case.
+
+    With `command` instead of a target, every trial starts a training program in the current folder, with the size in
+    place of {batch_size}: `["python", "train.py", "--batch-size", "{batch_size}"]`. What it prints is not shown.
 
     Raises:
         UsageError: a setting is unknown or out of bounds.
@@ -77,5 +82,9 @@ def find_batch_size(
     """
     parts, given = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
     made = make_settings(FindBatchSizeSettings, given)
+    if command is not None:
+        if target is not None or parts or kwargs or app_dir is not None:
+            raise UsageError("command cannot be passed with a target.", hint="A program has its own model and data.")
+        return FindBatchSizeResult.of(search_batch_size(made, CommandTarget(tuple(command), os.getcwd())))
     found, where = buildable_target(target, kwargs, app_dir, parts)
     return FindBatchSizeResult.of(search_batch_size(made, where, found=found))

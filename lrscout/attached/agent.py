@@ -20,6 +20,7 @@ from .channel import Channel, number
 from .closures import with_single_calls
 from .greeting import greeting
 from .losses import Loss, Losses
+from .measuring import report
 from .optimizer import Driven, MadeWith
 from .patches import Patches, untraced
 from .snapshot import Snapshot, living, weights_digest
@@ -223,6 +224,9 @@ class Agent:
             self._keep()
         elif "fingerprint" in command:
             self._channel.send(fingerprint=weights_digest([driven.optimizer for driven in self._known]))
+        elif "measure" in command:
+            optimizer = self._known[self._leader].optimizer
+            self._channel.send(measured=report(optimizer, last=command["measure"] == "last"))
         elif "restore" in command:
             assert self._snapshot is not None
             self._snapshot.restore([driven.optimizer for driven in self._known])

@@ -21,7 +21,8 @@ def find_batch_size(invocation: Invocation[FindBatchSizeSettings]) -> None:
     """Find the largest batch size that fits and the fastest, in a few trials within a memory budget."""
     with running("find-batch-size", invocation) as run:
         with run.output.progress(None, "find-batch-size", _facts) as progress:
-            record = search_batch_size(invocation.settings, invocation.importable, _Observer(run, progress))
+            observer = _Observer(run, progress)
+            record = search_batch_size(invocation.settings, invocation.target, observer, on_output=run.output.relay)
         run.finish(record)
 
 

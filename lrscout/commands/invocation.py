@@ -36,20 +36,6 @@ class Invocation(Generic[S]):
     width: int | None
     more: Mapping[str, Any]  # the command's own flags that are not settings
 
-    @property
-    def importable(self) -> Target:
-        """The target, for commands that cannot run a training command.
-
-        Raises:
-            UsageError: it is a training command.
-        """
-        if isinstance(self.target, CommandTarget):
-            raise UsageError(
-                "Only find-lr and compare-schedulers can run a training command so far.",
-                hint="Give this command a target: a function that returns the model, the loader and the loss.",
-            )
-        return self.target
-
 
 def read_invocation(
     command: str,

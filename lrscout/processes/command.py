@@ -16,12 +16,13 @@ from lrscout.errors import LrscoutError
 from lrscout.processes import attach_errors
 from lrscout.processes.driving import AttachedSession, shares_of
 from lrscout.processes.listener import Listener
-from lrscout.processes.ranks import Attachment, OptimizerFacts, Rank, attachment_of
+from lrscout.processes.ranks import Attachment, Measured, OptimizerFacts, Rank, attachment_of
 from lrscout.processes.supervised import SupervisedCommand
 
 SITE = Path(lrscout.__file__).parent / "attached" / "site"
 END_SECONDS = 5.0  # for the program to end by itself, once it is asked
 LONGEST_POLL = 1e6  # seconds, of an interface that counts milliseconds in 32 bits
+WAIT_SECONDS = 0.1  # between two calls of `on_wait`
 AFTERMATH_SECONDS = 2.0  # for a command to end after one of its ranks: its exit code says why
 LOGGERS_OFF = {  # found in their sources, and tried; trackio and aim have no such variable, and write to local files
     "WANDB_MODE": "disabled",  # wandb/sdk/wandb_init.py: make_disabled_run
@@ -40,7 +41,9 @@ class AttachedCommand:
 
     `timeout` is in seconds, to the first optimizer step, and `patience` from one step to the next; by default they
     agree. `environment` is added to this process's own. Ranks on other machines reach lrscout at `listen`, HOST or
-    HOST:PORT.
+    HOST:PORT. `measured` is a type of device ("any" where it is not known yet) and a limit in bytes: memory is counted
+    and limited there from when torch has been imported. While the command is waited for, `on_wait` is called several
+    times a second; what it raises ends the waiting.
 
     Raises:
         UsageError: the command cannot be started, or lrscout cannot listen there.
@@ -56,9 +59,12 @@ class AttachedCommand:
         patience: float | None = None,
         keep_environment: bool = False,
         listen: str | None = None,
+        measured: tuple[str, int | None] | None = None,
         on_output: Callable[[str], None] | None = None,
+        on_wait: Callable[[], None] | None = None,
     ) -> None:
         self._timeout, self._patience = timeout, timeout if patience is None else patience
+        self._measured, self._on_wait = measured, on_wait
         self._token = secrets.token_hex(16)
         self._connections: list[Rank] = []  # all who have connected
         self._ranks: list[Rank] = []  # those who train together, by their numbers
@@ -93,6 +99,11 @@ class AttachedCommand:
     def exit_code(self) -> int | None:
         """The command's exit code, minus the signal's number where a signal killed it; None while it is running."""
         return self._command.exit_code
+
+    @property
+    def measured_processes(self) -> tuple[int, ...]:
+        """The ids of the processes on this machine in which memory is counted, those that have ended too."""
+        return self._listener.pids("measured")
 
     @property
     def steps(self) -> int:
@@ -139,6 +150,18 @@ class AttachedCommand:
         while any(rank.fingerprint is None for rank in self._ranks):
             self._listen(None)
         return "-".join(str(rank.fingerprint) for rank in self._ranks)
+
+    def measure(self, last: bool = False) -> tuple[Measured, ...]:
+        """What each rank has measured since it was last asked; after the `last` time, none measures any more.
+
+        The command must have been started with `measured`.
+        """
+        for rank in self._ranks:
+            rank.measured = None
+        self._tell(measure="last" if last else "on")
+        while any(rank.measured is None for rank in self._ranks):
+            self._listen(None)
+        return tuple(rank.measured for rank in self._ranks if rank.measured is not None)
 
     def session(self, *drive: int) -> AttachedSession:
         """Drive the optimizers of these numbers; all others go on at their own rates. Ends the session before it.
@@ -187,6 +210,9 @@ class AttachedCommand:
             "LRSCOUT_ATTACH_FOLDER": str(self._listener.folder),
             "LRSCOUT_ATTACH_TOKEN": self._token,
         }
+        if self._measured is not None:
+            kind, limit = self._measured
+            environment["LRSCOUT_ATTACH_MEASURED"] = f"{kind}:{'' if limit is None else limit}"
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(SITE), environment.get("PYTHONPATH"))))
         return environment
 
@@ -206,7 +232,7 @@ class AttachedCommand:
         speakers.update({rank.connection.fileno(): rank for rank in self._connections if not rank.gone})
         for descriptor in speakers:
             poll.register(descriptor, select.POLLIN)
-        speaking = poll.poll(1000 * min(self._patience if seconds is None else seconds, LONGEST_POLL))
+        speaking = self._polled(poll, self._patience if seconds is None else seconds)
         for descriptor, _ in speaking:
             speaker = speakers[descriptor]
             if speaker is self._listener:
@@ -221,6 +247,18 @@ class AttachedCommand:
         except LrscoutError as error:
             self._error = error
             raise
+
+    def _polled(self, poll: select.poll, seconds: float) -> list[tuple[int, int]]:
+        """Who speaks within so many seconds."""
+        end = monotonic() + seconds
+        while True:
+            left = max(0.0, end - monotonic())
+            if self._on_wait is None:
+                return poll.poll(1000 * min(left, LONGEST_POLL))
+            self._on_wait()
+            speaking = poll.poll(1000 * min(left, WAIT_SECONDS))
+            if speaking or left <= WAIT_SECONDS:
+                return speaking
 
     def _admit(self) -> None:
         """Take in those who have said hello; whoever is one too many goes on by itself."""

@@ -47,8 +47,12 @@ class Listener:
 
     def seen(self) -> Seen:
         """How far the processes of the command came on this machine."""
-        names = os.listdir(self.folder)
-        return Seen(*(sum(name.startswith(f"{what}.") for name in names) for what in ("python", "torch")))
+        return Seen(len(self.pids("python")), len(self.pids("torch")))
+
+    def pids(self, trace: str) -> tuple[int, ...]:
+        """The ids of the processes on this machine that have left a trace of this name."""
+        traces = [name.partition(".") for name in os.listdir(self.folder)]
+        return tuple(int(pid) for name, _, pid in traces if name == trace)
 
     def close(self) -> None:
         self._socket.close()

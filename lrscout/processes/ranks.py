@@ -56,6 +56,19 @@ class Refusal:
     about: str  # the optimizer's class, or the error
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The memory of one rank since it was last asked, in bytes, and its last step. None: its device does not tell."""
+
+    forward: int | None  # the peak of the forward and backward pass
+    optimizer: int | None  # the peak of the optimizer step
+    held: int | None
+    available: int | None
+    problem: str | None  # why steps that ran do not count as fitting
+    steps: int  # of any optimizer, so far
+    shapes: tuple[tuple[int, ...], ...]  # of what its model was called with in the last step, a micro-batch each
+
+
 MOST_UNREAD = 1 << 20  # bytes of a line: no message is that long
 
 
@@ -70,6 +83,7 @@ class Rank:
         self.announced: list[OptimizerFacts] = []  # optimizers that came later
         self.stepping: set[int] = set()  # the numbers of those that have stepped
         self.fingerprint: str | None = None
+        self.measured: Measured | None = None
         self.losses: deque[float] = deque()
         self.steps = 0  # taken, of the optimizers that were driven
         self.restored = False
@@ -121,6 +135,9 @@ class Rank:
             self.stepping.add(message["stepped"])
         elif "fingerprint" in message:
             self.fingerprint = message["fingerprint"]
+        elif "measured" in message:
+            shapes = tuple(map(tuple, message["measured"].pop("shapes")))
+            self.measured = Measured(**message["measured"], shapes=shapes)
         elif "bye" in message:
             self.refusal = Refusal(message["bye"], message["about"])
 

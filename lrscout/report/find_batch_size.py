@@ -14,7 +14,7 @@ from lrscout.report.batch_size_plot import plot_trials
 from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.tables import add_row, common_facts, fact_grid, opening, rendered, sentence, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
-from lrscout.results import BatchSizeRecord, BatchSizeResult, BatchStopReason, Trial
+from lrscout.results import BatchSizeRecord, BatchSizeResult, BatchStopReason, Outcome, Trial
 
 NOTED_WIDTH = 60  # columns from which the notes on the trials fit
 STOPPED: dict[BatchStopReason, str] = {
@@ -27,7 +27,18 @@ STOPPED: dict[BatchStopReason, str] = {
     "failed": "stopped by an error",
     "interrupted": "interrupted",
     "estimate": "estimated from shapes; nothing was run",
+    "too_few_steps": "the program ends too early at size {least}",
+    "capped": "the program does not follow size {least}",
+    "refused": "the program fails at size {least}, and not for memory",
 }
+FAILURES: dict[BatchStopReason, tuple[Outcome, ...]] = {
+    "out_of_memory": ("out_of_memory", "killed"),
+    "timeout": ("timeout",),
+    "too_few_steps": ("too_few_steps",),
+    "capped": ("capped",),
+    "refused": ("refused",),
+}
+"""The outcomes that ended a search for a reason; the smallest size that had one is named."""
 COLUMNS = tuple(Trial.__dataclass_fields__)
 
 HEAD = ("batch size", "outcome", "peak memory", "samples/s", "note")
@@ -60,7 +71,25 @@ def headline(record: BatchSizeRecord) -> str:
         size = result.estimate.batch_size
         return f"Estimated batch size: {'not even one sample fits' if size is None else f'about {size}'}"
     size = result.batch_size
-    return "No batch size recommended" if size is None else f"Recommended batch size: {size}"
+    if size is None:
+        return "No batch size recommended"
+    shares = _shares(result)
+    return f"Recommended batch size: {size}{f' ({shares})' if shares else ''}"
+
+
+def _shares(result: BatchSizeResult) -> str:
+    """What the recommended size means where a rank's share differs from it; empty where it does not."""
+    trial = result.trial_of(result.batch_size)
+    if trial is None or result.ranks is None:
+        return ""
+    at_once, samples = trial.micro_batch, trial.samples
+    if at_once is None or samples is None:
+        return f"as the program counts it, on {result.ranks} ranks" if result.ranks > 1 else ""
+    if result.ranks == 1:
+        return "" if samples == at_once == trial.batch_size else f"{at_once} at once, {samples} in a step"
+    if samples == at_once * result.ranks:
+        return f"{at_once} per rank, {samples} in all on {result.ranks} ranks"
+    return f"{at_once} at once per rank, {samples} in a step on {result.ranks} ranks"
 
 
 def answer(record: BatchSizeRecord) -> str | None:
@@ -123,7 +152,7 @@ def trial_rows(result: BatchSizeResult) -> list[tuple[str, str, str, str, str]]:
 
 def search_end(result: BatchSizeResult) -> str:
     """How many trials were made, and why the search ended."""
-    failures = {"out_of_memory": ("out_of_memory", "killed"), "timeout": ("timeout",)}.get(result.stop_reason, ())
+    failures = FAILURES.get(result.stop_reason, ())
     least = min((t.batch_size for t in result.trials if t.outcome in failures), default=None)
     reason = STOPPED.get(result.stop_reason, result.stop_reason).format(least=least)
     if result.stop_reason == "estimate":

@@ -5,9 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Outcome = Literal["fits", "out_of_memory", "killed", "failed", "timeout", "too_few_samples"]
+Outcome = Literal[
+    "fits",
+    "out_of_memory",
+    "killed",
+    "failed",
+    "timeout",
+    "too_few_samples",
+    "too_few_steps",  # a training command ended before the trial did
+    "capped",  # a training command ran smaller batches than it was told
+    "refused",  # a training command failed, and not for memory
+]
 BatchStopReason = Literal[
-    "out_of_memory", "dataset", "max", "throughput", "timeout", "unstable", "failed", "interrupted", "estimate"
+    "out_of_memory",
+    "dataset",
+    "max",
+    "throughput",
+    "timeout",
+    "unstable",
+    "failed",
+    "interrupted",
+    "estimate",
+    "too_few_steps",
+    "capped",
+    "refused",
 ]
 
 
@@ -26,6 +47,9 @@ class Trial:
     loader_share: float | None = None  # fraction of the time of a step spent waiting for the loader
     growth_bytes: int | None = None  # memory added by each further step; None if it does not grow
     reason: str | None = None  # why it failed or did not fit
+    micro_batch: int | None = None  # samples that a rank of a training command was seen to run at once
+    samples: int | None = None  # that all its ranks together were seen to run in a step
+    cap: int | None = None  # where it is capped: the largest size that the program was seen to run instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +134,7 @@ class BatchSizeResult:
     splits: tuple[Split, ...] = ()  # with --effective-batch-size
     estimate: MemoryEstimate | None = None  # with --dry-run
     evaluation: BatchSizeResult | None = None  # with --eval
+    ranks: int | None = None  # of a training command
 
     @property
     def limit_bytes(self) -> int | None:

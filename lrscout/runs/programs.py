@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import lrscout
 from lrscout.errors import UsageError
@@ -37,7 +37,7 @@ class Program:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.target, self._settings, self._on_output, self._restart = target, settings, on_output, restart
-        self._environment = environment
+        self._environment = environment or {}
         self._values: Mapping[str, int] = {}
         self._command: AttachedCommand | None = None
         self._attachment: Attachment | None = None
@@ -59,7 +59,7 @@ class Program:
             self.close()
             self._values = values
             self._command = start_command(
-                self.target, self._settings, self._on_output, environment=self._environment, **values
+                self.target, self._settings, values, self._on_output, environment=self._environment
             )
             self._attachment = self._command.attach(keep=not self._restart)
         return self._attachment
@@ -89,15 +89,23 @@ class Program:
         self._command = self._attachment = self._session = None
 
 
+class StartOptions(TypedDict, total=False):
+    """What AttachedCommand takes beside a command's settings."""
+
+    environment: Mapping[str, str]
+    patience: float
+    measured: tuple[str, int | None]
+    on_wait: Callable[[], None]
+
+
 def start_command(
     target: CommandTarget,
     settings: CommandSettings,
+    values: Mapping[str, int],
     on_output: OnOutput | None = None,
-    *,
-    environment: Mapping[str, str] | None = None,
-    **values: int,
+    **options: Unpack[StartOptions],
 ) -> AttachedCommand:
-    """Start a training command with values for its placeholders, and its settings; `environment` is added to its own.
+    """Start a training command with values for its placeholders.
 
     Raises:
         UsageError: it cannot be started, or has a placeholder that has no value here.
@@ -110,11 +118,11 @@ def start_command(
     return AttachedCommand(
         target.filled(**values),
         cwd=target.cwd,
-        environment=environment,
         timeout=settings.timeout,
         keep_environment=settings.keep_environment,
         listen=settings.listen,
         on_output=on_output,
+        **options,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from lrscout.results import BatchStopReason, Split, Throughput, Trial
+from lrscout.results import BatchStopReason, Outcome, Split, Throughput, Trial
 from lrscout.search.memory_model import predicted_size
 
 PLATEAU = 0.05  # a smaller rise in throughput does not count, and neither does a smaller distance from the best
@@ -16,6 +16,13 @@ STALLED_DOUBLINGS = 2  # after so many doublings without a rise, larger sizes ar
 FIRST_SIZES = (4, 16)  # for the first line of `fit`: small enough to be quick, far enough apart for a slope
 LONGEST_JUMP = 64  # times the largest size that ran, because a slope of pure noise can predict anything
 LARGEST_SIZE = 1 << 20  # if nothing else limits the search
+ENDS: dict[Outcome, BatchStopReason] = {
+    "too_few_samples": "dataset",
+    "too_few_steps": "too_few_steps",
+    "capped": "capped",
+    "refused": "refused",
+}
+"""Why a search ended where the smallest size that does not fit had this outcome, if not for memory."""
 FIRST_RETREAT = 0.1  # of the way back to the largest fitting size; doubles with every failed prediction
 
 
@@ -44,7 +51,7 @@ class Search:
     @property
     def over(self) -> int | None:
         """The smallest size that does not fit."""
-        return min((t.batch_size for t in self.trials if t.outcome != "fits"), default=None)
+        return min((_least_over(t) for t in self.trials if t.outcome != "fits"), default=None)
 
     @property
     def tolerance(self) -> int:
@@ -61,6 +68,11 @@ class Search:
         if self.over is None:
             return self.largest >= self.ceiling
         return self.over - self.largest <= self.tolerance
+
+
+def _least_over(trial: Trial) -> int:
+    """The smallest size that cannot fit, for what happened in a trial: all that a program caps become its cap."""
+    return trial.batch_size if trial.cap is None else min(trial.batch_size, trial.cap + 1)
 
 
 def power(search: Search) -> Iterator[int]:
@@ -126,6 +138,10 @@ def _next_by_line(search: Search, streak: int) -> tuple[int, bool]:
             rough = len(search.trials) == len(FIRST_SIZES) and power_of_two_below(size) > low
             return (power_of_two_below(size) if rough else size), True
         return min(low + step * 2**streak, search.ceiling), False  # confirm that this is the limit
+    if aim >= over and _end_of(search, "max") == "capped":
+        return over - 1, True
+    if aim >= over and _end_of(search, "max") != "out_of_memory":  # a line through peaks says nothing about that
+        return min(over - 1, max(low + 1, math.isqrt(low * over))), True
     if aim >= over:  # the prediction was too high
         back = max(1, int((over - low) * min(0.5, FIRST_RETREAT * 2**streak)))
         return max(low + 1, over - back), True
@@ -202,8 +218,8 @@ def _early_end(trial: Trial, search: Search, stops_at_plateau: bool) -> BatchSto
 def _end_of(search: Search, ceiling_reason: BatchStopReason) -> BatchStopReason:
     if search.over is None:
         return ceiling_reason
-    failed = next(t for t in search.trials if t.batch_size == search.over)
-    return "dataset" if failed.outcome == "too_few_samples" else "out_of_memory"
+    failed = next(t for t in search.trials if t.outcome != "fits" and _least_over(t) == search.over)
+    return ENDS.get(failed.outcome, "out_of_memory")
 
 
 def reached_plateau(trials: Sequence[Trial]) -> bool:

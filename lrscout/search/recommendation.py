@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lrscout.formatting import format_bytes
-from lrscout.results import BatchSizeResult, MemoryBudget, Throughput, Trial
+from lrscout.results import BatchSizeResult, MemoryBudget, Outcome, Throughput, Trial
 from lrscout.search.batch_size import Search, SearchEnd, fastest, power_of_two_below
 from lrscout.search.memory_model import fitted_model
 
 LOADER_BOUND = 0.5  # of the time per step; if more is spent waiting for the loader, it is the bottleneck
+
+LIMITING: dict[Outcome, str] = {
+    "refused": "Not memory, but the program itself ends the range: it failed at size {size}.",
+    "capped": "Not memory, but the program itself ends the range: it does not follow size {size}.",
+    "too_few_steps": "Not memory, but the program's length ends the range, at size {size}.",
+}
+"""What stands before the reason of the smallest trial with such an outcome, where it ended the search."""
 
 
 def conclude(
@@ -52,6 +59,10 @@ def _why(quickest: Throughput | None, largest: int | None, trials: Sequence[Tria
     return f"within 5% of the best throughput (at size {best[1]}); larger sizes only take more memory"
 
 
+def _size(trial: Trial) -> int:
+    return trial.batch_size
+
+
 def _why_not(trials: tuple[Trial, ...], search: Search, end: SearchEnd) -> str:
     growing = next((t for t in trials if t.growth_bytes is not None), None)
     if growing is not None and growing.growth_bytes is not None:
@@ -67,6 +78,8 @@ def _why_not(trials: tuple[Trial, ...], search: Search, end: SearchEnd) -> str:
         return f"size {smallest.batch_size} timed out; raise --timeout"
     if smallest.outcome == "too_few_samples":
         return f"the loader yields no batch of {smallest.batch_size} samples"
+    if smallest.outcome == "too_few_steps":
+        return f"size {smallest.batch_size} ended too early; raise the program's own number of steps or epochs"
     return f"not even size {smallest.batch_size} fits"
 
 
@@ -86,6 +99,9 @@ def warnings_about(result: BatchSizeResult, step: int | None = None) -> tuple[st
     found = []
     if step is not None and result.largest_fitting is not None and result.largest_fitting % step:
         found.append(f"No size that ran is a multiple of {step}, so the batch size is not rounded down to one.")
+    limiting = min((t for t in result.trials if t.outcome == result.stop_reason), key=_size, default=None)
+    if limiting is not None and limiting.outcome in LIMITING and limiting.reason is not None:
+        found.append(f"{LIMITING[limiting.outcome].format(size=limiting.batch_size)} {limiting.reason}")
     trial = result.trial_of(result.batch_size)
     if trial is not None and trial.loader_share is not None and trial.loader_share > LOADER_BOUND:
         found.append(

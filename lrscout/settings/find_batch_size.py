@@ -23,6 +23,8 @@ class FindBatchSizeSettings(SessionSettings):
         "batch_size",
         "Argument of the target that sets its batch size; a target without it has its DataLoader rebuilt.",
         metavar="NAME",
+        only="target",
+        instead="Put {batch_size} into the command, where the program takes its batch size.",
     )
     min: int = option(1, "Smallest size to try.", at_least=1)
     max: int | None = option(None, "Largest size to try; 8192 on the CPU without --budget.", at_least=1)
@@ -38,14 +40,20 @@ class FindBatchSizeSettings(SessionSettings):
         metavar="SHARE",
     )
     trial_steps: int = option(3, "Training steps of a trial before its steps are timed.", at_least=1)
-    timeout: float = option(300.0, "Seconds that a trial may take.", above=0)
+    timeout: float = option(300.0, "Seconds that a trial may take, with its start.", above=0)
     isolate: Literal["auto", "always", "never"] = option(
-        "auto", "Run each trial in a new process (always), all in this one (never), or as suits the device (auto)."
+        "auto",
+        "Run each trial in a new process (always), all in this one (never), or as suits the device (auto).",
+        only="target",
+        instead="Every trial of a command starts it anew.",
     )
     worst_case: Literal["auto", "off"] = option(
-        "auto", "If samples differ in length, fill the batches with the longest of them."
+        "auto",
+        "If samples differ in length, fill the batches with the longest of them.",
+        only="target",
+        instead="The batches are the program's own: sort its data by length for a search, if it can.",
     )
-    eval: bool = option(False, "Search the batch size of evaluation too, which needs no gradients.")
+    eval: bool = option(False, "Search the batch size of evaluation too, which needs no gradients.", only="target")
     effective_batch_size: int | None = option(
         None, "Show how to reach this size with accumulation and several processes.", at_least=1
     )
@@ -54,8 +62,12 @@ class FindBatchSizeSettings(SessionSettings):
         "Round the answer down, for example multiple-of-8; by default the next lower power of two is offered too.",
         metavar="multiple-of-N",
     )
-    cache: bool = option(False, "Reuse the answer of an earlier run with the same source, settings, device and torch.")
-    dry_run: bool = option(False, "Estimate the largest size for --budget from tensor shapes, without running a step.")
+    cache: bool = option(
+        False, "Reuse the answer of an earlier run with the same source, settings, device and torch.", only="target"
+    )
+    dry_run: bool = option(
+        False, "Estimate the largest size for --budget from tensor shapes, without running a step.", only="target"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

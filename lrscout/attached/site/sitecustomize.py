@@ -1,7 +1,7 @@
 """Runs at the start of every Python that lrscout's command starts, and attaches as soon as torch has been imported.
 
 Most of these Pythons never train anything: a launcher, a data server, `uv run`. So this does next to nothing until
-`torch.optim.optimizer` is imported, and no failure of it ever reaches the program.
+torch is imported, and no failure of it ever reaches the program.
 """
 
 from __future__ import annotations
@@ -11,48 +11,72 @@ import sys
 
 TYPE_CHECKING = False  # importing typing would take longer than all the rest
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+    TakePart = Callable[[Callable[[], None]], None]  # in the loading of a module, which its argument does
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ADDRESS = os.environ.get("LRSCOUT_ATTACH_ADDRESS")
 FOLDER = os.environ.get("LRSCOUT_ATTACH_FOLDER")  # on the parent's machine
-WATCHED = "torch.optim.optimizer"
+MEASURED = os.environ.get("LRSCOUT_ATTACH_MEASURED")  # the memory of what, and its limit
 PACKAGE = "_lrscout_attached"
 
 
 class TorchWatch:
-    """A finder that finds only the watched module, where the others find it, and attaches once it is loaded."""
+    """A finder that finds only the watched modules, where the others find them, and takes part in their loading."""
+
+    def __init__(self, watched: dict[str, TakePart]) -> None:
+        self._watched = watched
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name != WATCHED:
+        if name not in self._watched:
             return None
         others: list[Any] = [finder for finder in sys.meta_path if finder is not self]
         spec: Any = next(filter(None, (finder.find_spec(name, path, target) for finder in others)), None)
         if spec is not None:
-            execute = spec.loader.exec_module
-
-            def execute_and_attach(module: Any) -> None:
-                execute(module)
-                attach()
-
-            spec.loader.exec_module = execute_and_attach
+            execute, take_part = spec.loader.exec_module, self._watched[name]
+            spec.loader.exec_module = lambda module: take_part(lambda: execute(module))
         return spec
 
 
-def attach() -> None:
+def attach_after(load: Callable[[], None]) -> None:
+    load()
     try:
-        import importlib.util
-
         leave_trace("torch")
+        part("agent").attach(ADDRESS, os.environ.get("LRSCOUT_ATTACH_TOKEN", ""))
+    except Exception:
+        complain()
+
+
+def measure_after(load: Callable[[], None]) -> None:
+    load()
+    try:
+        part("measuring").begin(MEASURED)
+        leave_trace("measured")
+    except Exception:
+        complain()
+
+
+def leave_out(load: Callable[[], None]) -> None:
+    if PACKAGE + ".measuring" in sys.modules:
+        part("measuring").uncounted(load)
+    else:
+        load()
+
+
+def part(name: str) -> Any:
+    """One of the files beside this folder, loaded by path."""
+    import importlib.util
+
+    if PACKAGE not in sys.modules:
         folder = os.path.dirname(HERE)
         spec: Any = importlib.util.spec_from_file_location(
             PACKAGE, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
         )
         sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[PACKAGE])
-        importlib.import_module(PACKAGE + ".agent").attach(ADDRESS, os.environ.get("LRSCOUT_ATTACH_TOKEN", ""))
-    except Exception:
-        complain()
+    return importlib.import_module(f"{PACKAGE}.{name}")
 
 
 def leave_trace(what: str) -> None:
@@ -85,5 +109,8 @@ def run_next() -> None:
 
 if ADDRESS:
     leave_trace("python")
-    sys.meta_path.insert(0, TorchWatch())
+    watched: dict[str, TakePart] = {"torch.optim.optimizer": attach_after}
+    if MEASURED:  # torch._dynamo is imported with the first optimizer, and takes 70 MB
+        watched.update({"torch": measure_after, "torch._dynamo": leave_out})
+    sys.meta_path.insert(0, TorchWatch(watched))
 run_next()

@@ -7,7 +7,6 @@ import dataclasses
 import gc
 import hashlib
 import inspect
-from itertools import pairwise
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -15,27 +14,24 @@ from typing import Any
 import torch
 from torch import nn
 
+from lrscout.attached.memory import Memory, memory_of
 from lrscout.engine.batches import to_device
 from lrscout.engine.devices import resolve_device
 from lrscout.engine.environment import describe_environment
 from lrscout.engine.out_of_memory import is_out_of_memory
 from lrscout.engine.randomness import preserved_random_state
 from lrscout.engine.session import Session
-from lrscout.engine.trials.estimate import estimate_step
+from lrscout.engine.trials.estimate import bytes_of, estimate_step
 from lrscout.engine.trials.feed import Feed, TooFewSamples
-from lrscout.engine.trials.memory import Memory, bytes_of, memory_of
+from lrscout.engine.trials.judging import EXTRA_STEPS, memory_growth, over_limit
 from lrscout.engine.trials.phases import measured_phases
 from lrscout.engine.trials.requests import Attempt, DataFacts, ShapeEstimate, TargetFacts, TrySize
 from lrscout.engine.trials.source import Source, dataset_size, evaluation_loader, longest_sample, resized
 from lrscout.engine.trials.timing import time_steps
 from lrscout.engine.workload import Workload
 from lrscout.errors import WorkloadError
-from lrscout.formatting import format_bytes
 from lrscout.results import Outcome, OwnSize, Trial
 from lrscout.settings import FindBatchSizeSettings
-
-EXTRA_STEPS = 4  # to run after `trial_steps` if memory grows, before that counts as a leak
-LEAK_BYTES = 256 * 1024  # added by every step; less is not a leak, because allocators fluctuate
 
 
 class Bench:
@@ -151,13 +147,13 @@ def _take_steps(session: Session, feed: Feed, memory: Memory, request: TrySize, 
 
     held: list[int | None] = []  # after each step
     with measured_phases(session, memory) as phases:
-        while len(held) < trial_steps or (len(held) < trial_steps + EXTRA_STEPS and _growth(held) is not None):
+        while len(held) < trial_steps or (len(held) < trial_steps + EXTRA_STEPS and memory_growth(held) is not None):
             finished_step()
             phases.step_ended()
             held.append(memory.held())
             if len(held) == 1:
                 memory.tighten()
-            problem = _over_limit(phases.peak, request.limit_bytes) or memory.problem()
+            problem = over_limit(phases.peak, request.limit_bytes) or memory.problem()
             if problem is not None:
                 return phases.trial(request.batch_size, "out_of_memory", len(held), reason=problem)
     memory.loosen()
@@ -172,14 +168,8 @@ def _take_steps(session: Session, feed: Feed, memory: Memory, request: TrySize, 
         len(held) + len(seconds),
         samples_per_second=samples / median(seconds),
         loader_share=min(1.0, feed.seconds_waited / sum(seconds)),
-        growth_bytes=_growth(held),
+        growth_bytes=memory_growth(held),
     )
-
-
-def _over_limit(peak: int | None, limit: int | None) -> str | None:
-    if peak is None or limit is None or peak <= limit:
-        return None
-    return f"The step took {format_bytes(peak)}, more than the limit of {format_bytes(limit)}."
 
 
 def _eval_step(session: Session, feed: Feed) -> Any:
@@ -193,13 +183,6 @@ def _fill_optimizers(session: Session) -> None:
             for parameter in group["params"]:
                 parameter.grad = torch.zeros_like(parameter)
         optimizer.step()
-
-
-def _growth(held: list[int | None]) -> int | None:
-    """The median of what each step adds to the memory held; None if it is small. The first step only fills caches."""
-    added = [b - a for a, b in pairwise(held[1:]) if a is not None and b is not None]
-    growth = median(added) if added else 0
-    return int(growth) if growth > LEAK_BYTES else None
 
 
 def _warm_up(device: torch.device) -> None:

@@ -6,15 +6,15 @@ MemTracker is private to torch.distributed; this is the only module that uses it
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lrscout.engine.batches import tensors_in, to_device
 from lrscout.engine.session import scalar
 from lrscout.engine.trials.feed import Feed
-from lrscout.engine.trials.memory import bytes_of
 from lrscout.engine.trials.requests import ShapeEstimate
 from lrscout.engine.trials.source import Source, dataset_size
 from lrscout.engine.workload import Workload, loss_of, make_optimizer
@@ -87,3 +87,8 @@ def _on_meta(workload: Workload, optimizer: Optimizer) -> Workload:
     if isinstance(workload.loss_fn, nn.Module):
         return dataclasses.replace(workload, loss_fn=workload.loss_fn.to(META))
     return workload
+
+
+def bytes_of(tensors: Iterable[Tensor]) -> int:
+    """The size of all tensors together."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

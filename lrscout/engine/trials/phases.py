@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from lrscout.attached.memory import Memory
 from lrscout.engine.session import Session
-from lrscout.engine.trials.memory import Memory
 from lrscout.results import Outcome, Trial
 
 

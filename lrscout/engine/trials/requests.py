@@ -33,6 +33,8 @@ class TargetFacts:
     own: OwnSize | None
     available_bytes: int | None  # None if the device does not report it
     source_digest: str  # hash of the files that define the target, its model and its dataset
+    target: Mapping[str, Any] | None = None  # for the record, where more is known than was given
+    ranks: int | None = None  # of a training command
 
     def data(self, evaluates: bool) -> DataFacts:
         return self.evaluation if evaluates else self.training

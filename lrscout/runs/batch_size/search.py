@@ -14,6 +14,7 @@ from lrscout.results import (
     BatchSizeRecord,
     BatchSizeResult,
     BatchStopReason,
+    CommandTarget,
     MemoryBudget,
     RunRecord,
     Status,
@@ -24,6 +25,7 @@ from lrscout.runs.batch_size.cache import BatchSizeCache
 from lrscout.runs.batch_size.estimate import estimated
 from lrscout.runs.batch_size.observer import BatchSizeObserver
 from lrscout.runs.batch_size.trials import Trials, open_trials
+from lrscout.runs.programs import OnOutput
 from lrscout.search.batch_size import LARGEST_SIZE, Search, SearchEnd, multiple_below, power_of_two_below, run_search
 from lrscout.search.batch_size import splits as splits_of
 from lrscout.search.recommendation import conclude, over_budget, warnings_about
@@ -35,9 +37,15 @@ FIT_RESOLUTION = 0.02
 
 
 def search_batch_size(
-    settings: FindBatchSizeSettings, target: Target, observer: BatchSizeObserver | None = None, found: Any = None
+    settings: FindBatchSizeSettings,
+    target: Target | CommandTarget,
+    observer: BatchSizeObserver | None = None,
+    found: Any = None,
+    on_output: OnOutput | None = None,
 ) -> BatchSizeRecord:
     """Run the search; `found` is a Workload or a function that builds one, for a target without a path.
+
+    `on_output` receives each line that a training command prints, in another thread.
 
     Raises:
         LrscoutError: the target, its data or the settings make it impossible.
@@ -45,7 +53,7 @@ def search_batch_size(
     """
     observer = observer or BatchSizeObserver()
     observer.loading()
-    with closing(open_trials(settings, target, found, observer.waiting)) as trials:
+    with closing(open_trials(settings, target, found, observer.waiting, on_output)) as trials:
         return _Run(trials, settings, target, observer).record()
 
 
@@ -53,10 +61,15 @@ class _Run:
     """One search, from the look at the target to its record."""
 
     def __init__(
-        self, trials: Trials, settings: FindBatchSizeSettings, target: Target, observer: BatchSizeObserver
+        self,
+        trials: Trials,
+        settings: FindBatchSizeSettings,
+        target: Target | CommandTarget,
+        observer: BatchSizeObserver,
     ) -> None:
-        self._trials, self._settings, self._target, self._observer = trials, settings, target, observer
+        self._trials, self._settings, self._observer = trials, settings, observer
         self._facts = facts = trials.inspect()
+        self._target = facts.target or target.as_dict()
         self._budget = MemoryBudget(_budget_of(settings, facts), share(settings.margin, "--margin"))
         self._free = facts.on_cpu and settings.budget is None  # memory does not limit the size
         self._mode = settings.mode or ("power" if self._free or self._budget.bytes is None else "fit")
@@ -67,7 +80,7 @@ class _Run:
             return self._record(self._estimated())
         if not self._settings.cache:
             return self._run()
-        given = self._target.as_dict(), dataclasses.asdict(self._settings)
+        given = self._target, dataclasses.asdict(self._settings)
         cache = BatchSizeCache(self._facts.source_digest, *given, self._facts.environment, self._budget.bytes)
         record = cache.read()
         if record is None:
@@ -146,12 +159,15 @@ class _Run:
     def _completed(self, result: BatchSizeResult, evaluates: bool) -> BatchSizeResult:
         facts, settings = self._facts, self._settings
         wanted, largest = settings.effective_batch_size, result.largest_fitting
-        ways = splits_of(wanted, largest) if wanted is not None and largest is not None and not evaluates else ()
+        trial = result.trial_of(largest)
+        at_once = largest if trial is None or trial.micro_batch is None else trial.micro_batch
+        ways = splits_of(wanted, at_once) if wanted and at_once is not None and not evaluates else ()
         return dataclasses.replace(
             result,
             dataset_size=facts.data(evaluates).samples,
             own=None if evaluates else facts.own,
             splits=ways,
+            ranks=facts.ranks,
         )
 
     def _warnings(self) -> list[str]:
@@ -168,7 +184,7 @@ class _Run:
         return RunRecord(
             command="find-batch-size",
             status=status,
-            target=self._target.as_dict(),
+            target=self._target,
             settings=dataclasses.asdict(self._settings),
             environment=self._facts.environment,
             result=result,

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lrscout.engine.trials.requests import Attempt, Estimate, Inspect, ShapeEstimate, TargetFacts, TrySize, make_bench
 from lrscout.errors import UsageError, WorkloadError
@@ -15,28 +15,64 @@ from lrscout.processes.executor import Executor, InProcess
 from lrscout.processes.messages import A, Limits, Request
 from lrscout.processes.pool import WorkerPool
 from lrscout.processes.start import make_starter
-from lrscout.results import Outcome, Target, Trial
-from lrscout.settings import FindBatchSizeSettings
+from lrscout.results import CommandTarget, Outcome, Target, Trial
+from lrscout.runs.batch_size.command import CommandTrials
+from lrscout.runs.programs import OnOutput
+from lrscout.settings import FindBatchSizeSettings, check_kind
 
 if TYPE_CHECKING:
     from lrscout.engine.trials.bench import Bench
 
-# for the libraries that are loaded before a trial sets its own (lrscout.engine.trials.memory): with glibc's moving
+# for the libraries that are loaded before a trial sets its own (lrscout.attached.memory): with glibc's moving
 # threshold, the peak does not follow the batch size
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
-def open_trials(settings: FindBatchSizeSettings, target: Target, found: Any, on_wait: Callable[[], None]) -> Trials:
+class Trials(Protocol):
+    """Runs the trials of a search, and looks at what is tried."""
+
+    def inspect(self) -> TargetFacts:
+        """Look at what is to be trained, before any trial.
+
+        Raises:
+            LrscoutError: what made that impossible.
+        """
+
+    def estimate(self, longest: int | None) -> ShapeEstimate:
+        """What a step would take; nothing is run.
+
+        Raises:
+            LrscoutError: that cannot be told.
+        """
+
+    def run(self, batch_size: int, limit_bytes: int | None, longest: int | None, evaluates: bool = False) -> Attempt:
+        """Run a trial."""
+
+    def close(self) -> None:
+        """End all processes."""
+
+
+def open_trials(
+    settings: FindBatchSizeSettings,
+    target: Target | CommandTarget,
+    found: Any,
+    on_wait: Callable[[], None],
+    on_output: OnOutput | None = None,
+) -> Trials:
     """Get ready for the trials of a target: a path is tried in other processes unless the settings forbid it.
 
-    `found` is the object that the path names, or what was handed over in Python.
+    `found` is the object that the path names, or what was handed over in Python. `on_output` receives each line that a
+    training command prints, in another thread.
 
     Raises:
-        UsageError: live objects cannot go to another process, or this is one already.
+        UsageError: live objects cannot go to another process, or this is one already; a setting has no meaning here.
     """
+    if isinstance(target, CommandTarget):
+        return CommandTrials(target, settings, on_output, on_wait)
+    check_kind(settings, "target")
     if target.path is not None and settings.isolate != "never" and hasattr(os, "fork"):
         starter = make_starter(MALLOC, expendable=True)
-        return Trials(WorkerPool(starter, make_bench, (target, settings), on_wait=on_wait), settings)
+        return TargetTrials(WorkerPool(starter, make_bench, (target, settings), on_wait=on_wait), settings)
     if settings.isolate == "always":
         raise UsageError(
             "--isolate always runs trials in other processes, which cannot use live objects.",
@@ -46,10 +82,10 @@ def open_trials(settings: FindBatchSizeSettings, target: Target, found: Any, on_
     from lrscout.engine.trials.source import Source
 
     source = Source(target, settings.batch_arg, settings.seed, live=found)
-    return Trials(InProcess(Bench(source, settings, own_process=False)), settings)
+    return TargetTrials(InProcess(Bench(source, settings, own_process=False)), settings)
 
 
-class Trials:
+class TargetTrials:
     """Asks a bench: on the CPU in a process per trial, elsewhere in one until something breaks it."""
 
     def __init__(self, executor: Executor[Bench], settings: FindBatchSizeSettings) -> None:

@@ -207,7 +207,7 @@ class CommandWorkbench:
 
     def _start(self, on_output: OnOutput | None, seed: int, steps: int) -> AttachedCommand:
         values = {"seed": seed, "steps": steps}
-        return start_command(self._target, self._settings, on_output, environment=self._environment, **values)
+        return start_command(self._target, self._settings, values, on_output, environment=self._environment)
 
     def _begin(self, command: AttachedCommand) -> _Begun:
         """Wait for the first optimizer step, and drive the optimizers that are asked for."""

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import re
 import sys
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
-from lrscout.formatting import format_bytes
-from lrscout.processes.status import status_bytes
+from .status import PROC, available_memory, own_status
 
 try:
     import resource
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
-
-PROC = Path("/proc/self")
-CGROUPS = Path("/sys/fs/cgroup")
 
 
 class Memory(Protocol):
@@ -115,13 +107,17 @@ class ProcessMemory:
             self._before, self._limit = resource.getrlimit(resource.RLIMIT_DATA), limit_bytes
             self._allow(limit_bytes + UNTOUCHED_ALLOWANCE)
 
+    def leave_out(self, amount: int) -> None:
+        """Do not count so many bytes that are held."""
+        self._base += amount
+
     def tighten(self) -> None:
         if self._limit is not None:
             self._allow(self._limit - (self.held() or 0))
 
     def _allow(self, more_bytes: int | None) -> None:
         if self._before is not None and more_bytes is not None:
-            requested = max(0, _status("VmData") + more_bytes)
+            requested = max(0, own_status("VmData") + more_bytes)
             limits = [requested, *(limit for limit in self._before if limit != resource.RLIM_INFINITY)]
             resource.setrlimit(resource.RLIMIT_DATA, (min(limits), self._before[1]))
 
@@ -140,10 +136,10 @@ class ProcessMemory:
         (PROC / "clear_refs").write_text("5")
 
     def peak(self) -> int | None:
-        return max(0, _status("VmHWM") - _status("RssFile") - self._base)
+        return max(0, own_status("VmHWM") - own_status("RssFile") - self._base)
 
     def held(self) -> int | None:
-        return _status("RssAnon") + _status("RssShmem") - self._base
+        return own_status("RssAnon") + own_status("RssShmem") - self._base
 
     def problem(self) -> str | None:
         return None
@@ -157,6 +153,7 @@ class CudaMemory:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self.index = device.index or 0
         self._limit: int | None = None
         self._retries = 0
 
@@ -193,15 +190,17 @@ class CudaMemory:
     def problem(self) -> str | None:
         reserved = torch.cuda.memory_reserved(self._device)  # never shrinks while a trial runs
         if self._limit is not None and reserved > self._limit:
-            return (
-                f"The allocator reserved {format_bytes(reserved)}, more than the limit of {format_bytes(self._limit)}."
-            )
+            return f"The allocator reserved {_gibibytes(reserved)}, more than the limit of {_gibibytes(self._limit)}."
         if self._count_retries() > self._retries:
             return "It fit only after the allocator had emptied its cache."
         return None
 
     def _count_retries(self) -> int:
         return int(torch.cuda.memory_stats(self._device).get("num_alloc_retries", 0))
+
+
+def _gibibytes(amount: int) -> str:
+    return f"{amount / 2**30:.2f} GiB"
 
 
 # until the first step ends: libraries reserve memory that they never touch, but RLIMIT_DATA counts it
@@ -219,50 +218,3 @@ def _set_mmap_threshold(threshold: int) -> None:
         libc.mallopt(M_MMAP_THRESHOLD, threshold)
         libc.mallopt(M_TRIM_THRESHOLD, 2 * threshold)
         libc.malloc_trim(0)
-
-
-def _status(name: str) -> int:
-    return status_bytes((PROC / "status").read_text(), name)
-
-
-def available_memory() -> int | None:
-    """The memory that this process can still get: the minimum over the machine and its cgroups; None if unknown."""
-    try:
-        free = status_bytes(Path("/proc/meminfo").read_text(), "MemAvailable")
-    except OSError:
-        return None
-    return min([free, *_cgroup_room()])
-
-
-def _cgroup_room() -> list[int]:
-    """What the limit of each cgroup of this process leaves, for cgroup versions 1 and 2."""
-    room = []
-    with contextlib.suppress(OSError, ValueError):
-        for line in (PROC / "cgroup").read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controllers and "memory" not in controllers.split(","):
-                continue
-            root = CGROUPS / "memory" if controllers else CGROUPS
-            names = (
-                ("memory.limit_in_bytes", "memory.usage_in_bytes") if controllers else ("memory.max", "memory.current")
-            )
-            folder = root / path.lstrip("/")
-            for each in (folder, *folder.parents):
-                if each.is_relative_to(root):
-                    room += _room_in(each, *names)
-    return room
-
-
-def _room_in(folder: Path, limit_name: str, usage_name: str) -> list[int]:
-    try:
-        limit = int((folder / limit_name).read_text())  # raises ValueError on "max", which means no limit
-        usage = int((folder / usage_name).read_text())
-        cached = re.search(r"^(?:total_)?inactive_file ([0-9]+)", (folder / "memory.stat").read_text(), re.MULTILINE)
-    except (OSError, ValueError):
-        return []
-    return [max(0, limit - usage + (int(cached[1]) if cached else 0))]
-
-
-def bytes_of(tensors: Iterable[Tensor]) -> int:
-    """The size of all tensors together."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -1,0 +1,168 @@
+"""The trials of a training command: every size in a program of its own, measured from inside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from statistics import median
+from time import monotonic
+
+from lrscout.engine.trials.judging import over_limit
+from lrscout.engine.trials.requests import Attempt, DataFacts, ShapeEstimate, TargetFacts
+from lrscout.engine.trials.timing import time_steps
+from lrscout.errors import LrscoutError, UsageError
+from lrscout.processes.attach_errors import CommandEndedError, CommandFailedError
+from lrscout.processes.ranks import Measured
+from lrscout.results import CommandTarget, Trial
+from lrscout.runs.batch_size.endings import ending_of
+from lrscout.runs.batch_size.started import Started
+from lrscout.runs.batch_size.usage import Usage
+from lrscout.runs.programs import OnOutput, chosen_optimizers, environment_facts, target_facts
+from lrscout.search.observed import ObservedSizes
+from lrscout.settings import FindBatchSizeSettings, check_kind
+
+EXAMPLE = "For example: lrscout find-batch-size -- python train.py --batch-size {batch_size}"
+
+
+class CommandTrials:
+    """Starts the command anew for every trial, and ends it.
+
+    Raises:
+        UsageError: the command has no place for the size, or the settings ask for what only the program can decide.
+    """
+
+    def __init__(
+        self,
+        target: CommandTarget,
+        settings: FindBatchSizeSettings,
+        on_output: OnOutput | None,
+        on_wait: Callable[[], None],
+    ) -> None:
+        check_kind(settings, "command")
+        if not target.takes("batch_size"):
+            raise UsageError(
+                "The command has no {batch_size}, so every trial would run the same size.", hint=f"{EXAMPLE}."
+            )
+        self._target, self._settings, self._on_output, self._on_wait = target, settings, on_output, on_wait
+        self._device = "any"  # its type, once it is known
+        self._observed = ObservedSizes()
+        self._smallest_fit: int | None = None
+
+    def inspect(self) -> TargetFacts:
+        """Start the command with the smallest size and without a limit, and look at it at its first step.
+
+        Raises:
+            LrscoutError: it failed, or cannot be attached to.
+        """
+        size = self._settings.min
+        with closing(self._start(size, None)) as started:
+            try:
+                found = started.command.attach(keep=False)
+                chosen_optimizers(found.optimizers, self._settings.optimizer)
+                measured = started.command.measure()
+            except CommandFailedError as error:
+                raise error.extended(f"This was at size {size}, without a limit.") from None
+        optimizer = found.optimizers[0]
+        self._device = found.device.partition(":")[0]
+        unknown = DataFacts(None, None)
+        return TargetFacts(
+            environment=environment_facts(found, optimizer),
+            on_cpu=self._device == "cpu",
+            training=unknown,
+            evaluation=unknown,
+            own=None,
+            available_bytes=_available(measured, on_cpu=self._device == "cpu"),
+            source_digest="",  # nobody knows which files the program is made of
+            target=target_facts(self._target, found, optimizer),
+            ranks=found.ranks,
+        )
+
+    def estimate(self, longest: int | None) -> ShapeEstimate:
+        """Shapes alone cannot tell: the model is the program's."""
+        raise UsageError("--dry-run cannot be used with a command.", hint="Leave it out to measure.")
+
+    def run(self, batch_size: int, limit_bytes: int | None, longest: int | None, evaluates: bool = False) -> Attempt:
+        """Run a trial; `longest` and `evaluates` are for targets whose data lrscout knows."""
+        started_at = monotonic()
+        failure: LrscoutError | None = None
+        with closing(self._start(batch_size, limit_bytes, self._settings.timeout)) as started:
+            try:
+                trial = self._measured(started, batch_size, limit_bytes)
+            except LrscoutError as error:
+                failure = started.out_of_time() if started.overdue else error  # others wait for as long
+        if failure is not None:  # now that it is closed, its last lines are here
+            fits_below = self._smallest_fit is not None and self._smallest_fit < batch_size
+            trial, failure = ending_of(failure, started, batch_size, limit_bytes, fits_below)
+        elif trial.outcome == "fits":
+            self._smallest_fit = min(batch_size, self._smallest_fit or batch_size)
+        return Attempt(replace(trial, seconds=monotonic() - started_at), failure)
+
+    def close(self) -> None:
+        """Nothing is left to end: every trial ends what it started."""
+
+    def _start(self, batch_size: int, limit_bytes: int | None, timeout: float = math.inf) -> Started:
+        measured = self._device, limit_bytes
+        return Started(self._target, self._settings, batch_size, measured, timeout, self._on_output, self._on_wait)
+
+    def _measured(self, started: Started, size: int, limit: int | None) -> Trial:
+        """Take the trial's steps, then time some more."""
+        found = started.command.attach(keep=False)
+        session = started.command.session(*chosen_optimizers(found.optimizers, self._settings.optimizer))
+
+        def step() -> None:
+            session.step()
+            session.losses(wait=True)
+
+        use = Usage()
+        while not use.is_enough(self._settings.trial_steps):
+            step()
+            use.note(started.command.measure())
+            problem = over_limit(use.peak, limit) or use.problem
+            if problem is not None:
+                return use.trial(size, "out_of_memory", reason=problem)
+        seen = self._observed.note(size, use.shapes, use.forward or use.peak)
+        if seen.cap is not None:
+            reason = f"It ran batches of {seen.cap} where {size} were asked for."
+            return Trial(size, "capped", None, None, 0.0, use.steps, reason=reason, cap=seen.cap)
+        started.command.measure(last=True)
+        seconds = _timed(step)
+        samples = seen.samples or size
+        return use.trial(
+            size,
+            "fits",
+            steps=use.steps + len(seconds),
+            samples_per_second=samples / median(seconds) if seconds else None,
+            growth_bytes=use.growth,
+            micro_batch=seen.micro_batch,
+            samples=seen.samples,
+        )
+
+
+def _available(measured: Sequence[Measured], on_cpu: bool) -> int | None:
+    """What each rank could take in all; what it holds by now counts toward its budget already."""
+    known = [each.available for each in measured if each.available is not None]
+    if len(known) < len(measured):
+        return None
+    if not on_cpu:
+        return min(known)
+    return (min(known) + sum(each.held or 0 for each in measured)) // len(measured)  # they share the machine
+
+
+def _timed(step: Callable[[], None]) -> list[float]:
+    """The seconds of some steps; fewer where the program ends before."""
+    seconds: list[float] = []
+
+    def timed() -> None:
+        before = monotonic()
+        step()
+        seconds.append(monotonic() - before)
+
+    try:
+        time_steps(timed)
+    except CommandFailedError:
+        raise
+    except CommandEndedError:
+        pass
+    return seconds

@@ -1,0 +1,100 @@
+"""A training command at one batch size, watched from outside while it is measured from inside."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+
+from lrscout.engine.trials.judging import EXTRA_STEPS
+from lrscout.engine.trials.timing import MAX_TIMED_STEPS
+from lrscout.errors import LrscoutError
+from lrscout.processes.status import GrowthWatch
+from lrscout.results import CommandTarget
+from lrscout.runs.batch_size.usage import SKIPPED_STEPS
+from lrscout.runs.programs import OnOutput, start_command
+from lrscout.settings import FindBatchSizeSettings
+
+# with glibc's moving threshold, the peak does not follow the batch size; for what is loaded before torch
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+KEPT_LINES = 300  # of the output: a launcher's report stands after the tracebacks of all ranks
+LOOK_SECONDS = 0.2  # between two looks at the memory of the processes
+
+
+class OutOfTimeError(LrscoutError):
+    """A trial has taken all the time that it may take."""
+
+
+class Started:
+    """The command, from its start to `close`; after so many seconds, every wait for it ends in an OutOfTimeError.
+
+    `measured` is the type of the device, and the limit on its memory in bytes.
+    """
+
+    def __init__(
+        self,
+        target: CommandTarget,
+        settings: FindBatchSizeSettings,
+        batch_size: int,
+        measured: tuple[str, int | None],
+        timeout: float,
+        on_output: OnOutput | None,
+        on_wait: Callable[[], None],
+    ) -> None:
+        self._relay, self._on_wait = on_output, on_wait
+        self._timeout, self._deadline = timeout, monotonic() + timeout
+        self._watches: dict[int, GrowthWatch] = {}
+        self._next_look = 0.0
+        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
+        most = settings.trial_steps + EXTRA_STEPS + SKIPPED_STEPS + MAX_TIMED_STEPS
+        # twice as many, so that the program does not end, nor save or evaluate at its end, while it is measured
+        values = {"seed": settings.seed, "steps": 2 * most, "batch_size": batch_size}
+        self.command = start_command(
+            target, settings, values, self._note, environment=MALLOC, measured=measured, on_wait=self._waiting
+        )
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The last lines of the output."""
+        return tuple(self._lines)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether its time is over."""
+        return monotonic() >= self._deadline
+
+    @property
+    def exit_code(self) -> int | None:
+        """The command's own."""
+        return self.command.exit_code
+
+    @property
+    def grown(self) -> int:
+        """How much memory the process that took most was seen to take, in bytes, since it had imported torch."""
+        return max((watch.grown for watch in self._watches.values()), default=0)
+
+    def out_of_time(self) -> OutOfTimeError:
+        """What to say then."""
+        return OutOfTimeError(f"It took longer than {self._timeout:g} s.", hint="Raise --timeout.")
+
+    def close(self) -> None:
+        """End the command, and everything that it started."""
+        self.command.close()
+
+    def _waiting(self) -> None:
+        now = monotonic()
+        if now >= self._deadline:
+            raise self.out_of_time()
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_SECONDS
+        for pid in self.command.measured_processes:
+            self._watches.setdefault(pid, GrowthWatch(pid)).look()
+        self._on_wait()
+
+    def _note(self, line: str) -> None:
+        self._lines.append(line)
+        if self._relay is not None:
+            with contextlib.suppress(Exception):
+                self._relay(line)
