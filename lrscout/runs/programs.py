@@ -12,7 +12,7 @@ from lrscout.processes.command import AttachedCommand
 from lrscout.processes.driving import AttachedSession
 from lrscout.processes.ranks import Attachment, OptimizerFacts
 from lrscout.results import PLACEHOLDERS, CommandTarget
-from lrscout.settings import CommandSettings
+from lrscout.settings import CommandSettings, LaunchSettings
 
 OnOutput = Callable[[str], None]
 """Receives each line that a command prints, in another thread."""
@@ -56,7 +56,10 @@ class Program:
         if self._attachment is None or values != self._values:
             self.close()
             self._values = values
-            self._command = start_command(self.target, self._settings, self._on_output, **values)
+            keep_environment = self._settings.keep_environment
+            self._command = start_command(
+                self.target, self._settings, self._on_output, keep_environment=keep_environment, **values
+            )
             self._attachment = self._command.attach(keep=not self._restart)
         return self._attachment
 
@@ -86,9 +89,17 @@ class Program:
 
 
 def start_command(
-    target: CommandTarget, settings: CommandSettings, on_output: OnOutput | None = None, **values: int
+    target: CommandTarget,
+    settings: LaunchSettings,
+    on_output: OnOutput | None = None,
+    *,
+    keep_environment: bool,
+    patience: float | None = None,
+    **values: int,
 ) -> AttachedCommand:
     """Start a training command with values for its placeholders, and its settings.
+
+    `keep_environment` and `patience` are those of AttachedCommand.
 
     Raises:
         UsageError: it cannot be started, or has a placeholder that has no value here.
@@ -102,7 +113,8 @@ def start_command(
         target.filled(**values),
         cwd=target.cwd,
         timeout=settings.timeout,
-        keep_environment=settings.keep_environment,
+        patience=patience,
+        keep_environment=keep_environment,
         listen=settings.listen,
         on_output=on_output,
     )
