@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lrscout.api.compare_schedulers import CompareSchedulersResult, compare_schedulers
     from lrscout.api.find_batch_size import FindBatchSizeResult, find_batch_size
     from lrscout.api.find_lr import FindLrResult, find_lr
+    from lrscout.api.run import RunResult, run
     from lrscout.engine.workload import Workload
     from lrscout.errors import LrscoutError
 
@@ -21,10 +22,12 @@ __all__ = [
     "FindBatchSizeResult",
     "FindLrResult",
     "LrscoutError",
+    "RunResult",
     "Workload",
     "compare_schedulers",
     "find_batch_size",
     "find_lr",
+    "run",
 ]
 
 _PLACES = {
@@ -34,6 +37,8 @@ _PLACES = {
     "find_batch_size": "lrscout.api.find_batch_size",
     "FindLrResult": "lrscout.api.find_lr",
     "find_lr": "lrscout.api.find_lr",
+    "RunResult": "lrscout.api.run",
+    "run": "lrscout.api.run",
     "LrscoutError": "lrscout.errors",
     "Workload": "lrscout.engine.workload",
 }

@@ -12,6 +12,7 @@ from lrscout.search.rules import RULES
 from lrscout.settings import (
     COMMANDS,
     FindLrSettings,
+    LaunchSettings,
     SessionSettings,
     bounds_problem,
     coerce,
@@ -51,8 +52,9 @@ def test_every_default_is_within_its_bounds_and_of_its_type():
 
 
 def test_every_command_puts_its_own_settings_before_the_common_ones():
-    common = [f.name for f in fields_of(SessionSettings)]
     for settings in COMMANDS.values():
+        base = SessionSettings if issubclass(settings, SessionSettings) else LaunchSettings
+        common = [f.name for f in fields_of(base)]
         names = [f.name for f in fields_of(settings)]
         assert names[-len(common) :] == common
         assert sorted(names) == sorted(f.name for f in dataclasses.fields(settings))

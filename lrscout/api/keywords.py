@@ -12,12 +12,17 @@ from lrscout.results import Use
 from lrscout.settings.session import Precision
 
 
-class CommandKeywords(TypedDict, total=False):
-    """How a training command is started and watched."""
+class LaunchKeywords(TypedDict, total=False):
+    """How a training command is started."""
 
     timeout: float
-    keep_environment: bool
     listen: str | None
+
+
+class CommandKeywords(LaunchKeywords, total=False):
+    """How a search starts a training command."""
+
+    keep_environment: bool
 
 
 class SessionKeywords(CommandKeywords, total=False):
@@ -92,3 +97,13 @@ class CompareSchedulersKeywords(SessionKeywords, total=False):
     time_budget: str | float | None
     jobs: str | int
     threads: int | None
+
+
+class RunKeywords(LaunchKeywords, total=False):
+    """The settings of `run`."""
+
+    lr: float | None
+    schedule: str | None
+    steps: int | None
+    optimizer: str | int | None
+    seed: int

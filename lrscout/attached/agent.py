@@ -85,7 +85,7 @@ class Agent:
         number = self._note_step(optimizer)
         if number != self._leader:
             self._steps_of_others += 1
-            if self._steps_of_others > PATIENCE:
+            if self._steps_of_others > PATIENCE and self._released is None:
                 self._refuse("replaced", type(self._known[self._leader].optimizer).__name__)
         elif self._released is not None:
             self._lr = self._released["release"]

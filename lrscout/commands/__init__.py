@@ -36,6 +36,7 @@ COMMANDS = {
     "compare-schedulers": Command(
         "compare_schedulers:compare_schedulers", "Compare learning-rate schedules by short runs.", EPILOG
     ),
+    "run": Command("training:run", "Train a program with a rate and a schedule, without an edit to it.", EPILOG),
     "schedules": Command("schedules:schedules", "List the learning-rate schedules and their parameters."),
     "preview": Command("schedules:preview", "Plot learning-rate schedules over the steps of a run."),
     "show": Command("show:show", "Show the record of an earlier run again."),

@@ -6,7 +6,7 @@ Flags win over environment variables, these over the recipe, and the recipe over
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -43,8 +43,11 @@ def read_invocation(
     values: Mapping[str, Any],
     given: Mapping[str, Any],
     training_command: tuple[str, ...] | None = None,
+    default_target: Callable[[Mapping[str, Any]], CommandTarget] | None = None,
 ) -> Invocation[S]:
     """Bring flags, environment and recipe together; `given` are the values that were not left at their default.
+
+    `default_target` finds a target in all values, where none is given.
 
     Raises:
         UsageError: something cannot be used, found out before anything runs.
@@ -52,7 +55,7 @@ def read_invocation(
     recipe = load_recipe(values["recipe"]) if values["recipe"] is not None else None
     exports = {name: values[f"export_{name}"] for name in EXPORTS if values[f"export_{name}"] is not None}
     _check_outputs([values["output"], *exports.values()])
-    target = _target_from(recipe, values, given, training_command)
+    target = _target_from(recipe, values, given, training_command) or _default(default_target, values)
     made = make_settings(settings, _settings_from(command, settings, recipe, given))
     check_kind(made, "command" if isinstance(target, CommandTarget) else "target")
     return Invocation(
@@ -68,8 +71,8 @@ def read_invocation(
 
 def _target_from(
     recipe: Recipe | None, values: Mapping[str, Any], given: Mapping[str, Any], command: tuple[str, ...] | None
-) -> Target | CommandTarget:
-    """A training command wins over a target of the environment, and both over the recipe."""
+) -> Target | CommandTarget | None:
+    """A training command wins over a target of the environment, and both over the recipe; None if there is none."""
     if command is not None:
         if not command:
             raise UsageError("Nothing follows `--`.", hint="For example lrscout find-lr -- python train.py.")
@@ -84,10 +87,18 @@ def _target_from(
         return CommandTarget(recipe.command, str(recipe.path.absolute().parent))
     path = path or (recipe.target if recipe else None)
     if path is None:
-        hint = f"{TARGET_HELP} Or use `-- COMMAND`, or --recipe FILE with a target in it."
-        raise UsageError("No target given.", hint=hint)
+        return None
     kwargs = {**(recipe.kwargs if recipe else {}), **parse_pairs(values["kwarg"] or [], "--kwarg")}
     return Target(path, kwargs, str(values["app_dir"]))
+
+
+def _default(
+    default_target: Callable[[Mapping[str, Any]], CommandTarget] | None, values: Mapping[str, Any]
+) -> CommandTarget:
+    if default_target is not None:
+        return default_target(values)
+    hint = f"{TARGET_HELP} Or use `-- COMMAND`, or --recipe FILE with a target in it."
+    raise UsageError("No target given.", hint=hint)
 
 
 def _mode(json: bool, quiet: bool) -> Mode:

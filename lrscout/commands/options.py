@@ -9,7 +9,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from lrscout.commands.invocation import TARGET_HELP, Invocation, read_invocation
 from lrscout.errors import UsageError, perhaps
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import Output
+from lrscout.results import CommandTarget
 from lrscout.settings import Field, Settings, fields_of
 
 S = TypeVar("S", bound=Settings)
@@ -30,11 +31,15 @@ PREFIX = "LRSCOUT_"  # of environment variables
 
 
 def takes_settings(
-    command: str, settings: type[S], more: Callable[[str], list[inspect.Parameter]] = lambda command: []
+    command: str,
+    settings: type[S],
+    more: Callable[[str], list[inspect.Parameter]] = lambda command: [],
+    default_target: Callable[[Mapping[str, Any]], CommandTarget] | None = None,
 ) -> Callable[[Callable[[Invocation[S]], None]], Callable[..., None]]:
     """Give a function of an Invocation the flags of a command; `command` is its name in recipes.
 
-    `more` makes the flags that are no settings: where its files go, what it tells other programs.
+    `more` makes the flags that are no settings: where its files go, what it tells other programs. `default_target`
+    finds a target in the values of all flags, where none is given.
     """
 
     def decorate(run: Callable[[Invocation[S]], None]) -> Callable[..., None]:
@@ -43,14 +48,15 @@ def takes_settings(
                 Output(None, sys.stderr).warn(warning)
             given = {name: value for name, value in values.items() if _was_given(ctx, name)}
             try:
-                invocation = read_invocation(command, settings, values, given, ctx.meta.get(TRAINING_COMMAND))
+                training_command = ctx.meta.get(TRAINING_COMMAND)
+                invocation = read_invocation(command, settings, values, given, training_command, default_target)
             except UsageError as error:
                 raise _naming_variables(error, ctx) from error.__cause__
             run(replace(invocation, more={own.name: values[own.name] for own in more(command)}))
 
         parameters = [
             inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
-            *_common_parameters(command),
+            *_common_parameters(command, only_commands=default_target is not None),
             *more(command),
             *(_setting_parameter(field, command) for field in fields_of(settings)),
         ]
@@ -130,14 +136,17 @@ def _setting_parameter(field: Field, command: str) -> inspect.Parameter:
 
 def flag_parameter(command: str, name: str, kind: Any, default: Any, *flags: str, **more: Any) -> inspect.Parameter:
     """A flag that is no setting, with its environment variables."""
-    variables = _variables(name, command)
+    variables = _variables(flags[0].strip("-").replace("-", "_"), command)
     return _parameter(name, kind, default, typer.Option(*flags, envvar=variables, show_envvar=False, **more))
 
 
-def _common_parameters(command: str) -> list[inspect.Parameter]:
-    """What every command takes beside its settings."""
+def _common_parameters(command: str, only_commands: bool) -> list[inspect.Parameter]:
+    """What every command takes beside its settings; what belongs to a target is hidden where there can be none."""
     option = partial(flag_parameter, command)
-    target = typer.Argument(help=TARGET_HELP, envvar=_variables("target", command), show_envvar=False)
+    shown: dict[str, Any] = {"help": TARGET_HELP}
+    if only_commands:
+        shown = {"help": "What to run, as it stands: -- python train.py.", "metavar": "-- COMMAND"}
+    target = typer.Argument(envvar=_variables("target", command), show_envvar=False, **shown)
     file = {"metavar": "FILE", "dir_okay": True}
     return [
         _parameter("target", str | None, None, target),
@@ -149,9 +158,18 @@ def _common_parameters(command: str) -> list[inspect.Parameter]:
             "-k",
             metavar="KEY=VALUE",
             help="Argument of the target; repeatable.",
+            hidden=only_commands,
         ),
         option("recipe", Path | None, None, "--recipe", **file, help="YAML file with a target and settings."),
-        option("app_dir", Path, Path("."), "--app-dir", metavar="DIR", help="Folder to import the target from."),
+        option(
+            "app_dir",
+            Path,
+            Path("."),
+            "--app-dir",
+            metavar="DIR",
+            help="Folder to import the target from.",
+            hidden=only_commands,
+        ),
         option(
             "output",
             Path | None,
@@ -161,18 +179,23 @@ def _common_parameters(command: str) -> list[inspect.Parameter]:
             **file,
             help="Write the record to this file instead of the cache folder.",
         ),
-        *(
-            option(
-                f"export_{name}",
-                Path | None,
-                None,
-                f"--export-{name}",
-                **file,
-                help=f"Also write the result as {name.capitalize() if len(name) > 3 else name.upper()}.",
-            )
-            for name in EXPORTS
-        ),
+        *_export_parameters(command, **file),
         option("json", bool, False, "--json", help="Print the record as JSON on stdout, and nothing else."),
         option("quiet", bool, False, "--quiet", "-q", help="Print only the answer on stdout."),
         option("width", int | None, None, "--width", min=24, max=1000, help="Width of tables and plots, in columns."),
+    ]
+
+
+def _export_parameters(command: str, **file: Any) -> list[inspect.Parameter]:
+    return [
+        flag_parameter(
+            command,
+            f"export_{name}",
+            Path | None,
+            None,
+            f"--export-{name}",
+            help=f"Also write the result as {name.capitalize() if len(name) > 3 else name.upper()}.",
+            **file,
+        )
+        for name in EXPORTS
     ]

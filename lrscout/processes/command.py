@@ -177,6 +177,14 @@ class AttachedCommand:
         """Let the program go on at this rate, or at its own; no more losses are told."""
         self._tell(release=lr)
 
+    def interrupt(self) -> None:
+        """Send the command SIGINT, as Ctrl-C in its terminal would."""
+        self._command.interrupt()
+
+    def terminate(self) -> None:
+        """Send the command, and all that it has started, SIGTERM."""
+        self._command.terminate()
+
     def wait(self, seconds: float | None = None) -> int | None:
         """The exit code, once the command has ended by itself; None if it has not within so many seconds."""
         return self._command.wait(math.inf if seconds is None else seconds)

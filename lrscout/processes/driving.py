@@ -54,6 +54,10 @@ class AttachedSession:
         self._take_in(0)
         while wait and self._in_flight:
             self._take_in(None)
+        return self.arrived()
+
+    def arrived(self) -> list[float]:
+        """The losses that are here since the last call; those of the last steps too once the command has ended."""
         arrived, self._arrived = self._arrived, []
         return arrived
 
@@ -83,7 +87,13 @@ class AttachedSession:
     def _take_in(self, seconds: float | None) -> None:
         if seconds is None:
             self._send_steps()
-        self._listen(seconds)
+        try:
+            self._listen(seconds)
+        finally:  # the last losses come with the end of the command, which raises
+            self._count()
+
+    def _count(self) -> None:
+        """Take the losses of the steps that all ranks have told."""
         while all(rank.losses for rank in self._ranks):
             self._arrived.append(sum(rank.losses.popleft() for rank in self._ranks) / len(self._ranks))
             self._in_flight -= 1

@@ -113,12 +113,19 @@ class SupervisedCommand:
         """The last lines of its output; all of them are here once the command has been killed."""
         return tuple(self._lines)
 
+    def interrupt(self) -> None:
+        """Send it SIGINT, as Ctrl-C does to a command in a terminal."""
+        self._send(b"i")
+
+    def terminate(self) -> None:
+        """Send SIGTERM to it and to all that it has started."""
+        self._send(b"t")
+
     def end(self, seconds: float) -> None:
         """Wait so long for it to end by itself, then terminate, then kill; afterwards nothing of it is running."""
         try:
             if self.wait(seconds) is None:
-                with contextlib.suppress(OSError):
-                    self._control.send(b"t")
+                self.terminate()
                 self.wait(TERM_SECONDS)
         finally:
             self.kill()
@@ -132,6 +139,10 @@ class SupervisedCommand:
         while self.exit_code is None and self._failure is None:  # it was told before the supervisor ended
             self.listen()
         self._control.close()
+
+    def _send(self, word: bytes) -> None:
+        with contextlib.suppress(OSError):  # the command has ended, and its supervisor with it
+            self._control.send(word)
 
     def _relay(self, descriptor: int) -> None:
         # universal newlines: progress bars end their lines by a carriage return

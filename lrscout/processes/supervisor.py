@@ -1,7 +1,8 @@
 """Runs one command, and sees that nothing of it outlives lrscout, however lrscout ends.
 
 Started as a program of its own, by path: `supervisor.py CONTROL COMMAND...`. It tells over the control socket how the
-command started and ended, and obeys "term" and "kill"; when the other end is closed, it kills what is left.
+command started and ended, and obeys "interrupt", "term" and "kill"; when the other end is closed, it kills what is
+left.
 """
 
 from __future__ import annotations
@@ -50,9 +51,12 @@ def _attend(control: socket.socket, woken: socket.socket, pid: int) -> None:
                     _tell(control, exit=os.waitstatus_to_exitcode(status))
         if control in ready:
             word = _heard(control)
-            if word != b"t":
+            if word == b"i":
+                _interrupt(pid)
+            elif word == b"t":
+                _signal_all(pid, signal.SIGTERM)
+            else:
                 return
-            _signal_all(pid, signal.SIGTERM)
 
 
 def _heard(control: socket.socket) -> bytes:
@@ -82,6 +86,12 @@ def _reap() -> list[tuple[int, int]]:
         while (found := os.waitpid(-1, os.WNOHANG))[0]:
             ended.append(found)
     return ended
+
+
+def _interrupt(pid: int) -> None:
+    """Send SIGINT to those whom Ctrl-C in a terminal reaches: launchers pass it on to the ranks as they see fit."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGINT)
 
 
 def _kill_all(pid: int) -> None:

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from lrscout.report.terminal import Style
-from lrscout.results import BatchSizeResult, CompareResult, LrResult, RunRecord
+from lrscout.results import BatchSizeResult, CompareResult, LrResult, RunRecord, TrainRunResult
 
 R = TypeVar("R")
 R_contra = TypeVar("R_contra", contravariant=True)
@@ -16,6 +16,7 @@ VIEWS = {
     "find-lr": "lrscout.report.find_lr",
     "find-batch-size": "lrscout.report.find_batch_size",
     "compare-schedulers": "lrscout.report.compare_schedulers",
+    "run": "lrscout.report.run",
 }
 """The module of each command, imported when a record is shown."""
 
@@ -51,8 +52,9 @@ def view_of(record: RunRecord[R]) -> View[R]:
 
 
 if TYPE_CHECKING:  # so that mypy checks each module against the protocol
-    from lrscout.report import compare_schedulers, find_batch_size, find_lr
+    from lrscout.report import compare_schedulers, find_batch_size, find_lr, run
 
     _find_lr: View[LrResult] = find_lr
     _find_batch_size: View[BatchSizeResult] = find_batch_size
     _compare_schedulers: View[CompareResult] = compare_schedulers
+    _run: View[TrainRunResult] = run

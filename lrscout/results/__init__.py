@@ -48,6 +48,7 @@ from lrscout.results.record import (
     Status,
     Target,
 )
+from lrscout.results.run import TrainRunResult
 from lrscout.results.training import (
     TrainingPoint,
     TrainingResult,
@@ -94,6 +95,8 @@ __all__ = [
     "SweepResult",
     "Target",
     "Throughput",
+    "TrainRunRecord",
+    "TrainRunResult",
     "TrainingPoint",
     "TrainingResult",
     "TrainingStatus",
@@ -105,10 +108,12 @@ __all__ = [
 LrRecord = RunRecord[LrResult]
 BatchSizeRecord = RunRecord[BatchSizeResult]
 CompareRecord = RunRecord[CompareResult]
+TrainRunRecord = RunRecord[TrainRunResult]
 
 RESULTS: dict[str, type] = {
     "find-lr": LrResult,
     "find-batch-size": BatchSizeResult,
     "compare-schedulers": CompareResult,
+    "run": TrainRunResult,
 }
 """The result class of each command."""

@@ -12,7 +12,7 @@ from lrscout.processes.command import AttachedCommand
 from lrscout.processes.driving import AttachedSession
 from lrscout.processes.ranks import Attachment, OptimizerFacts
 from lrscout.results import PLACEHOLDERS, CommandTarget
-from lrscout.settings import CommandSettings
+from lrscout.settings import CommandSettings, LaunchSettings
 
 OnOutput = Callable[[str], None]
 """Receives each line that a command prints, in another thread."""
@@ -100,7 +100,7 @@ class StartOptions(TypedDict, total=False):
 
 def start_command(
     target: CommandTarget,
-    settings: CommandSettings,
+    settings: LaunchSettings,
     values: Mapping[str, int],
     on_output: OnOutput | None = None,
     **options: Unpack[StartOptions],
@@ -119,7 +119,8 @@ def start_command(
         target.filled(**values),
         cwd=target.cwd,
         timeout=settings.timeout,
-        keep_environment=settings.keep_environment,
+        # without the choice, as in a real training, loggers stay on
+        keep_environment=not isinstance(settings, CommandSettings) or settings.keep_environment,
         listen=settings.listen,
         on_output=on_output,
         **options,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from statistics import fmean
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from lrscout.results import TrainingPoint, TrainingResult, TrainingStatus
 from lrscout.search.statistics import ExponentialAverage
@@ -16,6 +17,7 @@ SMOOTHING = 0.9  # weight of the past in the loss that is checked for divergence
 STOP_FACTOR = 4.0  # times its fall (or its first loss, if larger): a loss that far above its best is too high
 PATIENCE_SHARE = 0.1  # of the run; a shorter rise is just a spike, as after a warmup or a restart
 MIN_PATIENCE = 10  # steps
+METRICS = 20  # means of the training loss that a schedule gets over a run, if it needs a metric and nothing evaluates
 
 
 GivesUp = Callable[[Sequence[TrainingPoint]], bool]
@@ -45,6 +47,13 @@ class TrainingSession(Protocol):
 
     def evaluate(self) -> float | None:
         """The metric on held-out data with the current weights; None if there is no such data."""
+
+
+class OpenEndedSession(TrainingSession, Protocol):
+    """A session in a program that decides itself when it ends, which raises."""
+
+    def arrived(self) -> Sequence[float]:
+        """The losses that are here since the last call; those of the last steps too once the program has ended."""
 
 
 def final_steps(total: int) -> range:
@@ -99,6 +108,38 @@ def run_training(
             schedule.after_evaluation(-metric if larger_is_better and value is not None else metric)
             seen = len(course.points)
     return TrainingResult(tuple(course.points), course.status_at_end, time.perf_counter() - started)
+
+
+def follow_training(
+    session: OpenEndedSession, schedule: Schedule, total: int, on_step: Callable[[float, float], None]
+) -> NoReturn:
+    """Train under a schedule of `total` steps, then on at its last rate, until the program ends, which raises.
+
+    `on_step` receives the rate and the loss of each step. Nothing ends the training early: it is somebody's real one.
+    """
+    rates: deque[float] = deque()  # of the steps whose losses are still to come
+    total_loss, losses = 0.0, 0  # since the schedule was given a metric
+    every = max(1, total // METRICS)
+
+    def report(arrived: Sequence[float]) -> None:
+        nonlocal total_loss, losses
+        for loss in arrived:
+            total_loss, losses = total_loss + loss, losses + 1
+            on_step(rates.popleft(), loss)
+
+    try:
+        step = 0
+        while True:
+            rates.append(schedule.before_step(step))
+            session.step()
+            evaluates = schedule.needs_metric and step < total and (step + 1) % every == 0
+            report(session.losses(wait=evaluates))
+            if evaluates:
+                schedule.after_evaluation(total_loss / losses)
+                total_loss, losses = 0.0, 0
+            step += 1
+    finally:
+        report(session.arrived())
 
 
 class _Course:

@@ -6,7 +6,7 @@ the same name, type, default and bounds.
 
 from __future__ import annotations
 
-from lrscout.settings.command import CommandSettings
+from lrscout.settings.command import CommandSettings, LaunchSettings
 from lrscout.settings.compare_schedulers import CompareSchedulersSettings
 from lrscout.settings.fields import (
     Field,
@@ -23,6 +23,7 @@ from lrscout.settings.fields import (
 )
 from lrscout.settings.find_batch_size import FindBatchSizeSettings
 from lrscout.settings.find_lr import FindLrSettings
+from lrscout.settings.run import DEFAULT_SCHEDULE, RunSettings
 from lrscout.settings.session import DEFAULT_OPTIMIZER, SessionSettings
 
 __all__ = [
@@ -30,11 +31,14 @@ __all__ = [
     "CommandSettings",
     "CompareSchedulersSettings",
     "DEFAULT_OPTIMIZER",
+    "DEFAULT_SCHEDULE",
     "Field",
     "FindBatchSizeSettings",
     "FindLrSettings",
     "Kind",
+    "LaunchSettings",
     "Option",
+    "RunSettings",
     "SessionSettings",
     "Settings",
     "bounds_problem",
@@ -50,5 +54,6 @@ COMMANDS: dict[str, type[Settings]] = {
     "find_lr": FindLrSettings,
     "find_batch_size": FindBatchSizeSettings,
     "compare_schedulers": CompareSchedulersSettings,
+    "run": RunSettings,
 }
 """A recipe's section names, and the settings each may hold."""

@@ -1,4 +1,4 @@
-"""The settings of a training command, which every command that starts one has."""
+"""The settings of a training command, which every command of lrscout's that starts one has."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from lrscout.settings.fields import Settings, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class CommandSettings(Settings):
-    """How a training command is started and watched."""
+class LaunchSettings(Settings):
+    """How a training command is started."""
 
     timeout: float = option(
         600.0,
@@ -17,13 +17,19 @@ class CommandSettings(Settings):
         above=0,
         only="command",
     )
-    keep_environment: bool = option(
-        False, "Leave loggers that upload (wandb, comet, mlflow) switched on in a training command.", only="command"
-    )
     listen: str | None = option(
         None,
         "Address of this machine, where ranks of a training command on other machines reach lrscout; its files must"
         " lie in a folder that they share.",
         metavar="HOST[:PORT]",
         only="command",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandSettings(LaunchSettings):
+    """How a search starts a training command, which it ends when it has seen enough."""
+
+    keep_environment: bool = option(
+        False, "Leave loggers that upload (wandb, comet, mlflow) switched on in a training command.", only="command"
     )

@@ -1,0 +1,1 @@
+"""A real training, to its end."""
