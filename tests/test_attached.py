@@ -19,8 +19,9 @@ from attaching import MARK, PROGRAMS, RATES, alive, sweep, twice
 
 from lrscout.errors import LrscoutError, TargetError, UsageError
 from lrscout.processes.attach_errors import CommandEndedError, CommandFailedError, NotAttachedError
-from lrscout.processes.command import SITE, AttachedCommand
+from lrscout.processes.command import AttachedCommand
 from lrscout.processes.driving import MOST_AHEAD
+from lrscout.processes.launch_environment import SITE
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="what is left running is looked up in /proc"),

@@ -16,12 +16,13 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from .channel import Channel, number
+from .channel import Channel
 from .closures import with_single_calls
 from .greeting import greeting
 from .losses import Loss, Losses
 from .measuring import report
 from .optimizer import Driven, MadeWith
+from .outbox import Outbox
 from .patches import Patches, untraced
 from .snapshot import Snapshot, living, weights_digest
 
@@ -65,8 +66,7 @@ class Agent:
         self._snapshot: Snapshot | None = None
         self._stepping: Driven | None = None  # whose step is under way, at a rate from the parent
         self._commands: deque[dict[str, Any]] = deque()
-        self._pending: deque[tuple[int, Loss]] = deque()  # losses on their way to the parent
-        self._steps = 0
+        self._outbox = Outbox()
         self._steps_of_others = 0  # since the leader stepped
         self._hooked = 0  # steps that came to the hooks, of any optimizer
         self._restored = False  # since a gradient scaler was updated
@@ -115,10 +115,10 @@ class Agent:
         self._finish_step(loss)
 
     def _finish_step(self, loss: Loss) -> None:
-        self._pending.append((self._steps, loss))
-        self._steps += 1
-        if len(self._pending) >= BATCH or len(self._commands) <= 1:
-            self._send_arrived()
+        assert self._channel is not None
+        self._outbox.add(loss)
+        if len(self._outbox) >= BATCH or len(self._commands) <= 1:
+            self._outbox.send_arrived(self._channel)
         self._obey()
 
     def _noting_scaled_step(self, original: Any) -> Any:
@@ -205,10 +205,10 @@ class Agent:
                 self._perform(self._commands.popleft())
             if self._commands or self._channel is None:
                 return
-            if (self._pending or self._released is not None) and not self._channel.readable():
-                if not self._pending:
+            if (self._outbox or self._released is not None) and not self._channel.readable():
+                if not self._outbox:
                     return
-                self._send(self._pending.popleft())
+                self._outbox.send_next(self._channel)
             else:
                 self._take(self._channel.receive())
 
@@ -231,7 +231,7 @@ class Agent:
             assert self._snapshot is not None
             self._snapshot.restore([driven.optimizer for driven in self._known])
             self._restored = True
-            self._pending.clear()
+            self._outbox.clear()
             self._channel.send(restored=1)
         elif "release" in command:
             self._released = command
@@ -249,20 +249,9 @@ class Agent:
         except Exception as error:  # a model unlike all that we know: better told than the program broken
             self._refuse("error", f"{type(error).__name__}: {error}")
 
-    def _send_arrived(self) -> None:
-        arrived = []
-        while self._pending and self._pending[0][1].arrived():
-            arrived.append(self._pending.popleft())
-        if arrived:
-            self._send(*arrived)
-
     def _send_all(self) -> None:
-        if self._channel is not None and self._pending:
-            self._send(*self._pending)
-
-    def _send(self, *losses: tuple[int, Loss]) -> None:
-        assert self._channel is not None
-        self._channel.send(losses=[number(loss.value()) for _, loss in losses], step=losses[-1][0])
+        if self._channel is not None:
+            self._outbox.send_all(self._channel)
 
     def _refuse(self, reason: str, about: str) -> NoReturn:
         """Tell the parent that nothing can be measured here, and wait for the end."""

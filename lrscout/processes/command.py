@@ -7,33 +7,21 @@ import os
 import secrets
 import select
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import lrscout
 from lrscout.errors import LrscoutError
 from lrscout.processes import attach_errors
 from lrscout.processes.driving import AttachedSession, shares_of
+from lrscout.processes.launch_environment import launch_environment
 from lrscout.processes.listener import Listener
 from lrscout.processes.ranks import Attachment, Measured, OptimizerFacts, Rank, attachment_of
 from lrscout.processes.supervised import SupervisedCommand
 
-SITE = Path(lrscout.__file__).parent / "attached" / "site"
 END_SECONDS = 5.0  # for the program to end by itself, once it is asked
 LONGEST_POLL = 1e6  # seconds, of an interface that counts milliseconds in 32 bits
 WAIT_SECONDS = 0.1  # between two calls of `on_wait`
 AFTERMATH_SECONDS = 2.0  # for a command to end after one of its ranks: its exit code says why
-LOGGERS_OFF = {  # found in their sources, and tried; trackio and aim have no such variable, and write to local files
-    "WANDB_MODE": "disabled",  # wandb/sdk/wandb_init.py: make_disabled_run
-    "COMET_AUTO_LOG_DISABLE": "1",  # comet_ml/_online.py; offline experiments too, which COMET_START_ONLINE leaves on
-    "NEPTUNE_MODE": "debug",  # neptune/types/mode.py, which does not know "disabled"; neptune_scale takes either
-    "CLEARML_OFFLINE_MODE": "1",  # clearml/backend_api/session/defs.py; writes some kilobytes to ~/.clearml
-    "SWANLAB_MODE": "disabled",  # swanlab/sdk/internal/settings
-    "DVCLIVE_TEST": "true",  # dvclive/live.py: writes to a temporary folder; else it deletes the files of the last run
-    "DISABLE_MLFLOW_INTEGRATION": "TRUE",  # transformers/integrations/integration_utils.py
-    "MLFLOW_ALLOW_FILE_STORE": "true",  # mlflow/store/tracking/file_store.py raises without it in 3.14
-}
 
 
 class AttachedCommand:
@@ -64,7 +52,7 @@ class AttachedCommand:
         on_wait: Callable[[], None] | None = None,
     ) -> None:
         self._timeout, self._patience = timeout, timeout if patience is None else patience
-        self._measured, self._on_wait = measured, on_wait
+        self._on_wait = on_wait
         self._token = secrets.token_hex(16)
         self._connections: list[Rank] = []  # all who have connected
         self._ranks: list[Rank] = []  # those who train together, by their numbers
@@ -74,7 +62,10 @@ class AttachedCommand:
         self._closed = False
         self._listener = Listener(listen)
         try:
-            self._command = SupervisedCommand(argv, cwd, self._environment(environment, keep_environment), on_output)
+            surroundings = launch_environment(
+                self._listener, self._token, environment, keep=keep_environment, measured=measured
+            )
+            self._command = SupervisedCommand(argv, cwd, surroundings, on_output)
         except BaseException:
             self._listener.close()
             raise
@@ -207,22 +198,6 @@ class AttachedCommand:
     def _tell(self, **message: object) -> None:
         for rank in self._ranks:
             rank.send(**message)
-
-    def _environment(self, given: Mapping[str, str] | None, keep: bool) -> dict[str, str]:
-        environment = {
-            "PYTHONUNBUFFERED": "1",  # else its lines come late, and the last ones never
-            **os.environ,
-            **({} if keep else {**LOGGERS_OFF, "MLFLOW_TRACKING_URI": (self._listener.folder / "mlflow").as_uri()}),
-            **(given or {}),
-            "LRSCOUT_ATTACH_ADDRESS": self._listener.address,
-            "LRSCOUT_ATTACH_FOLDER": str(self._listener.folder),
-            "LRSCOUT_ATTACH_TOKEN": self._token,
-        }
-        if self._measured is not None:
-            kind, limit = self._measured
-            environment["LRSCOUT_ATTACH_MEASURED"] = f"{kind}:{'' if limit is None else limit}"
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(SITE), environment.get("PYTHONPATH"))))
-        return environment
 
     def _is_complete(self) -> bool:
         return bool(self._ranks) and len(self._ranks) == self._ranks[0].world_size
