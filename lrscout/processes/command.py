@@ -15,6 +15,7 @@ from lrscout.processes import attach_errors
 from lrscout.processes.driving import AttachedSession, shares_of
 from lrscout.processes.launch_environment import launch_environment
 from lrscout.processes.listener import Listener
+from lrscout.processes.put_back import put_back
 from lrscout.processes.ranks import Attachment, Measured, OptimizerFacts, Rank, attachment_of
 from lrscout.processes.supervised import SupervisedCommand
 
@@ -29,9 +30,10 @@ class AttachedCommand:
 
     `timeout` is in seconds, to the first optimizer step, and `patience` from one step to the next; by default they
     agree. `environment` is added to this process's own. Ranks on other machines reach lrscout at `listen`, HOST or
-    HOST:PORT. `measured` is a type of device ("any" where it is not known yet) and a limit in bytes: memory is counted
-    and limited there from when torch has been imported. While the command is waited for, `on_wait` is called several
-    times a second; what it raises ends the waiting.
+    HOST:PORT. With `protect`, checkpoints of earlier trainings are put back afterwards. `measured` is a type of device
+    ("any" where it is not known yet) and a limit in bytes: memory is counted and limited there from when torch has been
+    imported. While the command is waited for, `on_wait` is called several times a second; what it raises ends the
+    waiting.
 
     Raises:
         UsageError: the command cannot be started, or lrscout cannot listen there.
@@ -46,13 +48,14 @@ class AttachedCommand:
         timeout: float = 600.0,
         patience: float | None = None,
         keep_environment: bool = False,
+        protect: bool = True,
         listen: str | None = None,
         measured: tuple[str, int | None] | None = None,
         on_output: Callable[[str], None] | None = None,
         on_wait: Callable[[], None] | None = None,
     ) -> None:
         self._timeout, self._patience = timeout, timeout if patience is None else patience
-        self._on_wait = on_wait
+        self._on_wait, self._on_output = on_wait, on_output
         self._token = secrets.token_hex(16)
         self._connections: list[Rank] = []  # all who have connected
         self._ranks: list[Rank] = []  # those who train together, by their numbers
@@ -63,7 +66,7 @@ class AttachedCommand:
         self._listener = Listener(listen)
         try:
             surroundings = launch_environment(
-                self._listener, self._token, environment, keep=keep_environment, measured=measured
+                self._listener, self._token, environment, keep=keep_environment, protect=protect, measured=measured
             )
             self._command = SupervisedCommand(argv, cwd, surroundings, on_output)
         except BaseException:
@@ -193,7 +196,10 @@ class AttachedCommand:
             self._command.kill()
             for rank in self._connections:
                 rank.close()
+            back = put_back(self._listener.folder)
             self._listener.close()
+        if back and self._on_output is not None:
+            self._on_output(f"lrscout: put back what the command had overwritten or removed: {', '.join(back)}")
 
     def _tell(self, **message: object) -> None:
         for rank in self._ranks:

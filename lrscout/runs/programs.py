@@ -94,6 +94,7 @@ class StartOptions(TypedDict, total=False):
 
     environment: Mapping[str, str]
     patience: float
+    protect: bool
     measured: tuple[str, int | None]
     on_wait: Callable[[], None]
 
