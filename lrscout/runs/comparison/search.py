@@ -54,13 +54,13 @@ def compare(
 
     Ctrl-C after the inspection gives the status `interrupted`.
     """
-    observer = observer or ComparisonObserver()
+    observer, began = observer or ComparisonObserver(), time.monotonic()
     if isinstance(target, CommandTarget):
         executor, inspection = open_command(target, settings, observer)
     else:
         executor, inspection = open_target(target, settings, live)
     with closing(executor):
-        comparison = _Comparison(executor, inspection, target, settings, observer, before)
+        comparison = _Comparison(executor, inspection, target, settings, observer, before, began)
         try:
             comparison.go()
         except KeyboardInterrupt:
@@ -79,6 +79,7 @@ class _Comparison:
         settings: CompareSchedulersSettings,
         observer: ComparisonObserver,
         before: CompareResult | None,
+        began: float,
     ) -> None:
         self._executor, self._inspection, self._observer, self._before = executor, inspection, observer, before
         self._target, self._settings = target, settings
@@ -91,7 +92,7 @@ class _Comparison:
         self._ranges: dict[str, RateRange | None] = {}
         self._center: float | None = before.center_lr if before is not None else settings.lr
         self._steps, self._seeds = settings.steps, 1 if inspection.ignores_seed else settings.seeds
-        self._made, self._started = 0, time.monotonic()
+        self._began, self._made, self._started = began, 0, time.monotonic()
 
     def go(self) -> None:
         """Find the rates, then score them."""
@@ -128,7 +129,8 @@ class _Comparison:
         if seconds is not None and before is not None:
             self._steps, self._seeds = before.steps, before.seeds
         elif seconds is not None:
-            left = seconds - (time.monotonic() - self._started)
+            cost = self._executor.ask(MeasureCost())
+            left = seconds - (time.monotonic() - self._began)  # inspecting and measuring a command takes three starts
             plan = Plan(
                 schedules=len(self._specs),
                 seeds=self._seeds,
@@ -137,7 +139,7 @@ class _Comparison:
                 tuned=tuned,
                 jobs=self._executor.workers,
             )
-            plan = fit_to_budget(plan, self._executor.ask(MeasureCost()), left)
+            plan = fit_to_budget(plan, cost, left)
             self._steps, self._seeds = plan.steps, plan.seeds
         if (self._steps, self._seeds) != asked:
             fits = f"--time-budget {settings.time_budget}: {self._seeds} seeds of {self._steps} steps"
