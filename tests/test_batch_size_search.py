@@ -257,3 +257,36 @@ def test_there_is_no_model_of_one_size_or_of_unknown_peaks():
     assert fitted_model([one]) is None
     assert predicted_size([one], 1000) is None
     assert fitted_model([replace(one, peak_bytes=None), replace(one, batch_size=8, peak_bytes=None)]) is None
+
+
+@dataclass
+class FakeProgram(FakeRunner):
+    """A training command that follows its size only so far, or refuses larger ones."""
+
+    cap: int = 10**9
+    refuses_above: int = 10**9
+
+    def try_size(self, batch_size: int) -> Trial:
+        self.tried.append(batch_size)
+        if batch_size > self.refuses_above:
+            return Trial(batch_size, "refused", None, None, 0.1, 0, reason="ValueError: too large")
+        if batch_size > self.cap:
+            return Trial(batch_size, "capped", None, None, 0.1, 3, cap=self.cap)
+        self.tried.pop()
+        return super().try_size(batch_size)
+
+
+@pytest.mark.parametrize("mode", ["fit", "binsearch"])
+@given(limit=st.integers(1, 150))
+def test_what_the_program_caps_or_refuses_is_found_and_told_from_memory(mode, limit):
+    capped, refused = FakeProgram(cap=limit), FakeProgram(refuses_above=limit)
+    for runner, reason in ((capped, "capped"), (refused, "refused")):
+        end, largest = search(runner, mode)
+        assert (largest, end.stop_reason) == (limit, reason)
+    if mode == "fit" and limit > 16:
+        assert len(capped.tried) <= 5  # two sizes, one that is capped, the cap, and a power of two
+
+
+def test_memory_ends_the_search_where_it_is_the_nearer_limit():
+    end, largest = search(FakeProgram(cap=10_000), "fit")
+    assert (largest, end.stop_reason) == (196, "out_of_memory")

@@ -18,10 +18,9 @@ from lrscout.processes.listener import Listener
 from lrscout.processes.put_back import put_back
 from lrscout.processes.ranks import Attachment, Measured, OptimizerFacts, Rank, attachment_of
 from lrscout.processes.supervised import SupervisedCommand
+from lrscout.processes.waiting import polled
 
 END_SECONDS = 5.0  # for the program to end by itself, once it is asked
-LONGEST_POLL = 1e6  # seconds, of an interface that counts milliseconds in 32 bits
-WAIT_SECONDS = 0.1  # between two calls of `on_wait`
 AFTERMATH_SECONDS = 2.0  # for a command to end after one of its ranks: its exit code says why
 
 
@@ -221,7 +220,7 @@ class AttachedCommand:
         speakers.update({rank.connection.fileno(): rank for rank in self._connections if not rank.gone})
         for descriptor in speakers:
             poll.register(descriptor, select.POLLIN)
-        speaking = self._polled(poll, self._patience if seconds is None else seconds)
+        speaking = polled(poll, self._patience if seconds is None else seconds, self._on_wait)
         for descriptor, _ in speaking:
             speaker = speakers[descriptor]
             if speaker is self._listener:
@@ -236,18 +235,6 @@ class AttachedCommand:
         except LrscoutError as error:
             self._error = error
             raise
-
-    def _polled(self, poll: select.poll, seconds: float) -> list[tuple[int, int]]:
-        """Who speaks within so many seconds."""
-        end = monotonic() + seconds
-        while True:
-            left = max(0.0, end - monotonic())
-            if self._on_wait is None:
-                return poll.poll(1000 * min(left, LONGEST_POLL))
-            self._on_wait()
-            speaking = poll.poll(1000 * min(left, WAIT_SECONDS))
-            if speaking or left <= WAIT_SECONDS:
-                return speaking
 
     def _admit(self) -> None:
         """Take in those who have said hello; whoever is one too many goes on by itself."""

@@ -127,8 +127,9 @@ def _next_by_line(search: Search, streak: int) -> tuple[int, bool]:
     low, over, step = search.largest, search.over, search.tolerance
     assert search.limit_bytes is not None
     predicted = predicted_size(search.trials, search.limit_bytes)
+    capped = over is not None and _end_of(search, "max") == "capped"
     if predicted is None and over is not None:
-        return (low + over) // 2, True
+        return over - 1 if capped else (low + over) // 2, True
     predicted = min(math.inf if predicted is None else predicted, LARGEST_SIZE)
     aim, promising = _just_below(predicted, search), predicted >= low + step
     if over is None:
@@ -138,7 +139,7 @@ def _next_by_line(search: Search, streak: int) -> tuple[int, bool]:
             rough = len(search.trials) == len(FIRST_SIZES) and power_of_two_below(size) > low
             return (power_of_two_below(size) if rough else size), True
         return min(low + step * 2**streak, search.ceiling), False  # confirm that this is the limit
-    if aim >= over and _end_of(search, "max") == "capped":
+    if aim >= over and capped:
         return over - 1, True
     if aim >= over and _end_of(search, "max") != "out_of_memory":  # a line through peaks says nothing about that
         return min(over - 1, max(low + 1, math.isqrt(low * over))), True

@@ -23,6 +23,7 @@ from lrscout.runs.programs import OnOutput, chosen_optimizers, environment_facts
 from lrscout.search.observed import ObservedSizes
 from lrscout.settings import FindBatchSizeSettings, check_kind
 
+ONE_SAMPLE = " Models with batch norm cannot train on one sample: try --min 2."
 EXAMPLE = "For example: lrscout find-batch-size -- python train.py --batch-size {batch_size}"
 
 
@@ -63,7 +64,8 @@ class CommandTrials:
                 chosen_optimizers(found.optimizers, self._settings.optimizer)
                 measured = started.command.measure()
             except CommandFailedError as error:
-                raise error.extended(f"This was at size {size}, without a limit.") from None
+                where = f"This was at size {size}, without a limit.{ONE_SAMPLE * (size == 1)}"
+                raise error.extended(where) from None
         optimizer = found.optimizers[0]
         self._device = found.device.partition(":")[0]
         unknown = DataFacts(None, None)

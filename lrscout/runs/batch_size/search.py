@@ -22,6 +22,7 @@ from lrscout.results import (
     Trial,
 )
 from lrscout.runs.batch_size.cache import BatchSizeCache
+from lrscout.runs.batch_size.command import ONE_SAMPLE
 from lrscout.runs.batch_size.estimate import estimated
 from lrscout.runs.batch_size.observer import BatchSizeObserver
 from lrscout.runs.batch_size.trials import Trials, open_trials
@@ -237,9 +238,7 @@ class _Sizes:
 def _failure(attempt: Attempt) -> BaseException:
     """The exception behind a failed trial, saying at which size."""
     size, error = attempt.trial.batch_size, attempt.error
-    where = f"This was the trial of size {size}."
-    if size == 1:
-        where += " Models with batch norm cannot train on one sample: try --min 2."
+    where = f"This was the trial of size {size}.{ONE_SAMPLE * (size == 1)}"
     if error is None:
         return LrscoutError(f"{attempt.trial.reason} {where}")
     if isinstance(error, LrscoutError):
