@@ -287,6 +287,15 @@ def test_a_command_that_was_never_attached_to_says_why(start, argv, said):
         start(*argv).attach()
 
 
+def test_a_command_that_ended_before_anybody_listened_is_not_waited_for(start):
+    command = start("true", timeout=100)
+    assert command.wait(20) == 0
+    began = time.monotonic()
+    with pytest.raises(NotAttachedError):
+        command.attach()
+    assert time.monotonic() - began < 20
+
+
 def test_no_step_in_time_is_an_error(start):
     command = start("sleep", "100", timeout=0.3)
     with pytest.raises(NotAttachedError, match=r"no step of a torch optimizer within 0\.3 s"):

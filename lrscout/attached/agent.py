@@ -24,11 +24,9 @@ from .measuring import report
 from .optimizer import Driven, MadeWith
 from .outbox import Outbox
 from .patches import Patches, untraced
-from .protection import Protection
 from .snapshot import Snapshot, living, weights_digest
 
 BATCH = 16  # losses that are sent together where steps are quick, since each message wakes the parent up
-PROTECTED = "LRSCOUT_ATTACH_PROTECT"  # the folder for notes of what was moved; not set where the training is real
 PATIENCE = 10_000  # steps of other optimizers, after which the driven one is taken to have been replaced
 
 
@@ -73,7 +71,6 @@ class Agent:
         self._hooked = 0  # steps that came to the hooks, of any optimizer
         self._restored = False  # since a gradient scaler was updated
         self._ended = False
-        self._protection = Protection(os.environ[PROTECTED], self._patches) if os.environ.get(PROTECTED) else None
         self._hooks = [
             register_optimizer_step_pre_hook(self._before),
             register_optimizer_step_post_hook(self._after),
@@ -164,8 +161,6 @@ class Agent:
         except OSError:
             self._detach()
             return False
-        if self._protection is not None:
-            self._protection.wrap_safetensors()
         os.register_at_fork(after_in_child=self._detach)  # a DataLoader's workers inherit the connection
         atexit.register(self._send_all)  # the program may end before the search does
         try:

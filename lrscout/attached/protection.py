@@ -12,8 +12,6 @@ import sys
 import time
 from typing import Any
 
-import torch
-
 from .patches import Patches
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pkl", ".pickle", ".npz", ".npy", ".h5", ".tar", ".distcp")
@@ -21,34 +19,30 @@ ASIDE = ".before-lrscout"
 
 
 class Protection:
-    """Moves files and folders of checkpoints aside that are older than this process.
+    """Moves files and folders of checkpoints aside that are older than this process, and notes it in `folder`.
 
-    Python tells an audit hook of every file that it opens, renames or removes (PEP 578); torch and safetensors write
-    theirs without Python, so their functions are wrapped.
+    Python tells an audit hook of every file that it opens, renames or removes (PEP 578). Files that are written without
+    Python are known from the functions that do it (`cover`).
     """
 
-    def __init__(self, folder: str, patches: Patches) -> None:
+    def __init__(self, folder: str) -> None:
         self._notes = os.path.join(folder, f"aside.{os.getpid()}")
         self._started = time.time()
-        self._patches = patches
+        self._patches = Patches()
         self._busy = False
         sys.addaudithook(self._on_event)  # for good: there is no way to remove one
-        patches.replace(torch, "save", self._saving)
-        self._wrapped_safetensors = False
 
-    def wrap_safetensors(self) -> None:
-        """To be called once the program has imported what it uses."""
-        module = sys.modules.get("safetensors.torch")
-        if not self._wrapped_safetensors and hasattr(module, "serialize_file"):
-            self._wrapped_safetensors = True
-            self._patches.replace(module, "serialize_file", self._saving)
+    def cover(self, module: Any, name: str) -> None:
+        """Look after a function that writes its first argument to the file that its second one names."""
 
-    def _saving(self, original: Any) -> Any:
-        def save(things: Any, file: Any, *args: Any, **kwargs: Any) -> Any:
-            self._move_aside(file)
-            return original(things, file, *args, **kwargs)
+        def wrap(original: Any) -> Any:
+            def save(things: Any, file: Any, *args: Any, **kwargs: Any) -> Any:
+                self._move_aside(file)
+                return original(things, file, *args, **kwargs)
 
-        return save
+            return save
+
+        self._patches.replace(module, name, wrap)
 
     def _on_event(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "open":

@@ -220,6 +220,8 @@ class AttachedCommand:
         speakers.update({rank.connection.fileno(): rank for rank in self._connections if not rank.gone})
         for descriptor in speakers:
             poll.register(descriptor, select.POLLIN)
+        if self._command.exit_code is not None:  # which may have been told already while it was started
+            seconds = 0
         speaking = polled(poll, self._patience if seconds is None else seconds, self._on_wait)
         for descriptor, _ in speaking:
             speaker = speakers[descriptor]

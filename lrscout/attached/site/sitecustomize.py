@@ -20,6 +20,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ADDRESS = os.environ.get("LRSCOUT_ATTACH_ADDRESS")
 FOLDER = os.environ.get("LRSCOUT_ATTACH_FOLDER")  # on the parent's machine
 MEASURED = os.environ.get("LRSCOUT_ATTACH_MEASURED")  # the memory of what, and its limit
+PROTECTED = os.environ.get("LRSCOUT_ATTACH_PROTECT")  # for notes of what was moved; not set in a real training
+protecting = None
 PACKAGE = "_lrscout_attached"
 
 
@@ -45,8 +47,27 @@ def attach_after(load: Callable[[], None]) -> None:
     try:
         leave_trace("torch")
         part("agent").attach(ADDRESS, os.environ.get("LRSCOUT_ATTACH_TOKEN", ""))
+        if PROTECTED:
+            protection().cover(sys.modules["torch"], "save")
     except Exception:
         complain()
+
+
+def protect_after(load: Callable[[], None]) -> None:
+    """Protect checkpoints from what safetensors writes, too."""
+    load()
+    try:
+        protection().cover(sys.modules["safetensors.torch"], "serialize_file")
+    except Exception:
+        complain()
+
+
+def protection() -> Any:
+    """What protects checkpoints in this process, from the first call on."""
+    global protecting
+    if protecting is None:
+        protecting = part("protection").Protection(PROTECTED)
+    return protecting
 
 
 def measure_after(load: Callable[[], None]) -> None:
@@ -112,5 +133,7 @@ if ADDRESS:
     watched: dict[str, TakePart] = {"torch.optim.optimizer": attach_after}
     if MEASURED:  # torch._dynamo is imported with the first optimizer, and takes 70 MB
         watched.update({"torch": measure_after, "torch._dynamo": leave_out})
+    if PROTECTED:
+        watched["safetensors.torch"] = protect_after
     sys.meta_path.insert(0, TorchWatch(watched))
 run_next()
