@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -46,8 +45,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "checkpoint-500").mkdir()
     for name in ("last.pt", "previous.pt", "model.safetensors", "checkpoint-500/state.pt"):
         (tmp_path / name).write_text(f"days of work: {name}")
-        os.utime(tmp_path / name, (time.time() - 100, time.time() - 100))
-    os.utime(tmp_path / "checkpoint-500", (time.time() - 100, time.time() - 100))
+        os.utime(tmp_path / name, (1e9, 1e9))
+    os.utime(tmp_path / "checkpoint-500", (1e9, 1e9))
     return tmp_path
 
 
@@ -55,12 +54,12 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*.*")) if path.is_file()}
 
 
-def searched(folder: Path, saving: str, **options: object) -> list[str]:
+def searched(folder: Path, saving: str, since: float | None = 1.1e9) -> list[str]:
     """The lines of a program that saves after its first step."""
     lines: list[str] = []
     code = [sys.executable, "-c", SAVES.format(saving=saving)]
     with AttachedCommand(
-        code, cwd=folder, environment={"OMP_NUM_THREADS": "1"}, on_output=lines.append, **options
+        code, cwd=folder, environment={"OMP_NUM_THREADS": "1"}, on_output=lines.append, since=since
     ) as c:
         c.attach(keep=False)
         session = c.session()
@@ -87,8 +86,25 @@ def test_new_checkpoints_stay_and_logs_are_written_on(folder):
     assert (folder / "log.txt").read_text() == "first\nsecond"
 
 
+def test_two_programs_at_a_time_do_not_put_back_what_the_other_has_saved(folder):
+    before = contents(folder)
+    saving = WAYS["torch.save"]
+    code = [sys.executable, "-c", SAVES.format(saving=saving)]
+    commands = []
+    for _ in range(2):
+        commands.append(AttachedCommand(code, cwd=folder, environment={"OMP_NUM_THREADS": "1"}, since=1.1e9))
+        commands[-1].attach(keep=False)
+        session = commands[-1].session()
+        for _ in range(2):
+            session.step()
+        session.losses(wait=True)
+    for command in commands:
+        command.close()
+    assert contents(folder) == before
+
+
 def test_a_real_training_overwrites_what_it_likes(folder):
-    searched(folder, WAYS["torch.save"], protect=False)
+    searched(folder, WAYS["torch.save"], since=None)
     assert torch.load(folder / "last.pt").item() < 1
 
 

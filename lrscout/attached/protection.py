@@ -9,7 +9,6 @@ import json
 import os
 import stat
 import sys
-import time
 from typing import Any
 
 from .patches import Patches
@@ -19,15 +18,15 @@ ASIDE = ".before-lrscout"
 
 
 class Protection:
-    """Moves files and folders of checkpoints aside that are older than this process, and notes it in `folder`.
+    """Moves files and folders of checkpoints aside that are older than the search, and notes it in `folder`.
 
     Python tells an audit hook of every file that it opens, renames or removes (PEP 578). Files that are written without
     Python are known from the functions that do it (`cover`).
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, since: float) -> None:
         self._notes = os.path.join(folder, f"aside.{os.getpid()}")
-        self._started = time.time()
+        self._since = since
         self._patches = Patches()
         self._busy = False
         sys.addaudithook(self._on_event)  # for good: there is no way to remove one
@@ -100,7 +99,7 @@ class Protection:
             found = os.lstat(path)
         except OSError:
             return False
-        if found.st_mtime >= self._started:
+        if found.st_mtime >= self._since:
             return False
         if stat.S_ISDIR(found.st_mode):
             return any(name.endswith(SUFFIXES) for _, _, names in os.walk(path) for name in names)

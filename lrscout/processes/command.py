@@ -29,10 +29,10 @@ class AttachedCommand:
 
     `timeout` is in seconds, to the first optimizer step, and `patience` from one step to the next; by default they
     agree. `environment` is added to this process's own. Ranks on other machines reach lrscout at `listen`, HOST or
-    HOST:PORT. With `protect`, checkpoints of earlier trainings are put back afterwards. `measured` is a type of device
-    ("any" where it is not known yet) and a limit in bytes: memory is counted and limited there from when torch has been
-    imported. While the command is waited for, `on_wait` is called several times a second; what it raises ends the
-    waiting.
+    HOST:PORT. Checkpoints from before `since`, in seconds since the epoch, are put back afterwards. `measured` is a
+    type of device ("any" where it is not known yet) and a limit in bytes: memory is counted and limited there from when
+    torch has been imported. While the command is waited for, `on_wait` is called several times a second; what it raises
+    ends the waiting.
 
     Raises:
         UsageError: the command cannot be started, or lrscout cannot listen there.
@@ -47,7 +47,7 @@ class AttachedCommand:
         timeout: float = 600.0,
         patience: float | None = None,
         keep_environment: bool = False,
-        protect: bool = True,
+        since: float | None = None,
         listen: str | None = None,
         measured: tuple[str, int | None] | None = None,
         on_output: Callable[[str], None] | None = None,
@@ -65,7 +65,7 @@ class AttachedCommand:
         self._listener = Listener(listen)
         try:
             surroundings = launch_environment(
-                self._listener, self._token, environment, keep=keep_environment, protect=protect, measured=measured
+                self._listener, self._token, environment, keep=keep_environment, since=since, measured=measured
             )
             self._command = SupervisedCommand(argv, cwd, surroundings, on_output)
         except BaseException:

@@ -28,13 +28,13 @@ def launch_environment(
     more: Mapping[str, str] | None = None,
     *,
     keep: bool,
-    protect: bool = True,
+    since: float | None = None,
     measured: tuple[str, int | None] | None = None,
 ) -> dict[str, str]:
     """This process's environment with `more`; loggers that upload are off unless they are to `keep` on.
 
-    With `protect`, checkpoints that were there before are moved aside before they are overwritten. `measured` is a type
-    of device and a limit on its memory in bytes.
+    Checkpoints from before `since`, in seconds since the epoch, are moved aside before they are overwritten.
+    `measured` is a type of device and a limit on its memory in bytes.
     """
     environment = {
         "PYTHONUNBUFFERED": "1",  # else its lines come late, and the last ones never
@@ -45,8 +45,8 @@ def launch_environment(
         "LRSCOUT_ATTACH_FOLDER": str(listener.folder),
         "LRSCOUT_ATTACH_TOKEN": token,
     }
-    if protect:
-        environment["LRSCOUT_ATTACH_PROTECT"] = str(listener.folder)
+    if since is not None:
+        environment |= {"LRSCOUT_ATTACH_PROTECT": str(listener.folder), "LRSCOUT_ATTACH_SINCE": repr(since)}
     if measured is not None:
         kind, limit = measured
         environment["LRSCOUT_ATTACH_MEASURED"] = f"{kind}:{'' if limit is None else limit}"

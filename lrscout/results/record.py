@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
@@ -42,6 +43,7 @@ class CommandTarget:
 
     command: tuple[str, ...]
     cwd: str
+    since: float = field(default_factory=time.time, compare=False)  # what is older, a search must leave as it is
 
     def takes(self, placeholder: str) -> bool:
         """Whether the command has a place for one of the PLACEHOLDERS."""

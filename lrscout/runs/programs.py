@@ -61,6 +61,7 @@ class Program:
             self._command = start_command(
                 self.target, self._settings, values, self._on_output, environment=self._environment
             )
+            self._on_output = None  # what another start prints is the same again
             self._attachment = self._command.attach(keep=not self._restart)
         return self._attachment
 
@@ -94,7 +95,6 @@ class StartOptions(TypedDict, total=False):
 
     environment: Mapping[str, str]
     patience: float
-    protect: bool
     measured: tuple[str, int | None]
     on_wait: Callable[[], None]
 
@@ -116,12 +116,14 @@ def start_command(
             raise UsageError(
                 f"There is no value for {{{name}}} here.", hint=f"Put a number into the command in place of {{{name}}}."
             )
+    # a real training has its loggers on, and may save over what it likes
+    keep, since = (settings.keep_environment, target.since) if isinstance(settings, CommandSettings) else (True, None)
     return AttachedCommand(
         target.filled(**values),
         cwd=target.cwd,
         timeout=settings.timeout,
-        # without the choice, as in a real training, loggers stay on
-        keep_environment=not isinstance(settings, CommandSettings) or settings.keep_environment,
+        keep_environment=keep,
+        since=since,
         listen=settings.listen,
         on_output=on_output,
         **options,

@@ -66,7 +66,7 @@ def protection() -> Any:
     """What protects checkpoints in this process, from the first call on."""
     global protecting
     if protecting is None:
-        protecting = part("protection").Protection(PROTECTED)
+        protecting = part("protection").Protection(PROTECTED, float(os.environ["LRSCOUT_ATTACH_SINCE"]))
     return protecting
 
 

@@ -58,7 +58,7 @@ class CommandTrials:
             LrscoutError: it failed, or cannot be attached to.
         """
         size = self._settings.min
-        with closing(self._start(size, None)) as started:
+        with closing(self._start(size, None, on_output=self._on_output)) as started:
             try:
                 found = started.command.attach(keep=False)
                 chosen_optimizers(found.optimizers, self._settings.optimizer)
@@ -104,9 +104,15 @@ class CommandTrials:
     def close(self) -> None:
         """Nothing is left to end: every trial ends what it started."""
 
-    def _start(self, batch_size: int, limit_bytes: int | None, timeout: float = math.inf) -> Started:
+    def _start(
+        self,
+        batch_size: int,
+        limit_bytes: int | None,
+        timeout: float = math.inf,
+        on_output: OnOutput | None = None,  # of the first start alone: what follows is the same again
+    ) -> Started:
         measured = self._device, limit_bytes
-        return Started(self._target, self._settings, batch_size, measured, timeout, self._on_output, self._on_wait)
+        return Started(self._target, self._settings, batch_size, measured, timeout, on_output, self._on_wait)
 
     def _measured(self, started: Started, size: int, limit: int | None) -> Trial:
         """Take the trial's steps, then time some more."""

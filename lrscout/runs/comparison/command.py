@@ -68,20 +68,21 @@ class _Begun(NamedTuple):
 
 
 class CommandWorkbench:
-    """Makes runs, one after the other, each in a command of its own. `on_output` receives what they print."""
+    """Makes runs, one after the other, each in a command of its own."""
 
-    def __init__(
-        self, target: CommandTarget, settings: CompareSchedulersSettings, on_output: OnOutput | None = None
-    ) -> None:
-        self._target, self._settings, self._on_output = target, settings, on_output
+    def __init__(self, target: CommandTarget, settings: CompareSchedulersSettings) -> None:
+        self._target, self._settings = target, settings
         self._specs = parse_schedules(settings.schedules)
         self._environment = {} if settings.threads is None else {"OMP_NUM_THREADS": str(settings.threads)}
         self._metric = metric_of(settings, held_out=False)
 
-    def inspect(self) -> Inspection:
-        """Start the command, with two seeds if there are several, and see what is in it and whether they differ."""
+    def inspect(self, on_output: OnOutput | None = None) -> Inspection:
+        """Start the command, with two seeds if there are several, and see what is in it and whether they differ.
+
+        `on_output` receives what the first start prints; all others print the same again.
+        """
         settings = self._settings
-        found, beginning = self._look(settings.seed, check=True)
+        found, beginning = self._look(settings.seed, on_output, check=True)
         several = settings.seeds > 1 or settings.lr_mode == "tune"
         ignores_seed = several and self._look(settings.seed + 1)[1] == beginning
         drive = chosen_optimizers(found.optimizers, settings.optimizer)
@@ -98,9 +99,9 @@ class CommandWorkbench:
             ignores_seed=ignores_seed,
         )
 
-    def _look(self, seed: int, check: bool = False) -> tuple[Attachment, str]:
+    def _look(self, seed: int, on_output: OnOutput | None = None, check: bool = False) -> tuple[Attachment, str]:
         """What is found in a command with this seed, and what tells its beginning from that of others."""
-        with self._start(self._on_output, seed, self._settings.steps) as command:
+        with self._start(on_output, seed, self._settings.steps) as command:
             found, fingerprint, session = self._begin(command)
             if check:
                 for spec in self._specs:
@@ -118,7 +119,7 @@ class CommandWorkbench:
         """
         settings = settings_of_sweep(self._settings)
         values = {"seed": settings.seed, "steps": planned_steps(settings)}
-        with Program(self._target, settings, self._on_output, environment=self._environment) as program:
+        with Program(self._target, settings, environment=self._environment) as program:
             drive = chosen_optimizers(program.start(**values).optimizers, settings.optimizer)
             try:
                 return suggested(search_lr(CommandTrainer(program, settings, drive, settings.seed), settings))
@@ -133,7 +134,7 @@ class CommandWorkbench:
         """What a run costs, from a few steps."""
         steps = WARMUP_STEPS + TIMED_STEPS
         began = time.perf_counter()
-        printed = Printed(self._settings.metric_pattern, self._on_output)
+        printed = Printed(self._settings.metric_pattern)
         with self._start(printed.line, self._settings.seed, steps) as command:
             session = self._begin(command).session
             for _ in range(WARMUP_STEPS):
@@ -161,7 +162,7 @@ class CommandWorkbench:
             return FinishedRun(failed(plan, spec, _reason(error)), error=error)
 
     def _trained(self, plan: PlannedRun, spec: ScheduleSpec, steps: int, on_point: OnPoint) -> FinishedRun:
-        printed = Printed(self._settings.metric_pattern, self._on_output)
+        printed = Printed(self._settings.metric_pattern)
         with self._start(printed.line, plan.seed, steps) as command:
             try:
                 _, fingerprint, session = self._begin(command)

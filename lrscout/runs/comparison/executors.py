@@ -62,11 +62,8 @@ def _inspected(executor: Executor[Host]) -> Inspection:
 def open_command(
     target: CommandTarget, settings: CompareSchedulersSettings, observer: ComparisonObserver
 ) -> tuple[Executor[Host], Inspection]:
-    """This process or --jobs others, and what this one finds in the command.
-
-    What the commands print is shown where one runs at a time: the lines of several would be mixed.
-    """
-    inspection = CommandWorkbench(target, settings, observer.printed).inspect()
+    """This process or --jobs others, and what this one finds in the command."""
+    inspection = CommandWorkbench(target, settings).inspect(observer.printed)
     jobs = int(settings.jobs) if settings.jobs != "auto" else inspection.devices or inspection.cores
     settings = dataclasses.replace(settings, threads=threads_of(settings, inspection))
     if settings.threads is not None:
@@ -74,6 +71,6 @@ def open_command(
             inspection, environment={**inspection.environment, "threads": settings.threads}
         )
     if jobs == 1:
-        return InProcess(CommandWorkbench(target, settings, observer.printed)), inspection
+        return InProcess(CommandWorkbench(target, settings)), inspection
     starter = make_starter(preloaded=CommandWorkbench.__module__)
     return WorkerPool(starter, make_command_workbench, (target, settings), workers=jobs, attempts=ATTEMPTS), inspection

@@ -15,17 +15,15 @@ PUNCTUATION = " .,;:"  # after a number in a sentence, which a pattern such as [
 class Printed:
     """Reads the values of a metric off the lines of a run, as they come."""
 
-    def __init__(self, pattern: re.Pattern[str] | None, on_output: Callable[[str], None] | None) -> None:
-        self._pattern, self._on_output = pattern, on_output
+    def __init__(self, pattern: re.Pattern[str] | None) -> None:
+        self._pattern = pattern
         self._found: list[str] = []
         self._before: int | None = None  # how many were printed before the last steps
 
     def line(self, text: str) -> None:
-        """Take in a line, and hand it on."""
+        """Take in a line."""
         if self._pattern is not None:
             self._found += [match[1] or "" for match in self._pattern.finditer(text)]
-        if self._on_output is not None:
-            self._on_output(text)
 
     def last_steps_begin(self) -> None:
         """Note that what comes now is printed during the last steps, or after them."""

@@ -68,7 +68,7 @@ def train_program(
         )
     values = {"seed": settings.seed, "steps": settings.steps}
     # it may evaluate for hours between two steps, and its loggers are wanted
-    command = start_command(target, settings, values, on_output, patience=math.inf, protect=False)
+    command = start_command(target, settings, values, on_output, patience=math.inf)
     with command:
         try:
             training = _Training(command, target, settings, observer or TrainingObserver(), warnings)
