@@ -22,6 +22,7 @@ from lrscout.report.stdout import results_stream
 from lrscout.report.views import view_of
 from lrscout.results import CommandTarget, RunRecord, Status
 from lrscout.runs.new_files import new_files_sentence
+from lrscout.settings import CommandSettings
 
 EXIT_CODES: dict[Status, int] = {"ok": 0, "failed": 1, "inconclusive": 4, "interrupted": 130}
 SAVE_SECONDS = 2.0  # between two saves of a run under way
@@ -36,8 +37,9 @@ class Run:
         self._command, self._invocation = command, invocation
         self._path: Path | None = invocation.output
         self._so_far: Callable[[], RunRecord[Any]] | None = None
-        target = invocation.target
-        self._before = FolderContents(target.cwd) if isinstance(target, CommandTarget) else None
+        target, is_search = invocation.target, isinstance(invocation.settings, CommandSettings)
+        # what a real training writes is wanted
+        self._before = FolderContents(target.cwd) if isinstance(target, CommandTarget) and is_search else None
         self._next_save = time.monotonic() + SAVE_SECONDS
         self._concluded = False
 
