@@ -62,7 +62,7 @@ def mark() -> str:
 def start(mark: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AttachedCommand]]:
     """Starts a program, and sees that nothing of it is left after the test."""
     # two ranks take 8 s to end by themselves on a busy machine, and an exit code of 0 says that they did
-    monkeypatch.setattr("lrscout.processes.command.END_SECONDS", 60.0)
+    monkeypatch.setattr("lrscout.processes.command.END_SECONDS", 20.0)
 
     def started(*argv: str, **options: object) -> AttachedCommand:
         path = os.pathsep.join((os.path.dirname(sys.executable), os.environ["PATH"]))

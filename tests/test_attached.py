@@ -434,13 +434,14 @@ def test_an_address_of_another_machine_is_a_usage_error():
         AttachedCommand([sys.executable], listen="192.0.2.1")
 
 
-def test_a_program_that_takes_no_further_step_is_an_error_in_time(start):
+def test_a_program_that_takes_no_further_step_is_an_error_in_time(start, monkeypatch):
     code = TRAINS + "import time; train(3); print('no more'); time.sleep(100)"
     command = start(sys.executable, "-c", code, patience=0.5)
     command.attach()
     with pytest.raises(TargetError, match=r"no further step within 0\.5 s, after [123] optimizer steps") as caught:
         sweep(command.session())
     assert "no more" in caught.value.hint
+    monkeypatch.setattr("lrscout.processes.command.END_SECONDS", 0.1)  # it sleeps
 
 
 def test_the_same_weights_have_the_same_fingerprint(start):

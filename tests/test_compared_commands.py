@@ -149,12 +149,14 @@ def test_a_program_that_seeds_itself_is_scored_once(compare):
     assert {row["verdict"] for row in document["result"]["ranking"]} == {"descriptive"}
 
 
+@pytest.mark.slow
 def test_a_program_that_ignores_its_seed_is_told():
     found = bench(*PLAIN, "--epochs", "10{seed}").inspect()
     assert found.ignores_seed
     assert "whatever {seed} is: it ignores it" in found.warnings[0]
 
 
+@pytest.mark.slow
 def test_a_program_with_random_seeds_of_its_own_is_not_paired(compare):
     code, out, err = compare(*TWO, *QUICK, "--seeds", "1", *REGEX, "--json", "--", *EVALUATES)
     document = json.loads(out)
@@ -243,6 +245,7 @@ for step in range(1000):
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_tried_again_and_one_that_fails_later_does_not_end_the_comparison(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = {"schedules": ["constant", "cosine"], "lr": 0.01, "lr_mode": "shared", "steps": 20, "seeds": 1}
@@ -306,6 +309,7 @@ def alive(mark: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_recipe_with_a_command_is_compared_in_its_folder(compare, tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "train.py").write_text((PROGRAMS / "plain.py").read_text())

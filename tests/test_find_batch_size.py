@@ -139,7 +139,7 @@ def test_without_a_budget_it_ends_where_throughput_stops_rising(lrscout_command)
     assert result["fastest"]["samples_per_second"] <= 200
 
 
-@pytest.mark.parametrize("mode", ["power", "binsearch"])
+@pytest.mark.parametrize("mode", ["power", pytest.param("binsearch", marks=pytest.mark.slow)])
 def test_the_other_modes_stay_within_the_limit(lrscout_command, mode):
     code, found = document(lrscout_command, "build", "--budget", "60MiB", "--mode", mode, "--min", "32")
     result, largest = found["result"], found["result"]["largest_fitting"]

@@ -166,7 +166,6 @@ def test_what_a_script_does_after_the_training_is_waited_for_and_loggers_stay_on
 
 TRAINS = """
 import torch
-from attaching import MARK, PROGRAMS, alive
 w = torch.nn.Parameter(torch.ones(1))
 o = torch.optim.SGD([w], 0.1)
 for _ in range({steps}):
