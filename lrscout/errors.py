@@ -98,3 +98,7 @@ def did_you_mean(name: str, known: list[str] | tuple[str, ...]) -> str:
     """A hint with the known name closest to `name`, or with all known names if none is close."""
     listed = f"Available: {', '.join(known)}." if known else "None are available."
     return perhaps(name, known) or listed
+
+
+class Terminated(KeyboardInterrupt):
+    """lrscout was told to end by a signal other than that of Ctrl-C."""

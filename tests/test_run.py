@@ -227,8 +227,9 @@ def test_a_second_ctrl_c_ends_a_program_that_ignores_the_first(tmp_path, mark):
 
 
 def test_sigterm_reaches_the_program_as_such(tmp_path, mark):
-    _, _, err = interrupted(SAVES, tmp_path, mark, number=signal.SIGTERM)
+    code, _, err = interrupted(SAVES, tmp_path, mark, number=signal.SIGTERM)
     record = record_of(tmp_path / "run.json")
+    assert code == 128 + signal.SIGTERM
     assert "saved" not in err  # this one saves on SIGINT alone
     assert (record.status, record.result.exit_code) == ("interrupted", 128 + signal.SIGTERM)
     assert record.result.points

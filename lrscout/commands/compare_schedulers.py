@@ -14,7 +14,7 @@ import typer
 
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.options import flag_parameter, takes_settings
-from lrscout.commands.run import EXIT_CODES, Run, running
+from lrscout.commands.run import Run, running
 from lrscout.errors import RecordError, UsageError
 from lrscout.records import append_text, cached_records, check_writable, load, to_json, write_text
 from lrscout.report.ci import GitHub, GitLab, PlainLog, Service, github_outputs, junit_xml, run_line
@@ -85,9 +85,9 @@ def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> Non
         run.conclude(record)
         if record.status == "interrupted":
             run.output.note("Run the same command with --resume to continue from here.")
-            raise typer.Exit(EXIT_CODES[record.status])
+            raise typer.Exit(run.exit_code(record.status))
         failed = _tell(demands, record, run, service)
-        code = EXIT_CODES[record.status]
+        code = run.exit_code(record.status)
         raise typer.Exit(FAILED_CHECK if failed and not code else code)
 
 

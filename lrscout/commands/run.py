@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from lrscout.commands.invocation import Invocation
+from lrscout.commands.signals import ended_by_signals
 from lrscout.errors import LrscoutError, RecordError, WorkloadError
 from lrscout.processes.new_files import FolderContents
 from lrscout.records import new_record_path, remember, save, to_json, write_text
@@ -24,6 +25,7 @@ from lrscout.results import CommandTarget, RunRecord, Status
 from lrscout.runs.new_files import new_files_sentence
 from lrscout.settings import CommandSettings
 
+SIGNALLED = 128  # and the number of a signal
 EXIT_CODES: dict[Status, int] = {"ok": 0, "failed": 1, "inconclusive": 4, "interrupted": 130}
 SAVE_SECONDS = 2.0  # between two saves of a run under way
 SAVE_SHARE = 0.02  # of the time that they may take
@@ -32,7 +34,7 @@ SAVE_SHARE = 0.02  # of the time that they may take
 class Run:
     """One run, from the command line to its exit code."""
 
-    def __init__(self, command: str, invocation: Invocation[Any], output: Output) -> None:
+    def __init__(self, command: str, invocation: Invocation[Any], output: Output, signals: Sequence[int] = ()) -> None:
         self.output = output
         self._command, self._invocation = command, invocation
         self._path: Path | None = invocation.output
@@ -42,6 +44,7 @@ class Run:
         self._before = FolderContents(target.cwd) if isinstance(target, CommandTarget) and is_search else None
         self._next_save = time.monotonic() + SAVE_SECONDS
         self._concluded = False
+        self._signals = signals  # that have ended the run
 
     def keep(self, so_far: Callable[[], RunRecord[Any]], at_once: bool = False) -> None:
         """Remember how to make the record so far, and write it every few seconds; cheap to call at every step."""
@@ -55,7 +58,13 @@ class Run:
     def finish(self, record: RunRecord[Any]) -> None:
         """Show the record, save it and end with its exit code."""
         self.conclude(record)
-        raise typer.Exit(EXIT_CODES[record.status])
+        raise typer.Exit(self.exit_code(record.status))
+
+    def exit_code(self, status: Status) -> int:
+        """The exit code of a run that ended like this; after a signal, the one that a shell gives."""
+        if status == "interrupted" and self._signals:
+            return SIGNALLED + self._signals[0]
+        return EXIT_CODES[status]
 
     def conclude(self, record: RunRecord[Any]) -> None:
         """Save the record and show it, with the files that a training command has left."""
@@ -140,11 +149,12 @@ def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
     """Run a command's body with stdout kept for results; a failure leaves a record of what was measured.
 
     Raises:
-        typer.Exit: Ctrl-C (130).
+        typer.Exit: Ctrl-C (130), or a signal that ends a run as Ctrl-C does (128 and its number).
         Exception: whatever the body raised.
     """
-    with results_stream() as results:
-        run = Run(command, invocation, Output(results, sys.stderr, mode=invocation.mode, width=invocation.width))
+    with results_stream() as results, ended_by_signals() as signals:
+        output = Output(results, sys.stderr, mode=invocation.mode, width=invocation.width)
+        run = Run(command, invocation, output, signals)
         try:
             yield run
         except typer.Exit:
@@ -152,7 +162,7 @@ def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
         except KeyboardInterrupt:
             run.fail("interrupted", "interrupted")
             run.output.note("Interrupted.")
-            raise typer.Exit(EXIT_CODES["interrupted"]) from None
+            raise typer.Exit(run.exit_code("interrupted")) from None
         except SystemExit as error:
             run.fail("failed", "sys.exit")
             raise WorkloadError(

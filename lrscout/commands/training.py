@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import inspect
-import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import typer
 
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.options import flag_parameter, takes_settings
-from lrscout.commands.run import EXIT_CODES, Run, running
+from lrscout.commands.run import Run, running
 from lrscout.errors import UsageError
 from lrscout.records import load
 from lrscout.report.output import Progress
 from lrscout.results import CommandTarget, TrainRunRecord
 from lrscout.runs.training.observer import TrainingObserver
-from lrscout.runs.training.program import Terminated, train_program
+from lrscout.runs.training.program import train_program
 from lrscout.runs.training.recorded import recorded_command, warnings_about, with_recorded
 from lrscout.settings import RunSettings
 
@@ -58,7 +56,7 @@ def run(invocation: Invocation[RunSettings]) -> None:
         record = load(path)
         settings = with_recorded(settings, record, str(path))
         warnings = warnings_about(settings, record)
-    with running("run", invocation) as life, _sigterm_raises():
+    with running("run", invocation) as life:
         with life.output.progress(settings.steps, "run") as progress:
             observer = _Observer(life, progress)
             unseen: deque[str] = deque(maxlen=LAST_LINES)
@@ -67,27 +65,13 @@ def run(invocation: Invocation[RunSettings]) -> None:
         life.conclude(finished)
         if finished.status == "failed" and unseen:
             life.output.warn("\n  ".join(["The program's last lines:", *unseen]))
-        raise typer.Exit(_exit_code(finished))
+        raise typer.Exit(_exit_code(finished, life))
 
 
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Raise Terminated on SIGTERM, so that the program has the time to save its state."""
-
-    def terminate(*_: object) -> NoReturn:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _exit_code(record: TrainRunRecord) -> int:
+def _exit_code(record: TrainRunRecord, life: Run) -> int:
     """That of the program; after Ctrl-C, that of a command that was interrupted."""
     program = record.result.exit_code if record.result is not None else None
-    return EXIT_CODES[record.status] if program is None or record.status == "interrupted" else program
+    return life.exit_code(record.status) if program is None or record.status == "interrupted" else program
 
 
 class _Observer(TrainingObserver):

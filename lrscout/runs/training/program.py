@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from lrscout.errors import UsageError
+from lrscout.errors import Terminated, UsageError
 from lrscout.formatting import format_lr
 from lrscout.processes.attach_errors import CommandEndedError, CommandFailedError
 from lrscout.processes.command import AttachedCommand
@@ -30,10 +30,6 @@ from lrscout.search.training_curve import TrainingCurve, final_loss
 from lrscout.settings import DEFAULT_SCHEDULE, RunSettings
 
 SIGNALLED = 128  # and the signal's number: the exit code by which a shell tells what killed a command
-
-
-class Terminated(KeyboardInterrupt):
-    """This process has been sent SIGTERM, by which the schedulers of clusters end what they run."""
 
 
 def train_program(
