@@ -19,11 +19,14 @@ batch: $(INSTALLED)  ## find a batch size for a small GPT within 1 GiB of memory
 compare: $(INSTALLED)  ## compare four learning-rate schedules on the same CNN
 	$(BIN)/lrscout compare-schedulers --recipe recipes/digits_cnn.yaml --jobs auto
 
+# programs that train in one thread each, two at a time
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: $(INSTALLED)  ## run the tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-slow: $(INSTALLED)  ## run the tests that take long
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 format: $(INSTALLED)  ## format the code
 	$(BIN)/ruff format .

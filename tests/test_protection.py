@@ -1,10 +1,14 @@
-"""Checkpoints of earlier trainings survive a search in the program that would overwrite them."""
+"""The user's files survive a search in a program that would overwrite or delete them."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ from lrscout.processes.command import AttachedCommand
 from lrscout.processes.put_back import put_back
 
 SAVES = """
-import os, pathlib, shutil, sys, torch
+import os, pathlib, shutil, sys, threading, torch
 w = torch.nn.Parameter(torch.ones(1))
 optimizer = torch.optim.SGD([w], lr=0.1)
 def step():
@@ -22,19 +26,37 @@ def step():
     optimizer.step()
 step()
 {saving}
+print("saved", flush=True)
 while True:
     step()
 """
+THREADS = """
+def write(name): open(name, 'wb').close()
+threads = [threading.Thread(target=write, args=(f'shard-{i}.distcp',)) for i in range(8)]
+[t.start() for t in threads]; [t.join() for t in threads]"""
+FAILS = """
+try: os.rename('checkpoint-500', 'logs')
+except OSError: pass
+torch.save(w, 'last.pt')"""
 WAYS = {
     "torch.save": "torch.save(w, 'last.pt')",
+    "torch.save by keyword": "torch.save(obj=w, f='last.pt')",
     "a file object": "torch.save(w, open('last.pt', 'wb'))",
     "pathlib": "pathlib.Path('last.pt').write_bytes(b'garbage')",
-    "a temporary file": "torch.save(w, 'last.tmp'); os.replace('last.tmp', 'last.pt')",
+    "a temporary file": "torch.save(w, 'last.tmp'); os.replace('last.tmp', 'last.pt'); open('last.tmp', 'w').close()",
     "rotation": "os.replace('last.pt', 'previous.pt'); torch.save(w, 'last.pt')",
     "removal": "os.remove('last.pt'); assert not os.path.exists('last.pt'); torch.save(w, 'last.pt')",
-    "removal of a folder": "shutil.rmtree('checkpoint-500'); torch.save(w, 'last.pt')",
-    "safetensors": "import safetensors.torch as s; step(); s.save_file({'w': w.detach()}, 'model.safetensors')",
+    "removal of a folder": "open('checkpoint-500/new', 'w').close(); shutil.rmtree('checkpoint-500')",
+    "removal of what was overwritten": "torch.save(w, 'checkpoint-500/state.pt'); shutil.rmtree('checkpoint-500')",
+    "a folder that moves": "os.rename('checkpoint-500', 'moved'); shutil.rmtree('moved')",
+    "a folder that cannot move": FAILS,
+    "a link": "torch.save(w, 'latest')",
+    "a link that is set anew": "os.remove('latest'); os.symlink('previous.pt', 'latest')",
+    "many threads": THREADS,
+    "another folder": "os.chdir('logs'); torch.save(w, '../last.pt')",
+    "safetensors": "import safetensors.torch as s; s.save_file({'w': w.detach()}, 'model.safetensors')",
 }
+DAYS = 1.1e9  # between the files of the user and those of a search, in seconds since the epoch
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="commands are supervised on Linux")
 
@@ -42,44 +64,51 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="commands are su
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """With the checkpoints of a training that took days."""
-    (tmp_path / "checkpoint-500").mkdir()
-    for name in ("last.pt", "previous.pt", "model.safetensors", "checkpoint-500/state.pt"):
+    names = ["last.pt", "previous.pt", "model.safetensors", "checkpoint-500/state.pt", "checkpoint-500/state.json"]
+    for name in [*names, "logs/events", *(f"shard-{i}.distcp" for i in range(8))]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"days of work: {name}")
-        os.utime(tmp_path / name, (1e9, 1e9))
-    os.utime(tmp_path / "checkpoint-500", (1e9, 1e9))
+    (tmp_path / "latest").symlink_to("last.pt")
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (1e9, 1e9), follow_symlinks=False)
     return tmp_path
 
 
 def contents(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*.*")) if path.is_file()}
+    found = {
+        str(path.relative_to(folder)): path.read_text(errors="replace")
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    return {**found, "latest": os.readlink(folder / "latest")}
 
 
-def searched(folder: Path, saving: str, since: float | None = 1.1e9) -> list[str]:
-    """The lines of a program that saves after its first step."""
-    lines: list[str] = []
+def searched(folder: Path, saving: str, since: float | None = DAYS) -> None:
+    """Step in a program that saves after its first step."""
     code = [sys.executable, "-c", SAVES.format(saving=saving)]
-    with AttachedCommand(
-        code, cwd=folder, environment={"OMP_NUM_THREADS": "1"}, on_output=lines.append, since=since
-    ) as c:
-        c.attach(keep=False)
-        session = c.session()
+    with AttachedCommand(code, cwd=folder, environment={"OMP_NUM_THREADS": "1"}, since=since) as command:
+        command.attach(keep=False)
+        session = command.session()
         for _ in range(3):
             session.step()
         session.losses(wait=True)
-    return lines
+    assert "saved" in command.output, command.output
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_a_program_saves_over_is_put_back(folder, way):
+def test_what_a_program_overwrites_or_deletes_is_put_back(folder, way, caplog):
     if way == "safetensors":
         pytest.importorskip("safetensors")
     before = contents(folder)
-    lines = searched(folder, WAYS[way])
-    assert contents(folder) == before
-    assert any(line.startswith("lrscout: put back ") for line in lines)
+    with caplog.at_level(logging.WARNING):
+        searched(folder, WAYS[way])
+    after = contents(folder)
+    assert {name: after.get(name) for name in before} == before
+    assert not (folder / ".lrscout-kept").exists()
+    assert "files that were put back: " in caplog.text
 
 
-def test_new_checkpoints_stay_and_logs_are_written_on(folder):
+def test_what_is_new_stays_and_logs_are_written_on(folder):
     (folder / "log.txt").write_text("first\n")
     searched(folder, "torch.save(w, 'new.pt'); open('log.txt', 'a').write('second')")
     assert (folder / "new.pt").exists()
@@ -88,11 +117,10 @@ def test_new_checkpoints_stay_and_logs_are_written_on(folder):
 
 def test_two_programs_at_a_time_do_not_put_back_what_the_other_has_saved(folder):
     before = contents(folder)
-    saving = WAYS["torch.save"]
-    code = [sys.executable, "-c", SAVES.format(saving=saving)]
+    code = [sys.executable, "-c", SAVES.format(saving=WAYS["torch.save"])]
     commands = []
     for _ in range(2):
-        commands.append(AttachedCommand(code, cwd=folder, environment={"OMP_NUM_THREADS": "1"}, since=1.1e9))
+        commands.append(AttachedCommand(code, cwd=folder, environment={"OMP_NUM_THREADS": "1"}, since=DAYS))
         commands[-1].attach(keep=False)
         session = commands[-1].session()
         for _ in range(2):
@@ -103,14 +131,38 @@ def test_two_programs_at_a_time_do_not_put_back_what_the_other_has_saved(folder)
     assert contents(folder) == before
 
 
+def test_files_go_back_when_lrscout_is_killed(folder):
+    before = contents(folder)
+    code = (
+        "import sys, time; from lrscout.processes.command import AttachedCommand;"
+        f"command = AttachedCommand([sys.executable, '-c', sys.argv[1]], since={DAYS}); command.attach(keep=False);"
+        "session = command.session(); [session.step() for _ in range(3)]; session.losses(wait=True);"
+        "print('saved', flush=True); time.sleep(100)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    argv = [sys.executable, "-c", code, SAVES.format(saving=WAYS["torch.save"])]
+    with subprocess.Popen(argv, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout.readline() == "saved\n"
+        assert contents(folder) != before
+        parent.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while contents(folder) != before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert contents(folder) == before
+
+
 def test_a_real_training_overwrites_what_it_likes(folder):
     searched(folder, WAYS["torch.save"], since=None)
     assert torch.load(folder / "last.pt").item() < 1
 
 
-def test_notes_that_cannot_be_read_do_not_keep_others_from_being_followed(tmp_path):
-    aside = tmp_path / "a.pt.before-lrscout"
-    aside.write_text("mine")
-    (tmp_path / "aside.1").write_text(json.dumps([str(tmp_path / "a.pt"), str(aside)]) + '\n["/cut off\n')
-    assert put_back(tmp_path) == [str(tmp_path / "a.pt")]
-    assert (tmp_path / "a.pt").read_text() == "mine"
+def test_nothing_is_put_back_in_the_place_of_a_folder_or_from_another_file(tmp_path):
+    mine, other = tmp_path / "1-1-mine.pt", tmp_path / "1-2-other.pt"
+    mine.write_text("mine")
+    other.write_text("other")
+    (tmp_path / "mine.pt").mkdir()
+    notes = [[str(tmp_path / "mine.pt"), str(mine), mine.stat().st_ino], [str(tmp_path / "other.pt"), str(other), 1]]
+    (tmp_path / "kept.1").write_text("\n".join([*map(json.dumps, notes), '["/cut off']))
+    assert put_back(tmp_path) == []
+    assert mine.read_text() == "mine"
+    assert not (tmp_path / "other.pt").exists()

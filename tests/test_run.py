@@ -176,6 +176,55 @@ for _ in range({steps}):
 KILLS_ITSELF = TRAINS.format(steps=5) + "import os; print('I was here', flush=True); os.kill(os.getpid(), 15)"
 
 
+PHASES = """
+import torch
+w = torch.nn.Parameter(torch.ones(1))
+for steps in (10, 12_000):
+    o = torch.optim.SGD([w], 0.0)
+    for _ in range(steps):
+        o.zero_grad()
+        w.sum().backward()
+        o.step()
+print("all phases done")
+"""
+DECAYS = """
+import torch
+w = torch.nn.Parameter(torch.ones(1))
+o = torch.optim.SGD([w], 0.1, momentum=0.5)
+for step in range(4):
+    o.param_groups[0].update(momentum=0.5 + step / 10, weight_decay=step / 100)
+    w.sum().backward()
+    o.step()
+    print(o.param_groups[0]["momentum"], o.param_groups[0]["weight_decay"], o.param_groups[0]["lr"])
+"""
+
+
+def test_a_training_in_two_phases_is_not_ended_in_the_second(run):
+    code, _, err = run("--lr", "0.1", "-s", "constant", "--steps", "10", "--", sys.executable, "-c", PHASES)
+    assert code == 0
+    assert "all phases done" in err
+
+
+def test_a_script_that_trains_twice_is_not_kept_waiting(run):
+    train = f"{sys.executable} {PLAIN[1]} --epochs 5"
+    code, _, err = run("--lr", "1e-2", "--steps", "5", "--", "bash", "-c", f"{train} && {train}")
+    assert code == 0
+    assert err.count("done in") == 2
+
+
+def test_the_programs_own_schedules_of_momentum_and_weight_decay_go_on(run):
+    _, _, err = run("--lr", "0.2", "-s", "constant", "--steps", "4", "--", sys.executable, "-c", DECAYS)
+    assert "0.5 0.0 0.2" in err
+    assert "0.8 0.03 0.2" in err
+
+
+def test_a_length_that_nobody_gave_is_asked_for(run, tmp_path):
+    save(find_lr_record(horizon=400), tmp_path / "lr.json")
+    code, _, err = run("--from", "lr.json")
+    assert code == 2
+    assert "--steps" in err
+
+
 # Ends
 
 

@@ -28,7 +28,14 @@ def ended_by(number: int, cwd: Path, mark: str, *arguments: str) -> tuple[int, s
     """The exit code of a search that gets a signal once it has measured something, and what it has said."""
     environment = {**os.environ, MARK: mark, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     argv = [sys.executable, "-m", "lrscout", "find-lr", "-o", "run.json", *arguments]
-    with subprocess.Popen(argv, cwd=cwd, env=environment, stderr=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        argv,
+        cwd=cwd,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # SIGHUP is ignored under nohup
+    ) as running:
         err = ""
         while "find-lr  step" not in err and (line := running.stderr.readline()):
             err += line

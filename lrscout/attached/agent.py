@@ -61,6 +61,7 @@ class Agent:
         self._numbers: dict[int, int] = {}  # by the optimizer's id
         self._shares = {0: 1.0}  # of the driven optimizers, by their numbers
         self._leader = 0
+        self._is_real = False  # a training that goes on to its end, in several phases perhaps
         self._lr: float | None = None  # of the group with the largest rate; None: all have their own
         self._released: dict[str, Any] | None = None  # the command that lets the program go on by itself
         self._snapshot: Snapshot | None = None
@@ -85,7 +86,7 @@ class Agent:
         number = self._note_step(optimizer)
         if number != self._leader:
             self._steps_of_others += 1
-            if self._steps_of_others > PATIENCE and self._released is None:
+            if self._steps_of_others > PATIENCE and self._released is None and not self._is_real:
                 self._refuse("replaced", type(self._known[self._leader].optimizer).__name__)
         elif self._released is not None:
             self._lr = self._released["release"]
@@ -94,7 +95,7 @@ class Agent:
             self._stepping = self._known[number]
             self._lr = self._commands.popleft()["step"]
         if number in self._shares and self._lr is not None:
-            self._known[number].set_lr(self._lr * self._shares[number])
+            self._known[number].set_lr(self._lr * self._shares[number], alone=self._is_real)
         if self._stepping is None:
             return None
         return with_single_calls(args, kwargs, lambda: self._refuse("closure", type(optimizer).__name__))
@@ -220,6 +221,7 @@ class Agent:
         assert self._channel is not None
         if "drive" in command:
             self._shares, self._leader = dict(command["drive"]), command["drive"][0][0]
+            self._is_real = command["real"]
         elif "keep" in command:
             self._keep()
         elif "fingerprint" in command:

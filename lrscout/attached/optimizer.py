@@ -63,8 +63,8 @@ class Driven:
         ]
         return {"name": type(self.optimizer).__name__, "groups": groups}
 
-    def set_lr(self, lr: float) -> None:
-        """Set all groups' rates, of which the largest becomes `lr`, and undo what a schedule did beside the rate."""
+    def set_lr(self, lr: float, alone: bool = False) -> None:
+        """Set all groups' rates, of which the largest becomes `lr`; unless `alone`, undo what else a schedule did."""
         groups = self.optimizer.param_groups
         if len(groups) != len(self._rates):
             self._learn()
@@ -73,7 +73,8 @@ class Driven:
                 group["lr"].fill_(lr * share)
             else:
                 group["lr"] = lr * share
-            group.update(cycled)
+            if not alone:
+                group.update(cycled)
 
     def _learn(self) -> None:
         """See the groups that are new, which may be added as layers are unfrozen."""

@@ -1,6 +1,7 @@
-"""Checkpoints of earlier trainings, which a program that is only searched in would overwrite or delete.
+"""Files of the user's that a program, which is only searched in, would overwrite or delete.
 
-They are moved aside before that, and noted; the parent puts them back when the program has ended.
+They are kept in a hidden folder beside, and noted; the supervisor puts them back when everything has ended
+(lrscout/processes/put_back.py). Nothing is ever deleted here.
 """
 
 from __future__ import annotations
@@ -9,35 +10,41 @@ import json
 import os
 import stat
 import sys
+import threading
 from typing import Any
 
 from .patches import Patches
 
-SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pkl", ".pickle", ".npz", ".npy", ".h5", ".tar", ".distcp")
-ASIDE = ".before-lrscout"
+SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pkl", ".pickle", ".npz", ".npy", ".tar", ".distcp")
+KEPT = ".lrscout-kept"  # the folder, where the command was started
+MOST_FILES = 10_000  # of a folder that is renamed
 
 
 class Protection:
-    """Moves files and folders of checkpoints aside that are older than the search, and notes it in `folder`.
+    """Keeps the files that are older than the search: all under `home`, and checkpoints anywhere on its file system.
 
+    A file that is to be truncated is renamed away; one that is to be removed or replaced gets a second name (a link).
     Python tells an audit hook of every file that it opens, renames or removes (PEP 578). Files that are written without
-    Python are known from the functions that do it (`cover`).
+    Python are known from the functions that do it (`cover`). Notes of what was kept go to the folder `notes`.
     """
 
-    def __init__(self, folder: str, since: float) -> None:
-        self._notes = os.path.join(folder, f"aside.{os.getpid()}")
-        self._since = since
+    def __init__(self, notes: str, home: str, since: float) -> None:
+        self._notes = os.path.join(notes, f"kept.{os.getpid()}")
+        self._home, self._since = os.path.realpath(home), since
+        self._store = os.path.join(self._home, KEPT)
+        self._device = os.stat(self._home).st_dev
         self._patches = Patches()
-        self._busy = False
+        self._lock, self._thread = threading.Lock(), threading.local()
+        self._count = 0
         sys.addaudithook(self._on_event)  # for good: there is no way to remove one
 
-    def cover(self, module: Any, name: str) -> None:
-        """Look after a function that writes its first argument to the file that its second one names."""
+    def cover(self, module: Any, name: str, keyword: str) -> None:
+        """Look after a function that writes to the file that its second argument names, or this keyword."""
 
         def wrap(original: Any) -> Any:
-            def save(things: Any, file: Any, *args: Any, **kwargs: Any) -> Any:
-                self._move_aside(file)
-                return original(things, file, *args, **kwargs)
+            def save(*args: Any, **kwargs: Any) -> Any:
+                self._keep(args[1] if len(args) > 1 else kwargs.get(keyword), self._rename_away)
+                return original(*args, **kwargs)
 
             return save
 
@@ -46,72 +53,84 @@ class Protection:
     def _on_event(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "open":
             if isinstance(args[2], int) and args[2] & os.O_TRUNC:
-                self._move_aside(args[0])
-        elif event == "os.rename":
-            self._move_aside(args[1])
-            self._note_move(args[0], args[1])
+                self._keep(args[0], self._rename_away)
         elif event == "os.remove":
-            self._move_aside(args[0], in_its_place=_empty_file)
-        elif event == "shutil.rmtree":
-            self._move_aside(args[0], in_its_place=os.mkdir)
+            self._keep(_within(args[0], args[1]), self._link)
+        elif event == "os.rename":
+            self._keep(_within(args[0], args[2]), self._link_all)
+            self._keep(_within(args[1], args[3]), self._link)
 
-    def _move_aside(self, path: Any, in_its_place: Any = None) -> None:
-        """Move a checkpoint aside; one that is about to be removed leaves something behind for that."""
-        if self._busy:
+    def _keep(self, path: Any, how: Any) -> None:
+        if getattr(self._thread, "is_busy", False) or not isinstance(path, (str, os.PathLike)):
             return
-        self._busy = True
+        self._thread.is_busy = True
         try:
-            path = _absolute(path)
-            if path is None or not self._is_old_checkpoint(path):
-                return
-            aside = path + ASIDE
-            while os.path.lexists(aside):  # of a search that was killed
-                aside += "-2"
-            self._note(path, aside)
-            os.rename(path, aside)
-            if in_its_place is not None:
-                in_its_place(path)
-        except OSError:  # it is not ours to move, or the parent is on another machine
+            with self._lock:
+                how(os.path.abspath(os.fspath(path)))
+        except (OSError, TypeError, ValueError):  # it is not ours to keep, or on another file system
             pass
         finally:
-            self._busy = False
+            self._thread.is_busy = False
 
-    def _note_move(self, path: Any, to: Any) -> None:
-        """Note that the program itself moves a checkpoint, as those who keep the last two do."""
-        if self._busy:
+    def _rename_away(self, path: str) -> None:
+        path = os.path.realpath(path)
+        found = self._old(path)
+        if found is None or not stat.S_ISREG(found.st_mode):
             return
-        self._busy = True
-        try:
-            path, to = _absolute(path), _absolute(to)
-            if path is not None and to is not None and self._is_old_checkpoint(path):
-                self._note(path, to)
-        except OSError:
-            pass
-        finally:
-            self._busy = False
+        kept = self._note(path, found)
+        os.rename(path, kept)
+        if os.lstat(kept).st_ino != found.st_ino:  # another process has been faster, and this file is new
+            os.rename(kept, path)
 
-    def _note(self, path: str, aside: str) -> None:
-        with open(self._notes, "a", encoding="utf-8") as notes:
-            notes.write(json.dumps([path, aside]) + "\n")
+    def _link(self, path: str) -> None:
+        found = self._old(path)
+        if found is None or not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
+            return
+        os.link(path, self._note(path, found), follow_symlinks=False)
 
-    def _is_old_checkpoint(self, path: str) -> bool:
+    def _link_all(self, path: str) -> None:
+        """Link a file, or all files of a folder."""
+        if not os.path.isdir(path) or os.path.islink(path):
+            self._link(path)
+            return
+        count = 0
+        for folder, _, names in os.walk(path):
+            for name in names:
+                count += 1
+                if count > MOST_FILES:
+                    return
+                self._link(os.path.join(folder, name))
+
+    def _old(self, path: str) -> os.stat_result | None:
+        """The status of a file that is to be kept; None of any other."""
+        inside = path.startswith(self._home + os.sep)
+        below = path[len(self._home) :] if inside else path
+        if not inside and not path.endswith(SUFFIXES):
+            return None
+        if any(part.startswith(".") or part == "__pycache__" for part in below.split(os.sep)[1:-1]):
+            return None  # caches, and what was kept already
         try:
             found = os.lstat(path)
         except OSError:
-            return False
-        if found.st_mtime >= self._since:
-            return False
-        if stat.S_ISDIR(found.st_mode):
-            return any(name.endswith(SUFFIXES) for _, _, names in os.walk(path) for name in names)
-        return stat.S_ISREG(found.st_mode) and found.st_size > 0 and path.endswith(SUFFIXES)
+            return None
+        is_old = found.st_mtime < self._since and found.st_dev == self._device
+        return found if is_old and (found.st_size > 0 or stat.S_ISLNK(found.st_mode)) else None
+
+    def _note(self, path: str, found: os.stat_result) -> str:
+        """Note where a file is kept, before it is; a note without a file means nothing."""
+        os.makedirs(self._store, exist_ok=True)
+        self._count += 1
+        kept = os.path.join(self._store, f"{os.getpid()}-{self._count}-{os.path.basename(path)}")
+        with open(self._notes, "a", encoding="utf-8") as notes:
+            notes.write(json.dumps([path, kept, found.st_ino]) + "\n")
+        return kept
 
 
-def _absolute(path: Any) -> str | None:
-    if not isinstance(path, (str, os.PathLike)):
-        return None
-    path = os.fspath(path)
-    return os.path.abspath(path) if isinstance(path, str) else None
-
-
-def _empty_file(path: str) -> None:
-    open(path, "wb").close()
+def _within(path: Any, folder: Any) -> Any:
+    """A path that may be relative to an open folder, by its descriptor."""
+    if isinstance(folder, int) and folder != -1 and isinstance(path, str) and not os.path.isabs(path):
+        try:
+            return os.path.join(os.readlink(f"/proc/self/fd/{folder}"), path)
+        except OSError:
+            return None
+    return path

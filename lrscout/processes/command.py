@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import secrets
-import select
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
@@ -15,11 +15,11 @@ from lrscout.processes import attach_errors
 from lrscout.processes.driving import AttachedSession, shares_of
 from lrscout.processes.launch_environment import launch_environment
 from lrscout.processes.listener import Listener
-from lrscout.processes.put_back import put_back
 from lrscout.processes.ranks import Attachment, Measured, OptimizerFacts, Rank, attachment_of
 from lrscout.processes.supervised import SupervisedCommand
-from lrscout.processes.waiting import polled
+from lrscout.processes.waiting import speakers
 
+LOG = logging.getLogger("lrscout")
 END_SECONDS = 5.0  # for the program to end by itself, once it is asked
 AFTERMATH_SECONDS = 2.0  # for a command to end after one of its ranks: its exit code says why
 
@@ -29,7 +29,7 @@ class AttachedCommand:
 
     `timeout` is in seconds, to the first optimizer step, and `patience` from one step to the next; by default they
     agree. `environment` is added to this process's own. Ranks on other machines reach lrscout at `listen`, HOST or
-    HOST:PORT. Checkpoints from before `since`, in seconds since the epoch, are put back afterwards. `measured` is a
+    HOST:PORT. Files from before `since`, in seconds since the epoch, are put back afterwards. `measured` is a
     type of device ("any" where it is not known yet) and a limit in bytes: memory is counted and limited there from when
     torch has been imported. While the command is waited for, `on_wait` is called several times a second; what it raises
     ends the waiting.
@@ -54,7 +54,7 @@ class AttachedCommand:
         on_wait: Callable[[], None] | None = None,
     ) -> None:
         self._timeout, self._patience = timeout, timeout if patience is None else patience
-        self._on_wait, self._on_output = on_wait, on_output
+        self._on_wait = on_wait
         self._token = secrets.token_hex(16)
         self._connections: list[Rank] = []  # all who have connected
         self._ranks: list[Rank] = []  # those who train together, by their numbers
@@ -65,7 +65,13 @@ class AttachedCommand:
         self._listener = Listener(listen)
         try:
             surroundings = launch_environment(
-                self._listener, self._token, environment, keep=keep_environment, since=since, measured=measured
+                self._listener,
+                self._token,
+                cwd or ".",
+                environment,
+                keep=keep_environment,
+                since=since,
+                measured=measured,
             )
             self._command = SupervisedCommand(argv, cwd, surroundings, on_output)
         except BaseException:
@@ -156,14 +162,14 @@ class AttachedCommand:
             self._listen(None)
         return tuple(rank.measured for rank in self._ranks if rank.measured is not None)
 
-    def session(self, *drive: int) -> AttachedSession:
+    def session(self, *drive: int, real: bool = False) -> AttachedSession:
         """Drive the optimizers of these numbers; all others go on at their own rates. Ends the session before it.
 
-        The first of them leads. By default, that is the one that stepped first, alone.
+        The first of them leads. By default, that is the one that stepped first, alone. `real` is that of the session.
         """
         if self._session is not None:
             self._session.losses(wait=True)
-        self._session = AttachedSession(self._ranks, shares_of(self.optimizers, drive or (0,)), self._listen)
+        self._session = AttachedSession(self._ranks, shares_of(self.optimizers, drive or (0,)), self._listen, real)
         return self._session
 
     def release(self, lr: float | None) -> None:
@@ -175,12 +181,17 @@ class AttachedCommand:
         self._command.interrupt()
 
     def terminate(self) -> None:
-        """Send the command, and all that it has started, SIGTERM."""
-        self._command.terminate()
+        """Send SIGTERM to the command and its ranks, but not to their workers, without which they could not save."""
+        self._command.terminate_alone()
+        for rank in self._ranks:
+            rank.terminate()
 
     def wait(self, seconds: float | None = None) -> int | None:
         """The exit code, once the command has ended by itself; None if it has not within so many seconds."""
-        return self._command.wait(math.inf if seconds is None else seconds)
+        end = monotonic() + (math.inf if seconds is None else seconds)
+        while self.exit_code is None and (left := end - monotonic()) > 0:
+            self._hear(left)  # a further process of it may come, and is not to wait
+        return self.exit_code
 
     def close(self) -> None:
         """End the command: from inside where it has got that far, then by force."""
@@ -195,10 +206,9 @@ class AttachedCommand:
             self._command.kill()
             for rank in self._connections:
                 rank.close()
-            back = put_back(self._listener.folder)
             self._listener.close()
-        if back and self._on_output is not None:
-            self._on_output(f"lrscout: put back what the command had overwritten or removed: {', '.join(back)}")
+        if self._command.restored:
+            LOG.warning("The command changed files that were put back: %s", ", ".join(self._command.restored))
 
     def _tell(self, **message: object) -> None:
         for rank in self._ranks:
@@ -215,37 +225,38 @@ class AttachedCommand:
         """
         if self._error is not None:
             raise self._error
-        poll = select.poll()
-        speakers: dict[int, Any] = {each.fileno(): each for each in (self._listener, self._command)}
-        speakers.update({rank.connection.fileno(): rank for rank in self._connections if not rank.gone})
-        for descriptor in speakers:
-            poll.register(descriptor, select.POLLIN)
         if self._command.exit_code is not None:  # which may have been told already while it was started
             seconds = 0
-        speaking = polled(poll, self._patience if seconds is None else seconds, self._on_wait)
-        for descriptor, _ in speaking:
-            speaker = speakers[descriptor]
-            if speaker is self._listener:
-                self._connections.append(Rank(self._listener.accept()))
-            else:
-                speaker.listen()
         try:
-            self._admit()
+            spoken = self._hear(self._patience if seconds is None else seconds)
             self._check()
-            if seconds is None and not speaking:
+            if seconds is None and not spoken:
                 raise attach_errors.stalled(self._patience, self.steps, self.output)
         except LrscoutError as error:
             self._error = error
             raise
+
+    def _hear(self, seconds: float) -> bool:
+        """Take in what is said within so many seconds; whether anything was."""
+        present = [rank for rank in self._connections if not rank.gone]
+        speaking: list[Any] = speakers((self._listener, self._command, *present), seconds, self._on_wait)
+        for speaker in speaking:
+            if speaker is self._listener:
+                self._connections.append(Rank(self._listener.accept()))
+            else:
+                speaker.listen()
+        self._admit()
+        return bool(speaking)
 
     def _admit(self) -> None:
         """Take in those who have said hello; whoever is one too many goes on by itself."""
         for rank in [each for each in self._connections if each not in self._ranks]:
             known = {each.number for each in self._ranks}
             is_ours = rank.token is not None and secrets.compare_digest(rank.token, self._token)
-            if is_ours and rank.refusal is not None:
+            is_awaited = is_ours and self._attachment is None
+            if is_awaited and rank.refusal is not None:
                 raise attach_errors.refused(rank.refusal, 0)
-            if is_ours and self._attachment is None and rank.number not in known:
+            if is_awaited and rank.number not in known:
                 self._ranks.append(rank)
             elif rank.gone or rank.token is not None:
                 rank.send(detach=1)

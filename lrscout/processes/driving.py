@@ -18,11 +18,16 @@ class AttachedSession:
     Each optimizer has its share of the rate that is set, by its number. The first one leads: its steps count.
     It is the session of a sweep (lrscout.search.range_test.SweepSession) and, with `set_lr`, that of a training
     (lrscout.search.training.TrainingSession). `listen` takes in what the ranks say, within so many seconds, or None to
-    wait for something; it raises where a rank is lost.
+    wait for something; it raises where a rank is lost. A `real` training is not ended where its optimizer is replaced,
+    and keeps its own schedules of momentum and weight decay.
     """
 
     def __init__(
-        self, ranks: Sequence[Rank], shares: Mapping[int, float], listen: Callable[[float | None], None]
+        self,
+        ranks: Sequence[Rank],
+        shares: Mapping[int, float],
+        listen: Callable[[float | None], None],
+        real: bool = False,
     ) -> None:
         self._ranks, self._listen = ranks, listen
         self._lr: float | None = None
@@ -31,7 +36,7 @@ class AttachedSession:
         self._in_flight = 0
         self._measured = 0  # losses since the clock was started, which the first one does
         self._started = 0.0
-        self._send(drive=list(shares.items()))
+        self._send(drive=list(shares.items()), real=real)
 
     def set_lr(self, lr: float | None) -> None:
         """Set the rate of the group with the largest rate; the others keep their ratios. None is the program's own."""

@@ -25,6 +25,7 @@ LOGGERS_OFF = {  # found in their sources, and tried; trackio and aim have no su
 def launch_environment(
     listener: Listener,
     token: str,
+    cwd: str | os.PathLike[str],
     more: Mapping[str, str] | None = None,
     *,
     keep: bool,
@@ -33,7 +34,7 @@ def launch_environment(
 ) -> dict[str, str]:
     """This process's environment with `more`; loggers that upload are off unless they are to `keep` on.
 
-    Checkpoints from before `since`, in seconds since the epoch, are moved aside before they are overwritten.
+    Files from before `since`, in seconds since the epoch, are kept before they are overwritten or removed.
     `measured` is a type of device and a limit on its memory in bytes.
     """
     environment = {
@@ -46,7 +47,8 @@ def launch_environment(
         "LRSCOUT_ATTACH_TOKEN": token,
     }
     if since is not None:
-        environment |= {"LRSCOUT_ATTACH_PROTECT": str(listener.folder), "LRSCOUT_ATTACH_SINCE": repr(since)}
+        environment["LRSCOUT_ATTACH_PROTECT"] = str(listener.folder)
+        environment |= {"LRSCOUT_ATTACH_HOME": os.path.abspath(cwd), "LRSCOUT_ATTACH_SINCE": repr(since)}
     if measured is not None:
         kind, limit = measured
         environment["LRSCOUT_ATTACH_MEASURED"] = f"{kind}:{'' if limit is None else limit}"

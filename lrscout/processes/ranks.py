@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import socket
 from collections import deque
 from dataclasses import dataclass
@@ -97,6 +100,15 @@ class Rank:
     @property
     def world_size(self) -> int:
         return 1 if self.hello is None else int(self.hello["world_size"])
+
+    def fileno(self) -> int:
+        return self.connection.fileno()
+
+    def terminate(self) -> None:
+        """Send it SIGTERM, if it is on this machine."""
+        if self.connection.family == socket.AF_UNIX and not self.gone and self.hello is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(int(self.hello["pid"]), signal.SIGTERM)
 
     def send(self, **message: Any) -> None:
         """Send a message; one that is gone is noticed when it is listened to."""

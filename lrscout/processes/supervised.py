@@ -42,8 +42,10 @@ class SupervisedCommand:
         on_output: Callable[[str], None] | None,
     ) -> None:
         self.pid = 0
+        self.restored: Sequence[str] = ()  # files that were put back after its end
         self.exit_code: int | None = None  # minus the signal's number where a signal killed it
         self._failure: str | None = None
+        self._is_silent = False  # there is no supervisor any more
         self._buffer = b""
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._on_output = on_output
@@ -88,14 +90,18 @@ class SupervisedCommand:
             data = self._control.recv(4096)
         except OSError:
             data = b""
-        if not data:  # the supervisor was killed from outside, and nobody knows what became of the command
-            self.exit_code = -9 if self.exit_code is None else self.exit_code
+        self._is_silent = not data
+        if (
+            not data and self.exit_code is None
+        ):  # the supervisor was killed from outside, and nobody knows what became of the command
+            self.exit_code = -9
             self._failure = "its supervisor was killed"
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
             message = json.loads(line)
             self.pid = message.get("pid", self.pid)
             self.exit_code = message.get("exit", self.exit_code)
+            self.restored = message.get("restored", self.restored)
             self._failure = message.get("failed", self._failure)
 
     def wait(self, seconds: float) -> int | None:
@@ -121,6 +127,10 @@ class SupervisedCommand:
         """Send SIGTERM to it and to all that it has started."""
         self._send(b"t")
 
+    def terminate_alone(self) -> None:
+        """Send SIGTERM to the command itself, and to nothing that it has started."""
+        self._send(b"a")
+
     def end(self, seconds: float) -> None:
         """Wait so long for it to end by itself, then terminate, then kill; afterwards nothing of it is running."""
         try:
@@ -136,7 +146,7 @@ class SupervisedCommand:
             self._control.shutdown(socket.SHUT_WR)
         self._process.wait()
         self._thread.join(JOIN_SECONDS)
-        while self.exit_code is None and self._failure is None:  # it was told before the supervisor ended
+        while not self._is_silent:  # it told its last before it ended
             self.listen()
         self._control.close()
 

@@ -51,7 +51,8 @@ def attached(argv: list[str], steps: int) -> Seconds:
             session.step(1e-6)
             session.losses()
         session.losses(wait=True)
-        session.step()  # lets go of the program, which then says how long it took
+        command.release(None)  # lets go of the program, which then says how long it took
+        command.wait()
     return seconds(command.output[-1])
 
 

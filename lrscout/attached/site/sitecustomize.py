@@ -20,7 +20,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ADDRESS = os.environ.get("LRSCOUT_ATTACH_ADDRESS")
 FOLDER = os.environ.get("LRSCOUT_ATTACH_FOLDER")  # on the parent's machine
 MEASURED = os.environ.get("LRSCOUT_ATTACH_MEASURED")  # the memory of what, and its limit
-PROTECTED = os.environ.get("LRSCOUT_ATTACH_PROTECT")  # for notes of what was moved; not set in a real training
+PROTECTED = os.environ.get("LRSCOUT_ATTACH_PROTECT")  # for notes of what was kept; not set in a real training
 protecting = None
 PACKAGE = "_lrscout_attached"
 
@@ -48,7 +48,7 @@ def attach_after(load: Callable[[], None]) -> None:
         leave_trace("torch")
         part("agent").attach(ADDRESS, os.environ.get("LRSCOUT_ATTACH_TOKEN", ""))
         if PROTECTED:
-            protection().cover(sys.modules["torch"], "save")
+            protection().cover(sys.modules["torch"], "save", "f")
     except Exception:
         complain()
 
@@ -57,16 +57,17 @@ def protect_after(load: Callable[[], None]) -> None:
     """Protect checkpoints from what safetensors writes, too."""
     load()
     try:
-        protection().cover(sys.modules["safetensors.torch"], "serialize_file")
+        protection().cover(sys.modules["safetensors.torch"], "serialize_file", "filename")
     except Exception:
         complain()
 
 
 def protection() -> Any:
-    """What protects checkpoints in this process, from the first call on."""
+    """What protects the user's files in this process, from the first call on."""
     global protecting
     if protecting is None:
-        protecting = part("protection").Protection(PROTECTED, float(os.environ["LRSCOUT_ATTACH_SINCE"]))
+        home, since = os.environ["LRSCOUT_ATTACH_HOME"], float(os.environ["LRSCOUT_ATTACH_SINCE"])
+        protecting = part("protection").Protection(PROTECTED, home, since)
     return protecting
 
 

@@ -19,7 +19,7 @@ from lrscout.results import CommandTarget, Trial
 from lrscout.runs.batch_size.endings import ending_of
 from lrscout.runs.batch_size.started import Started
 from lrscout.runs.batch_size.usage import Usage
-from lrscout.runs.programs import OnOutput, chosen_optimizers, environment_facts, target_facts
+from lrscout.runs.programs import OnOutput, chosen_optimizers, driven_together, environment_facts, target_facts
 from lrscout.search.observed import ObservedSizes
 from lrscout.settings import FindBatchSizeSettings, check_kind
 
@@ -61,12 +61,12 @@ class CommandTrials:
         with closing(self._start(size, None, on_output=self._on_output)) as started:
             try:
                 found = started.command.attach(keep=False)
-                chosen_optimizers(found.optimizers, self._settings.optimizer)
+                chosen = chosen_optimizers(found.optimizers, self._settings.optimizer)
                 measured = started.command.measure()
             except CommandFailedError as error:
                 where = f"This was at size {size}, without a limit.{ONE_SAMPLE * (size == 1)}"
                 raise error.extended(where) from None
-        optimizer = found.optimizers[0]
+        optimizer = driven_together(found.optimizers, chosen)
         self._device = found.device.partition(":")[0]
         unknown = DataFacts(None, None)
         return TargetFacts(

@@ -105,7 +105,7 @@ class CommandWorkbench:
             found, fingerprint, session = self._begin(command)
             if check:
                 for spec in self._specs:
-                    ProgramSchedule(session, spec, 1.0, self._settings.steps)
+                    ProgramSchedule(session, spec, 1.0, self._settings.steps, self._target.cwd)
                 session.set_lr(None)
             for _ in range(COMPARED_LOSSES):
                 session.step()
@@ -167,7 +167,11 @@ class CommandWorkbench:
             try:
                 _, fingerprint, session = self._begin(command)
                 result = self._train(
-                    session, ProgramSchedule(session, spec, plan.peak_lr, steps), printed, steps, on_point
+                    session,
+                    ProgramSchedule(session, spec, plan.peak_lr, steps, self._target.cwd),
+                    printed,
+                    steps,
+                    on_point,
                 )
                 if result.status == "ok" and self._is_let_end:
                     self._let_end(command, result.points[-1].lr, steps)

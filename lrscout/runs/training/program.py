@@ -100,7 +100,7 @@ class _Training:
         chosen = chosen_optimizers(found.optimizers, settings.optimizer)
         optimizer = driven_together(found.optimizers, chosen)
         self._target, self._environment = target_facts(target, found, optimizer), environment_facts(found, optimizer)
-        self._session = command.session(*chosen)
+        self._session = command.session(*chosen, real=True)
         self._schedule = ProgramSchedule(self._session, spec, self._peak, self._steps, target.cwd)
         self._takes_steps = target.takes("steps")
         self._curve = TrainingCurve()

@@ -10,7 +10,7 @@ from lrscout.errors import UsageError
 from lrscout.formatting import format_lr
 from lrscout.results import CommandTarget, CompareRecord, LrRecord, LrResult, RunRecord, TrainRunRecord
 from lrscout.runs.lr.trainings import SCHEDULES
-from lrscout.search.scout import horizon_factor
+from lrscout.search.scout import HORIZON, horizon_factor
 from lrscout.search.suggestion import power_of
 from lrscout.settings import RunSettings
 
@@ -78,7 +78,8 @@ def _of_find_lr(record: LrRecord, name: str) -> Mapping[str, Any]:
         optimizer = "1"
     schedule = SCHEDULES[suggestion.use or record.settings.get("use", "decay")]
     horizon = record.settings.get("horizon")
-    return {"lr": suggestion.lr, "schedule": schedule, "steps": horizon, "optimizer": optimizer}
+    steps = None if horizon == HORIZON else horizon  # which nobody may have given
+    return {"lr": suggestion.lr, "schedule": schedule, "steps": steps, "optimizer": optimizer}
 
 
 def _of_comparison(record: CompareRecord, name: str) -> Mapping[str, Any]:
