@@ -9,6 +9,7 @@ from lrscout.processes.ranks import OptimizerFacts, Rank
 
 LEAST_AHEAD, MOST_AHEAD = 2, 64  # steps that the program may know of before their losses are here
 SECONDS_AHEAD = 0.05  # worth of steps; more would only be wasted when a sweep ends, as it does not know yet
+LOOK_SECONDS = 0.01  # between two looks for losses that nobody waits for: each takes a core's time
 MESSAGES_AHEAD = 4  # in which these steps are sent: each message costs the program time
 
 
@@ -35,7 +36,7 @@ class AttachedSession:
         self._unsent: list[float | None] = []  # rates of steps that the program does not know of yet
         self._in_flight = 0
         self._measured = 0  # losses since the clock was started, which the first one does
-        self._started = 0.0
+        self._started = self._next_look = 0.0
         self._send(drive=list(shares.items()), real=real)
 
     def set_lr(self, lr: float | None) -> None:
@@ -56,7 +57,9 @@ class AttachedSession:
 
     def losses(self, wait: bool = False) -> list[float]:
         """The losses that arrived since the last call, in order, each the mean over the ranks; with `wait`, all."""
-        self._take_in(0)
+        if wait or monotonic() >= self._next_look:
+            self._take_in(0)
+            self._next_look = monotonic() + LOOK_SECONDS
         while wait and self._in_flight:
             self._take_in(None)
         return self.arrived()
