@@ -15,6 +15,7 @@ import typer
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.signals import ended_by_signals
 from lrscout.errors import LrscoutError, RecordError, WorkloadError
+from lrscout.processes.deaths import SIGNALLED
 from lrscout.processes.new_files import FolderContents
 from lrscout.records import new_record_path, remember, save, to_json, write_text
 from lrscout.report.exports import EXPORTS
@@ -25,7 +26,6 @@ from lrscout.results import CommandTarget, RunRecord, Status
 from lrscout.runs.new_files import new_files_sentence
 from lrscout.settings import CommandSettings
 
-SIGNALLED = 128  # and the number of a signal
 EXIT_CODES: dict[Status, int] = {"ok": 0, "failed": 1, "inconclusive": 4, "interrupted": 130}
 SAVE_SECONDS = 2.0  # between two saves of a run under way
 SAVE_SHARE = 0.02  # of the time that they may take

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lrscout.errors import LrscoutError
 
+SIGNALLED = 128  # and the signal's number: the exit code by which a shell tells what killed a command
 NEAR = 0.8  # of the memory limit: a process that had grown this far is taken to have died of it
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from lrscout.errors import LrscoutError
 from lrscout.processes.attach_errors import CommandEndedError, CommandFailedError, NotAttachedError
-from lrscout.processes.deaths import Died
+from lrscout.processes.deaths import SIGNALLED, Died
 from lrscout.processes.memory_errors import NAMED, line_about_memory
 from lrscout.results import Outcome, Trial
 from lrscout.runs.batch_size.started import OutOfTimeError
@@ -18,7 +18,6 @@ from lrscout.runs.batch_size.started import OutOfTimeError
 # launchers end the other ranks by SIGTERM
 OF_MEMORY = (Signals.SIGKILL, Signals.SIGABRT, Signals.SIGBUS, Signals.SIGSEGV)
 TOLD_SIGNAL = re.compile(r"exitcode\s*: -(\d+)|Signal (\d+) \(SIG")  # by torchrun, of one of its ranks
-FROM_SIGNAL = 128  # a shell's exit code for a command that a signal ended is above that
 AFTERMATH = ("ChildFailedError", "Connection closed by peer", "Connection reset by peer")
 """What launchers and other ranks say where one rank has failed."""
 LONGEST_LINE = 300
@@ -68,7 +67,7 @@ def _signal(ended: Ended) -> int | None:
     """The signal that ended the program, or one of its ranks, as where memory ran out; None if none did."""
     told = [int(found[1] or found[2]) for line in ended.lines if (found := TOLD_SIGNAL.search(line))]
     code = ended.exit_code or 0
-    own = -code if code < 0 else code - FROM_SIGNAL
+    own = -code if code < 0 else code - SIGNALLED
     return next((each for each in (*told, own) if each in OF_MEMORY), None)
 
 

@@ -16,7 +16,8 @@ from lrscout.runs.batch_size.usage import SKIPPED_STEPS
 from lrscout.runs.programs import OnOutput, start_command
 from lrscout.settings import FindBatchSizeSettings
 
-# with glibc's moving threshold, the peak does not follow the batch size; for what is loaded before torch
+# for the libraries that are loaded before a trial sets its own (lrscout.attached.memory): with glibc's moving
+# threshold, the peak does not follow the batch size
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 KEPT_LINES = 300  # of the output: a launcher's report stands after the tracebacks of all ranks
 LOOK_SECONDS = 0.2  # between two looks at the memory of the processes

@@ -17,15 +17,12 @@ from lrscout.processes.pool import WorkerPool
 from lrscout.processes.start import make_starter
 from lrscout.results import CommandTarget, Outcome, Target, Trial
 from lrscout.runs.batch_size.command import CommandTrials
+from lrscout.runs.batch_size.started import MALLOC
 from lrscout.runs.programs import OnOutput
 from lrscout.settings import FindBatchSizeSettings, check_kind
 
 if TYPE_CHECKING:
     from lrscout.engine.trials.bench import Bench
-
-# for the libraries that are loaded before a trial sets its own (lrscout.attached.memory): with glibc's moving
-# threshold, the peak does not follow the batch size
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
 class Trials(Protocol):

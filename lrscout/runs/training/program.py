@@ -12,7 +12,7 @@ from lrscout.errors import Terminated, UsageError
 from lrscout.formatting import format_lr
 from lrscout.processes.attach_errors import CommandEndedError, CommandFailedError
 from lrscout.processes.command import AttachedCommand
-from lrscout.processes.deaths import Died
+from lrscout.processes.deaths import SIGNALLED, Died
 from lrscout.results import CommandTarget, RunRecord, Status, TrainRunRecord, TrainRunResult
 from lrscout.runs.programs import (
     OnOutput,
@@ -28,8 +28,6 @@ from lrscout.schedules import parse_schedule
 from lrscout.search.training import follow_training
 from lrscout.search.training_curve import TrainingCurve, final_loss
 from lrscout.settings import DEFAULT_SCHEDULE, RunSettings
-
-SIGNALLED = 128  # and the signal's number: the exit code by which a shell tells what killed a command
 
 
 def train_program(
