@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from attaching import MARK, PROGRAMS, RATES, alive, sweep, twice
+from attaching import MARK, PROGRAMS, RATES, alive, plain_reference, sweep, twice
 
 from lrscout.errors import LrscoutError, TargetError, UsageError
 from lrscout.processes.attach_errors import CommandEndedError, CommandFailedError, NotAttachedError
@@ -40,25 +40,6 @@ for step in range(10**6):
     scaler.step(optimizer)
     scaler.update()
 """
-
-
-def plain_reference(rates: list[float]) -> list[float]:
-    """The losses of tests/programs/plain.py at these rates, computed here."""
-    from torch import nn
-
-    torch.manual_seed(0)
-    x, y = torch.randn(64, 8), torch.randn(64, 1)
-    model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Linear(16, 1))
-    optimizer = torch.optim.AdamW([{"params": model[:2].parameters()}, {"params": model[3].parameters()}])
-    losses = []
-    for lr in rates:
-        optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"] = lr * (1e-3 / 10 / 1e-3), lr
-        optimizer.zero_grad()
-        loss = nn.functional.mse_loss(model(x), y)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
 
 
 def amp_reference(rates: list[float]) -> list[float]:

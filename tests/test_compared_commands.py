@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from attaching import MARK, PROGRAMS, alive
 from torch import nn
 
 import lrscout
@@ -28,14 +28,12 @@ from lrscout.runs.comparison.printed import Printed
 from lrscout.search.comparison import PlannedRun
 from lrscout.settings import CompareSchedulersSettings
 
-PROGRAMS = Path(__file__).parent / "programs"
 PLAIN = (sys.executable, str(PROGRAMS / "plain.py"))
 EVALUATES = (sys.executable, str(PROGRAMS / "evaluates.py"))
 TWO = ("-s", "constant", "-s", "cosine")
 QUICK = ("--lr", "0.01", "--lr-mode", "shared", "--steps", "20")
 SEEDED = ("--", *PLAIN, "--seed", "{seed}")
 REGEX = ("--metric-regex", "val loss ([0-9.e+-]+)")
-MARK = "LRSCOUT_TEST_MARK"  # in the environment of all that a test has started
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="commands are supervised on Linux")
 
@@ -297,16 +295,6 @@ def test_ctrl_c_leaves_a_record_and_no_process(tmp_path, jobs):
     while alive(mark) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert alive(mark) == []
-
-
-def alive(mark: str) -> list[str]:
-    """The command lines of the living processes that carry the mark."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes():
-                found.append((entry / "cmdline").read_text().replace("\0", " "))
-    return found
 
 
 @pytest.mark.slow

@@ -13,9 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from attaching import MARK, PROGRAMS, alive
-from torch import nn
+from attaching import MARK, PROGRAMS, alive, plain_reference
 
 import lrscout
 from lrscout.cli import main
@@ -63,23 +61,6 @@ def rates(schedule: str, peak: float, steps: int, total: int) -> list[float]:
     return [peak * spec(step, total) for step in range(steps)]
 
 
-def reference(lrs: list[float]) -> list[float]:
-    """The losses of tests/programs/plain.py at these rates, computed here."""
-    torch.manual_seed(0)
-    x, y = torch.randn(64, 8), torch.randn(64, 1)
-    model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Linear(16, 1))
-    optimizer = torch.optim.AdamW([{"params": model[:2].parameters()}, {"params": model[3].parameters()}])
-    losses = []
-    for lr in lrs:
-        optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"] = lr * (1e-3 / 10 / 1e-3), lr
-        optimizer.zero_grad()
-        loss = nn.functional.mse_loss(model(x), y)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
-
 def record_of(path: str = "run.json"):
     return from_json(Path(path).read_text())
 
@@ -94,7 +75,7 @@ def test_the_losses_are_those_of_a_plain_loop_under_the_schedule(run):
     lrs = rates("wsd:warmup=0.1", 2e-2, STEPS, STEPS)
     assert code == 0
     assert [point["lr"] for point in document["result"]["points"]] == lrs
-    assert [point["loss"] for point in document["result"]["points"]] == reference(lrs)
+    assert [point["loss"] for point in document["result"]["points"]] == plain_reference(lrs)
     assert document["result"]["steps_taken"] == STEPS
     assert (document["status"], document["warnings"]) == ("ok", [])
     assert document["target"]["command"] == [*PLAIN, "--epochs", "{steps}"]
@@ -111,7 +92,7 @@ def test_a_program_that_goes_on_keeps_the_last_rate_and_is_not_ended(run):
     result = record_of().result
     lrs = rates("linear", 1e-2, more, STEPS)
     assert code == 0
-    assert [point.loss for point in result.points] == reference(lrs)
+    assert [point.loss for point in result.points] == plain_reference(lrs)
     assert result.points[-1].lr == lrs[STEPS - 1]
     assert err.count("goes on at its last rate") == 1
     assert "done in" in err
@@ -121,7 +102,7 @@ def test_a_program_that_goes_on_keeps_the_last_rate_and_is_not_ended(run):
 def test_a_program_that_ends_early_is_told_how_many_steps_it_took(run):
     code, out, err = run("--lr", "1e-2", "--steps", "200", "--quiet", "--", *PLAIN, "--epochs", "12")
     assert code == 0
-    assert float(out) == pytest.approx(reference(rates("cosine:warmup=0.05", 1e-2, 12, 200))[-1], rel=1e-5)
+    assert float(out) == pytest.approx(plain_reference(rates("cosine:warmup=0.05", 1e-2, 12, 200))[-1], rel=1e-5)
     assert "ended after 12 steps" in err
     assert "--steps 12" in err
     assert "epoch 0" not in err
@@ -134,7 +115,7 @@ def test_a_program_that_fails_passes_its_code_on_and_leaves_the_points_so_far(ru
     assert code == 7
     assert err.count("RuntimeError: the disk is full") == 1
     assert (record.status, record.result.exit_code, record.result.steps_taken) == ("failed", 7, 15)
-    assert [point.loss for point in record.result.points] == reference(rates("cosine:warmup=0.05", 1e-2, 15, 200))
+    assert [point.loss for point in record.result.points] == plain_reference(rates("cosine:warmup=0.05", 1e-2, 15, 200))
     assert "exited with code 7 after 15 optimizer steps" in out
     assert main(["show", "run.json"]) == 0
     assert capfd.readouterr()[0] == out
@@ -328,7 +309,7 @@ def test_what_was_found_is_run_again_in_python(tmp_path, monkeypatch, capfd):
     save(comparison_record(), Path("compare.json"))
     answer = lrscout.run(record="compare.json", steps=30)
     assert (answer.result.schedule, answer.result.peak_lr, answer.result.steps) == ("wsd:warmup=0.1", 7e-3, 30)
-    assert [point.loss for point in answer.points] == reference(rates("wsd:warmup=0.1", 7e-3, 30, 30))
+    assert [point.loss for point in answer.points] == plain_reference(rates("wsd:warmup=0.1", 7e-3, 30, 30))
     assert (answer.exit_code, answer.status) == (0, "ok")
     assert "learning rate" in answer.plot(width=60)
     assert str(answer).startswith("Trained 30 steps with wsd:warmup=0.1, peak 7.0e-3: loss 1.251 -> ")

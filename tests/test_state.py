@@ -175,15 +175,20 @@ class Noisy(torch.utils.data.Dataset[Any]):
         return torch.randn(6), torch.tensor(index % 2)
 
 
+def with_persistent_workers() -> tuple[nn.Module, torch.utils.data.DataLoader, torch.optim.Optimizer]:
+    net = make_net()
+    loader = torch.utils.data.DataLoader(
+        Noisy(), 4, shuffle=True, num_workers=1, persistent_workers=True, multiprocessing_context="fork"
+    )
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-2)
+    torch.manual_seed(9)
+    return net, loader, optimizer
+
+
 def test_persistent_workers_draw_the_same_after_find_lr_as_without() -> None:
     weights = []
     for search_first in (False, True):
-        net = make_net()
-        loader = torch.utils.data.DataLoader(
-            Noisy(), 4, shuffle=True, num_workers=1, persistent_workers=True, multiprocessing_context="fork"
-        )
-        optimizer = torch.optim.SGD(net.parameters(), lr=1e-2)
-        torch.manual_seed(9)
+        net, loader, optimizer = with_persistent_workers()
         if search_first:
             find_lr(net, loader, nn.CrossEntropyLoss(), optimizer, **SHORT)
             assert loader._iterator is None
@@ -195,12 +200,7 @@ def test_persistent_workers_draw_the_same_after_find_lr_as_without() -> None:
 def test_persistent_workers_that_are_under_way_are_set_aside() -> None:
     weights = []
     for search_first in (False, True):
-        net = make_net()
-        loader = torch.utils.data.DataLoader(
-            Noisy(), 4, shuffle=True, num_workers=1, persistent_workers=True, multiprocessing_context="fork"
-        )
-        optimizer = torch.optim.SGD(net.parameters(), lr=1e-2)
-        torch.manual_seed(9)
+        net, loader, optimizer = with_persistent_workers()
         train(net, loader, optimizer, epochs=1)
         workers = loader._iterator
         if search_first:
