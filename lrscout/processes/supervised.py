@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import select
 import socket
@@ -20,7 +19,7 @@ from time import monotonic
 from lrscout.errors import UsageError
 from lrscout.processes import supervisor
 
-KEPT_LINES = 50
+KEPT_LINES = 300  # of the output: a launcher's report stands after the tracebacks of all ranks
 TERM_SECONDS = 2.0  # between SIGTERM and SIGKILL
 JOIN_SECONDS = 2.0  # for the last lines; on systems without /proc, an escaped process may hold the pipe open
 
@@ -91,9 +90,7 @@ class SupervisedCommand:
         except OSError:
             data = b""
         self._is_silent = not data
-        if (
-            not data and self.exit_code is None
-        ):  # the supervisor was killed from outside, and nobody knows what became of the command
+        if not data and self.exit_code is None:  # the supervisor was killed; nobody knows what became of the command
             self.exit_code = -9
             self._failure = "its supervisor was killed"
         *lines, self._buffer = (self._buffer + data).split(b"\n")
@@ -108,8 +105,7 @@ class SupervisedCommand:
         """The exit code; None if the command is still running by then."""
         deadline = monotonic() + seconds
         while self.exit_code is None:
-            left = None if seconds == math.inf else max(0.0, deadline - monotonic())
-            if not select.select([self._control], [], [], left)[0]:
+            if not select.select([self._control], [], [], max(0.0, deadline - monotonic()))[0]:
                 return None
             self.listen()
         return self.exit_code

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
@@ -19,7 +17,6 @@ from lrscout.settings import FindBatchSizeSettings
 # for the libraries that are loaded before a trial sets its own (lrscout.attached.memory): with glibc's moving
 # threshold, the peak does not follow the batch size
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536"}
-KEPT_LINES = 300  # of the output: a launcher's report stands after the tracebacks of all ranks
 LOOK_SECONDS = 0.2  # between two looks at the memory of the processes
 
 
@@ -43,22 +40,21 @@ class Started:
         on_output: OnOutput | None,
         on_wait: Callable[[], None],
     ) -> None:
-        self._relay, self._on_wait = on_output, on_wait
+        self._on_wait = on_wait
         self._timeout, self._deadline = timeout, monotonic() + timeout
         self._watches: dict[int, GrowthWatch] = {}
         self._next_look = 0.0
-        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         most = settings.trial_steps + EXTRA_STEPS + SKIPPED_STEPS + MAX_TIMED_STEPS
         # twice as many, so that the program does not end, nor save or evaluate at its end, while it is measured
         values = {"seed": settings.seed, "steps": 2 * most, "batch_size": batch_size}
         self.command = start_command(
-            target, settings, values, self._note, environment=MALLOC, measured=measured, on_wait=self._waiting
+            target, settings, values, on_output, environment=MALLOC, measured=measured, on_wait=self._waiting
         )
 
     @property
     def lines(self) -> tuple[str, ...]:
         """The last lines of the output."""
-        return tuple(self._lines)
+        return self.command.output
 
     @property
     def overdue(self) -> bool:
@@ -93,9 +89,3 @@ class Started:
         for pid in self.command.measured_processes:
             self._watches.setdefault(pid, GrowthWatch(pid)).look()
         self._on_wait()
-
-    def _note(self, line: str) -> None:
-        self._lines.append(line)
-        if self._relay is not None:
-            with contextlib.suppress(Exception):
-                self._relay(line)
