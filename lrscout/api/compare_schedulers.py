@@ -9,14 +9,14 @@ from typing import Any, Unpack
 
 from lrscout.api.answers import Answer, page
 from lrscout.api.keywords import CompareSchedulersKeywords
-from lrscout.api.targets import buildable_target, builder, importable_path, parts_of
+from lrscout.api.targets import buildable_target, builder, command_target, importable_path, parts_of
 from lrscout.errors import UsageError
 from lrscout.report.compare_plot import plot_schedules_losses
 from lrscout.report.compare_schedulers import headline
-from lrscout.results import CommandTarget, ComparedRun, CompareResult, RankedSchedule, Target
+from lrscout.results import ComparedRun, CompareResult, RankedSchedule, Target
 from lrscout.runs.comparison.requests import LiveTarget
 from lrscout.runs.comparison.search import compare
-from lrscout.settings import CompareSchedulersSettings, check_kind, make_settings
+from lrscout.settings import CompareSchedulersSettings, make_settings
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -76,12 +76,9 @@ def compare_schedulers(
     if metric_fn is not None:
         given["metric_fn"] = metric_fn if isinstance(metric_fn, str) else importable_path(metric_fn) or _name(metric_fn)
     made = make_settings(CompareSchedulersSettings, given)
-    if command is not None:
-        if target is not None or parts or kwargs or app_dir is not None:
-            raise UsageError("command cannot be passed with a target.", hint="A program has its own model and data.")
-        check_kind(made, "command")
-        return CompareSchedulersResult.of(compare(CommandTarget(tuple(command), os.getcwd()), made))
-    check_kind(made, "target")
+    program = command_target(command, made, target, parts, kwargs, app_dir)
+    if program is not None:
+        return CompareSchedulersResult.of(compare(program, made))
     found, where = buildable_target(target, kwargs, app_dir, parts)
     live = _live_target(target, metric_fn, found, where, made.jobs)
     from lrscout.engine.randomness import preserved_random_state

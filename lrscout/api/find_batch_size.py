@@ -9,10 +9,9 @@ from typing import Any, Unpack
 
 from lrscout.api.answers import Answer, page
 from lrscout.api.keywords import FindBatchSizeKeywords
-from lrscout.api.targets import buildable_target, parts_of
-from lrscout.errors import UsageError
+from lrscout.api.targets import buildable_target, command_target, parts_of
 from lrscout.report.batch_size_plot import plot_trials
-from lrscout.results import BatchSizeResult, BatchStopReason, CommandTarget, Throughput, Trial
+from lrscout.results import BatchSizeResult, BatchStopReason, Throughput, Trial
 from lrscout.runs.batch_size.search import search_batch_size
 from lrscout.settings import FindBatchSizeSettings, make_settings
 
@@ -82,9 +81,8 @@ def find_batch_size(
     """
     parts, given = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
     made = make_settings(FindBatchSizeSettings, given)
-    if command is not None:
-        if target is not None or parts or kwargs or app_dir is not None:
-            raise UsageError("command cannot be passed with a target.", hint="A program has its own model and data.")
-        return FindBatchSizeResult.of(search_batch_size(made, CommandTarget(tuple(command), os.getcwd())))
+    program = command_target(command, made, target, parts, kwargs, app_dir)
+    if program is not None:
+        return FindBatchSizeResult.of(search_batch_size(made, program))
     found, where = buildable_target(target, kwargs, app_dir, parts)
     return FindBatchSizeResult.of(search_batch_size(made, where, found=found))

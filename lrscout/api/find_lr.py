@@ -9,12 +9,10 @@ from typing import Any, Unpack
 
 from lrscout.api.answers import Answer, page
 from lrscout.api.keywords import FindLrKeywords
-from lrscout.api.targets import buildable_target, builder, parts_of
-from lrscout.errors import UsageError
+from lrscout.api.targets import buildable_target, builder, command_target, parts_of
 from lrscout.formatting import format_lr
 from lrscout.report.lr_plot import plot_sweep
 from lrscout.results import (
-    CommandTarget,
     LrResult,
     StopReason,
     Suggestion,
@@ -23,7 +21,7 @@ from lrscout.results import (
 from lrscout.runs.lr.command import search_command
 from lrscout.runs.lr.observer import LrObserver
 from lrscout.runs.lr.search import search_lr
-from lrscout.settings import FindLrSettings, check_kind, make_settings
+from lrscout.settings import FindLrSettings, make_settings
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -89,11 +87,9 @@ def find_lr(
     """
     parts, given = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
     made = make_settings(FindLrSettings, given)
-    if command is not None:
-        if target is not None or parts or kwargs or app_dir is not None:
-            raise UsageError("command cannot be passed with a target.", hint="A program has its own model and data.")
-        return FindLrResult.of(search_command(CommandTarget(tuple(command), os.getcwd()), made, LrObserver()))
-    check_kind(made, "target")
+    program = command_target(command, made, target, parts, kwargs, app_dir)
+    if program is not None:
+        return FindLrResult.of(search_command(program, made, LrObserver()))
     found, where = buildable_target(target, kwargs, app_dir, parts)
     from lrscout.engine.randomness import preserved_random_state  # here and not above: they bring torch
     from lrscout.runs.lr.live import LiveTrainer

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lrscout.errors import TargetError
-from lrscout.results import Target
+from lrscout.errors import TargetError, UsageError
+from lrscout.results import CommandTarget, Target
+from lrscout.settings import Settings, check_kind
 
 if TYPE_CHECKING:
     from lrscout.engine.workload import Workload
@@ -19,6 +20,28 @@ def target_of(target: Any, kwargs: Mapping[str, Any] | None, app_dir: str | os.P
     """The target of a call in Python; its path is None for live objects."""
     path = os.fspath(target) if isinstance(target, (str, os.PathLike)) else None
     return Target(path, dict(kwargs or {}), None if app_dir is None else os.fspath(app_dir))
+
+
+def command_target(
+    command: Sequence[str] | None,
+    settings: Settings,
+    target: Any,
+    parts: Mapping[str, Any],
+    kwargs: Mapping[str, Any] | None,
+    app_dir: str | os.PathLike[str] | None,
+) -> CommandTarget | None:
+    """The training command of a call in Python, run in the current folder; None if it has another target.
+
+    Raises:
+        UsageError: there are both, or a setting is for the other kind of target.
+    """
+    if command is None:
+        check_kind(settings, "target")
+        return None
+    if target is not None or parts or kwargs or app_dir is not None:
+        raise UsageError("command cannot be passed with a target.", hint="A program has its own model and data.")
+    check_kind(settings, "command")
+    return CommandTarget(tuple(command), os.getcwd())
 
 
 def parts_of(settings: Mapping[str, object], **parts: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -21,7 +21,7 @@ from lrscout.runs.batch_size.started import Started
 from lrscout.runs.batch_size.usage import Usage
 from lrscout.runs.programs import OnOutput, chosen_optimizers, driven_together, environment_facts, target_facts
 from lrscout.search.observed import ObservedSizes
-from lrscout.settings import FindBatchSizeSettings, check_kind
+from lrscout.settings import FindBatchSizeSettings
 
 ONE_SAMPLE = " Models with batch norm cannot train on one sample: try --min 2."
 EXAMPLE = "For example: lrscout find-batch-size -- python train.py --batch-size {batch_size}"
@@ -41,7 +41,6 @@ class CommandTrials:
         on_output: OnOutput | None,
         on_wait: Callable[[], None],
     ) -> None:
-        check_kind(settings, "command")
         if not target.takes("batch_size"):
             raise UsageError(
                 "The command has no {batch_size}, so every trial would run the same size.", hint=f"{EXAMPLE}."

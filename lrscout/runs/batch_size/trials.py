@@ -19,7 +19,7 @@ from lrscout.results import CommandTarget, Outcome, Target, Trial
 from lrscout.runs.batch_size.command import CommandTrials
 from lrscout.runs.batch_size.started import MALLOC
 from lrscout.runs.programs import OnOutput
-from lrscout.settings import FindBatchSizeSettings, check_kind
+from lrscout.settings import FindBatchSizeSettings
 
 if TYPE_CHECKING:
     from lrscout.engine.trials.bench import Bench
@@ -66,7 +66,6 @@ def open_trials(
     """
     if isinstance(target, CommandTarget):
         return CommandTrials(target, settings, on_output, on_wait)
-    check_kind(settings, "target")
     if target.path is not None and settings.isolate != "never" and hasattr(os, "fork"):
         starter = make_starter(MALLOC, expendable=True)
         return TargetTrials(WorkerPool(starter, make_bench, (target, settings), on_wait=on_wait), settings)

@@ -22,11 +22,12 @@ from lrscout.runs.comparison.common import (
     settings_of_sweep,
     steps_between,
     suggested,
+    timed_steps,
 )
 from lrscout.runs.comparison.metric import metric_of
 from lrscout.runs.comparison.printed import Printed, WatchedSession
 from lrscout.runs.comparison.requests import FinishedRun, Inspection
-from lrscout.runs.lr.command import CommandTrainer, planned_steps
+from lrscout.runs.lr.command import CommandTrainer, values_for
 from lrscout.runs.lr.search import search_lr
 from lrscout.runs.programs import (
     OnOutput,
@@ -118,9 +119,9 @@ class CommandWorkbench:
             NoAnswerError: it suggests none.
         """
         settings = settings_of_sweep(self._settings)
-        values = {"seed": settings.seed, "steps": planned_steps(settings)}
         with Program(self._target, settings, environment=self._environment) as program:
-            drive = chosen_optimizers(program.start(**values).optimizers, settings.optimizer)
+            found = program.start(**values_for(settings, settings.seed))
+            drive = chosen_optimizers(found.optimizers, settings.optimizer)
             try:
                 return suggested(search_lr(CommandTrainer(program, settings, drive, settings.seed), settings))
             except CommandFailedError:
@@ -136,19 +137,12 @@ class CommandWorkbench:
         began = time.perf_counter()
         printed = Printed(self._settings.metric_pattern)
         with self._start(printed.line, self._settings.seed, steps) as command:
-            session = self._begin(command).session
-            for _ in range(WARMUP_STEPS):
-                session.step()
-            session.losses(wait=True)
-            attached = time.perf_counter()
-            for _ in range(TIMED_STEPS):
-                session.step()
-            session.losses(wait=True)
+            warm, step_seconds = timed_steps(self._begin(command).session)
             stepped = time.perf_counter()
             if self._is_let_end:
                 self._let_end(command, None, steps)
         ended = time.perf_counter()
-        return Cost(attached - began + ended - stepped, (stepped - attached) / TIMED_STEPS, 0.0)
+        return Cost(warm - began + ended - stepped, step_seconds, 0.0)
 
     def run(self, plan: PlannedRun, steps: int, jobs: int, on_point: OnPoint) -> FinishedRun:
         """Make one run; one that fails says why."""

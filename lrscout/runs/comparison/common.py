@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from lrscout.errors import NoAnswerError
 from lrscout.results import LrRecord, TrainingPoint
+from lrscout.search.training import TrainingSession
 from lrscout.settings import CompareSchedulersSettings, FindLrSettings, SessionSettings, fields_of
 
 REPORT_SECONDS = 0.1  # between two reports of a run under way
@@ -38,6 +39,18 @@ def suggested(record: LrRecord) -> float:
             hint="Give one with --lr. `lrscout find-lr` has more options to find it.",
         )
     return float(suggestion.lr)
+
+
+def timed_steps(session: TrainingSession) -> tuple[float, float]:
+    """When a session was warm, in seconds of perf_counter, and the seconds that a step takes from then on."""
+    for _ in range(WARMUP_STEPS):
+        session.step()
+    session.losses(wait=True)
+    warm = time.perf_counter()
+    for _ in range(TIMED_STEPS):
+        session.step()
+    session.losses(wait=True)
+    return warm, (time.perf_counter() - warm) / TIMED_STEPS
 
 
 def steps_between(steps: int, settings: CompareSchedulersSettings) -> range:

@@ -19,13 +19,12 @@ from lrscout.errors import UsageError
 from lrscout.processes.cores import cpu_cores
 from lrscout.results import Target
 from lrscout.runs.comparison.common import (
-    TIMED_STEPS,
-    WARMUP_STEPS,
     OnPoint,
     at_times,
     settings_of_sweep,
     steps_between,
     suggested,
+    timed_steps,
 )
 from lrscout.runs.comparison.metric import metric_of
 from lrscout.runs.comparison.requests import FinishedRun, Inspection, LiveTarget
@@ -87,17 +86,11 @@ class Workbench:
         started = time.perf_counter()
         with self._session(self._settings.seed) as session:
             trainee = Trainee(session, self._metric_fn())
-            for _ in range(WARMUP_STEPS):
-                trainee.step()
-            trainee.losses(wait=True)
-            opened = time.perf_counter()
-            for _ in range(TIMED_STEPS):
-                trainee.step()
-            trainee.losses(wait=True)
+            warm, step_seconds = timed_steps(trainee)
             stepped = time.perf_counter()
             trainee.evaluate()
             evaluated = time.perf_counter()
-        return Cost(opened - started, (stepped - opened) / TIMED_STEPS, evaluated - stepped)
+        return Cost(warm - started, step_seconds, evaluated - stepped)
 
     def run(self, plan: PlannedRun, steps: int, jobs: int, on_point: OnPoint) -> FinishedRun:
         """Make one run; `jobs` of them run at the same time."""

@@ -24,7 +24,7 @@ from lrscout.runs.programs import (
 from lrscout.runs.schedules import ProgramSchedule
 from lrscout.schedules import ScheduleSpec
 from lrscout.search.scout import HORIZON
-from lrscout.settings import FindLrSettings, check_kind
+from lrscout.settings import FindLrSettings
 
 ALONE = "the program's other optimizers kept their own rates meanwhile"
 MARGIN = 2  # times the steps of a search, for the {steps} of a command, which must not end before the search does
@@ -39,13 +39,10 @@ def search_command(
     prints, in another thread.
 
     Raises:
-        UsageError: the settings ask for what only the program itself can decide.
         LrscoutError: the command cannot be started, or not be attached to.
     """
-    check_kind(settings, "command")
     with Program(target, settings, on_output, restart=settings.restart) as program:
-        values = {"seed": settings.seed, "steps": planned_steps(settings)}
-        chosen = chosen_optimizers(program.start(**values).optimizers, settings.optimizer)
+        chosen = chosen_optimizers(program.start(**values_for(settings, settings.seed)).optimizers, settings.optimizer)
         if settings.optimizer is not None:
             record = search_lr(CommandTrainer(program, settings, chosen, settings.seed), settings, observer)
             return doubted(record) if len(chosen) < len(program.stepping) else record
@@ -137,10 +134,10 @@ class CommandTrainer:
 
     @property
     def _values(self) -> dict[str, int]:
-        return {"seed": self._seed, "steps": planned_steps(self._settings)}
+        return values_for(self._settings, self._seed)
 
 
-def planned_steps(settings: FindLrSettings) -> int:
-    """A number of steps for {steps} that no search reaches, though all its sweeps are steps to the program."""
+def values_for(settings: FindLrSettings, seed: int) -> dict[str, int]:
+    """What is put into the command: so many {steps} that no search reaches them, all of whose sweeps take some."""
     refining = settings.refine_budget.steps or 0 if settings.refine_budget is not None else 0
-    return max(settings.horizon or HORIZON, MARGIN * (settings.most_steps + refining))
+    return {"seed": seed, "steps": max(settings.horizon or HORIZON, MARGIN * (settings.most_steps + refining))}
