@@ -47,6 +47,7 @@ def lends_server(shared_server, monkeypatch):
 def lrscout_command(lends_server, tmp_path, monkeypatch, capfd):
     """Run find-batch-size on a target of sizable.py, or of another file: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LRSCOUT_TIME_BUDGET", "0.5s")
 
     def run(attribute: str, *arguments: str) -> tuple[int, str, str]:
         capfd.readouterr()
@@ -122,7 +123,7 @@ def test_nothing_fits_and_it_says_how_far_it_is_over(lrscout_command):
 
 
 def test_without_a_budget_it_goes_on_to_the_max_while_throughput_rises(lrscout_command):
-    code, found = document(lrscout_command, f"{OBSERVED}:paced", "-k", "seconds=0.03", "--max", "16")
+    code, found = document(lrscout_command, f"{OBSERVED}:paced", "-k", "seconds=0.03", "--max", "16", "--no-statistics")
     result = found["result"]
     assert (code, result["mode"], result["stop_reason"]) == (0, "power", "max")
     assert [trial["batch_size"] for trial in result["trials"]] == [1, 2, 4, 8, 16]
@@ -182,7 +183,9 @@ def test_a_hang_ends_the_search_with_what_it_had(lrscout_command):
 
 
 def test_quiet_prints_the_size_alone(lrscout_command):
-    code, out, err = lrscout_command(f"{OBSERVED}:paced", "-k", "seconds=0.03", "--max", "4", "--quiet")
+    code, out, err = lrscout_command(
+        f"{OBSERVED}:paced", "-k", "seconds=0.03", "--max", "4", "--no-statistics", "--quiet"
+    )
     assert (code, out, err) == (0, "4\n", "")
 
 
@@ -317,7 +320,7 @@ def test_a_target_reads_no_arguments_of_lrscouts_in_another_process(lrscout_comm
     file = tmp_path / "reads_arguments.py"
     file.write_text(READS_ITS_ARGUMENTS)
     code, found = document(lrscout_command, f"{file}:build", "--max", "8", "--min", "4")
-    assert (code, found["result"]["batch_size"]) == (0, 8)
+    assert (code, found["result"]["largest_fitting"]) == (0, 8)
 
 
 def test_an_import_that_trains_in_another_process_is_stopped(lrscout_command, tmp_path):
@@ -348,7 +351,9 @@ def builders(file):
 
 def test_python_tries_a_function_by_its_name_in_processes_of_its_own(lends_server, tmp_path):
     given = {"file": str(tmp_path / "built")}
-    found = lrscout.find_batch_size(observed.noted, kwargs=given, budget="100MiB", max=32, device="cpu")
+    found = lrscout.find_batch_size(
+        observed.noted, kwargs=given, budget="100MiB", max=32, device="cpu", objective="memory"
+    )
     assert found.largest_fitting == 32
     assert found.record.target["path"].endswith("observed:noted")
     assert "peak" in found.plot()
@@ -361,7 +366,9 @@ def test_python_tries_a_function_by_its_name_in_processes_of_its_own(lends_serve
 def test_a_cpu_with_a_number_is_isolated_measured_and_stopped_as_the_cpu(lrscout_command, tmp_path):
     file = tmp_path / "built"
     code, found = document(
-        lrscout_command, f"{OBSERVED}:noted", "--device", "cpu:0", "-k", f"file={file}", "--max", "8", "--min", "4"
+        lrscout_command,
+        *(f"{OBSERVED}:noted", "--device", "cpu:0", "-k", f"file={file}", "--max", "8", "--min", "4"),
+        *("--objective", "memory"),
     )
     result = found["result"]
     assert (code, found["environment"]["device"]) == (0, "cpu")

@@ -11,7 +11,7 @@ import torch
 from lrscout.attached import status
 from lrscout.attached.memory import ProcessMemory, memory_of
 from lrscout.attached.status import available_memory, own_status
-from lrscout.engine.trials.timing import MAX_TIMED_STEPS, median_spread, time_steps
+from lrscout.engine.trials.timing import TIMED_STEPS, time_steps
 
 MIB = 1 << 20
 
@@ -115,33 +115,16 @@ def test_a_cgroups_limit_is_what_is_left_of_it(version, tmp_path, monkeypatch):
     assert available_memory() == 0  # never less than nothing
 
 
-def test_timing_ends_when_the_median_is_steady_and_at_the_latest_after_thirty_steps(monkeypatch):
+def test_timing_takes_two_steps_and_more_while_there_is_time(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("lrscout.engine.trials.timing.perf_counter", lambda: clock[0])
 
-    def steps(*seconds):
-        clock[0] = 0.0
-        given = iter([*seconds] * 50)
-
+    def steps(seconds):
         def step():
-            clock[0] += next(given)
+            clock[0] += seconds
 
         return time_steps(step)
 
-    assert len(steps(0.01)) == 6
-    assert len(steps(0.01, 0.02, 0.04)) == MAX_TIMED_STEPS
+    assert len(steps(0.01)) == TIMED_STEPS
+    assert len(steps(0.125)) == 4  # 0.4 seconds are enough
     assert len(steps(3.0)) == 2  # slow steps are waited for no longer than it takes
-    assert len(steps(0.5, 0.875)) == 4  # two seconds in all are enough
-
-
-@pytest.mark.parametrize(("count", "low", "high"), [(6, 1, 6), (10, 2, 9), (20, 6, 15)])
-def test_the_medians_interval_is_that_of_tables_of_the_sign_test(count, low, high):
-    values = [float(value) for value in range(1, count + 1)]
-    assert median_spread(values[::-1]) == pytest.approx((high - low) / 2 / ((count + 1) / 2))
-    assert median_spread([0.0] * count) == float("inf")  # a clock too coarse for such steps
-
-
-def test_the_spread_of_a_median():
-    assert median_spread([1.0] * 5) == float("inf")
-    assert median_spread([1.0] * 10) == 0
-    assert 0 < median_spread([1.0, 1.1, 0.9, 1.0, 1.05, 0.95, 1.2, 1.0]) < 0.2

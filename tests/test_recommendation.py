@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from lrscout.report.find_batch_size import facts, trial_rows
-from lrscout.results import MemoryBudget, RunRecord, Trial
+from lrscout.results import MemoryBudget, RunRecord, StepTiming, Trial
 from lrscout.search.batch_size import Search, SearchEnd
-from lrscout.search.recommendation import conclude, warnings_about
+from lrscout.search.goodput import OBJECTIVES
+from lrscout.search.recommendation import REASONS, conclude, warnings_about
 
 MIB = 1 << 20
 
@@ -25,8 +26,7 @@ def roles(result):
 def test_the_reason_compares_with_the_preferred_sizes_alone():
     result = answer({8: 90.0, 16: 93.0, 23: 200.0}, step=8)
     assert (result.batch_size, result.largest_fitting) == (8, 16)
-    assert "within 5%" in result.reason
-    assert "size 16" in result.reason
+    assert "no more than 5% faster" in result.reason
     assert roles(result)[16] == "largest preferred size"
     assert warnings_about(result, 8) == ()
 
@@ -54,3 +54,45 @@ def test_a_fit_that_starts_below_zero_is_shown_by_its_slope():
 
     assert told({4: 5 * MIB, 8: 9 * MIB}).startswith("1.00 MiB + 1.00 MiB per sample")
     assert told({4: 3 * MIB, 8: 7 * MIB}).startswith("1.00 MiB per sample")
+
+
+def timed(*sizes, objective="time", noise=100.0, each=0.001):
+    """The result of sizes whose step takes 10 ms, and so much for every sample."""
+    timings = [StepTiming(s, s, 0.01 + each * s, 0.01 + each * s, 0.01 + each * s, 12) for s in sizes]
+    trials = tuple(Trial(size, "fits", size * MIB, 1.0, 0.1, 6) for size in sizes)
+    return conclude(
+        SearchEnd(trials, "max", 1.0),
+        Search(),
+        "fit",
+        MemoryBudget(10_000 * MIB, 0.05),
+        objective=objective,
+        timings=timings,
+        noise_scale=noise,
+    )
+
+
+def test_the_reason_says_what_a_larger_batch_would_cost_and_from_where_it_teaches_little():
+    result = timed(8, 32, 128, 512)
+    assert result.batch_size == 32
+    assert "3.6 times as fast as size 512" in result.reason
+    assert "about 100 samples" in result.reason
+    assert "and the largest" in timed(8, 32, noise=1000.0).reason
+
+
+def test_every_objective_has_its_size_and_its_reason():
+    assert set(OBJECTIVES) == set(REASONS)
+    fewest = timed(1, 8, 32, 128, objective="samples")
+    assert (fewest.batch_size, "10% more samples than size 1" in fewest.reason) == (8, True)
+    most = timed(1, 8, 32, 128, objective="memory")
+    assert (most.batch_size, most.reason) == (128, "the largest that fits")
+
+
+def test_the_fastest_is_told_beside_the_one_that_trains_fastest():
+    result = timed(8, 32, 128, 512, noise=10.0)
+    assert result.fastest.batch_size > result.batch_size
+
+
+def test_without_a_noise_scale_the_fastest_is_recommended():
+    result = timed(8, 32, 128, 512, noise=None)
+    assert result.batch_size == result.fastest.batch_size == 512
+    assert "the largest that ran is also the fastest" in result.reason

@@ -71,6 +71,9 @@ class FindBatchSizeKeywords(SessionKeywords, total=False):
     budget: str | None
     margin: str
     resolution: str | None
+    objective: str
+    statistics: bool
+    time_budget: str | float | None
     trial_steps: int
     isolate: Literal["auto", "always", "never"]
     worst_case: Literal["auto", "off"]

@@ -10,14 +10,11 @@ from typing import Any, NoReturn
 import torch
 from torch.amp.grad_scaler import GradScaler
 from torch.nn import Module
-from torch.optim.optimizer import (
-    Optimizer,
-    register_optimizer_step_post_hook,
-    register_optimizer_step_pre_hook,
-)
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from .channel import Channel
 from .closures import with_single_calls
+from .gradients import GradientSum
 from .greeting import greeting
 from .losses import Loss, Losses
 from .measuring import report
@@ -66,6 +63,7 @@ class Agent:
         self._released: dict[str, Any] | None = None  # the command that lets the program go on by itself
         self._snapshot: Snapshot | None = None
         self._stepping: Driven | None = None  # whose step is under way, at a rate from the parent
+        self._gradients: GradientSum | None = None  # of the leader's steps, where they are added up
         self._commands: deque[dict[str, Any]] = deque()
         self._outbox = Outbox()
         self._steps_of_others = 0  # since the leader stepped
@@ -98,6 +96,8 @@ class Agent:
             self._known[number].set_lr(self._lr * self._shares[number], alone=self._is_real)
         if self._stepping is None:
             return None
+        if self._gradients is not None:
+            self._gradients.note(optimizer)
         return with_single_calls(args, kwargs, lambda: self._refuse("closure", type(optimizer).__name__))
 
     @untraced
@@ -229,6 +229,10 @@ class Agent:
         elif "measure" in command:
             optimizer = self._known[self._leader].optimizer
             self._channel.send(measured=report(optimizer, last=command["measure"] == "last"))
+        elif "gradients" in command:
+            if self._gradients is not None:
+                self._channel.send(gradients=self._gradients.totals())
+            self._gradients = GradientSum() if command["gradients"] else None
         elif "restore" in command:
             assert self._snapshot is not None
             self._snapshot.restore([driven.optimizer for driven in self._known])

@@ -32,6 +32,7 @@ class _Observer(BatchSizeObserver):
     def __init__(self, run: Run, progress: Progress) -> None:
         self._run, self._progress = run, progress
         self._size: int | None = None  # under trial; None: the target is being built
+        self._doing = ""  # with that size, if it is no trial
         self._started = monotonic()
         self._done = 0
 
@@ -40,11 +41,20 @@ class _Observer(BatchSizeObserver):
         self.waiting()
 
     def trying(self, batch_size: int) -> None:
-        self._size, self._started = batch_size, monotonic()
+        self._begin(batch_size, "")
+
+    def learning(self, batch_size: int) -> None:
+        self._begin(batch_size, "measuring the noise of the gradients")
+
+    def timing(self, batch_size: int) -> None:
+        self._begin(batch_size, "timing steps")
+
+    def _begin(self, batch_size: int, doing: str) -> None:
+        self._size, self._doing, self._started = batch_size, doing, monotonic()
         self.waiting()
 
     def waiting(self) -> None:
-        self._progress.update(self._done, self._size, None, monotonic() - self._started)
+        self._progress.update(self._done, self._size, None, monotonic() - self._started, self._doing)
 
     def tried(self, trial: Trial, so_far: Callable[[], BatchSizeRecord]) -> None:
         self._done += 1
@@ -52,11 +62,11 @@ class _Observer(BatchSizeObserver):
         self._run.keep(so_far)
 
 
-def _facts(batch_size: int | None, trial: Trial | None, seconds: float) -> tuple[str, ...]:
+def _facts(batch_size: int | None, trial: Trial | None, seconds: float, doing: str = "") -> tuple[str, ...]:
     took = format_seconds(round(seconds, 1))
     if batch_size is None:
         return "loading the target", took
-    found = [f"size {batch_size}"]
+    found = [f"size {batch_size}", *([doing] if doing else [])]
     if trial is not None:
         found.append(trial.outcome.replace("_", " "))
         found += [] if trial.peak_bytes is None else [format_bytes(trial.peak_bytes)]

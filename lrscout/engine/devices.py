@@ -91,3 +91,9 @@ def move_optimizer_state(optimizer: Optimizer) -> None:
             for key, value in state.items():
                 if isinstance(value, Tensor) and (key != "step" or counter_moves):
                     state[key] = value.to(parameter.device)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all its work."""
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()

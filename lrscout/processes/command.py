@@ -15,7 +15,7 @@ from lrscout.processes import attach_errors
 from lrscout.processes.driving import AttachedSession, shares_of
 from lrscout.processes.launch_environment import launch_environment
 from lrscout.processes.listener import Listener
-from lrscout.processes.ranks import Attachment, Measured, OptimizerFacts, Rank, attachment_of
+from lrscout.processes.ranks import Attachment, Measured, OptimizerFacts, Rank, asked, attachment_of
 from lrscout.processes.supervised import SupervisedCommand
 from lrscout.processes.waiting import speakers
 
@@ -145,22 +145,14 @@ class AttachedCommand:
 
     def fingerprint(self) -> str:
         """What tells the present weights of two runs apart, on all ranks together; before the first session."""
-        self._tell(fingerprint=1)
-        while any(rank.fingerprint is None for rank in self._ranks):
-            self._listen(None)
-        return "-".join(str(rank.fingerprint) for rank in self._ranks)
+        return "-".join(asked(self._ranks, self._listen, "fingerprint", fingerprint=1))
 
     def measure(self, last: bool = False) -> tuple[Measured, ...]:
         """What each rank has measured since it was last asked; after the `last` time, none measures any more.
 
         The command must have been started with `measured`.
         """
-        for rank in self._ranks:
-            rank.measured = None
-        self._tell(measure="last" if last else "on")
-        while any(rank.measured is None for rank in self._ranks):
-            self._listen(None)
-        return tuple(rank.measured for rank in self._ranks if rank.measured is not None)
+        return tuple(asked(self._ranks, self._listen, "measured", measure="last" if last else "on"))
 
     def session(self, *drive: int, real: bool = False) -> AttachedSession:
         """Drive the optimizers of these numbers; all others go on at their own rates. Ends the session before it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
-from lrscout.processes.ranks import OptimizerFacts, Rank
+from lrscout.processes.ranks import OptimizerFacts, Rank, asked
 
 LEAST_AHEAD, MOST_AHEAD = 2, 64  # steps that the program may know of before their losses are here
 SECONDS_AHEAD = 0.05  # worth of steps; more would only be wasted when a sweep ends, as it does not know yet
@@ -71,6 +71,18 @@ class AttachedSession:
 
     def evaluate(self) -> None:
         """There is no held-out data: what the program does with its own cannot be told from outside."""
+
+    def begin_gradients(self) -> None:
+        """Add up the gradients that the leading optimizer steps with from now on; right after `losses(wait=True)`."""
+        self._send(gradients=True)
+
+    def end_gradients(self) -> tuple[int, float, float]:
+        """How many were added up, the sum of their squared norms, and the squared norm of their sum.
+
+        Each rank adds its own to the norms, where all have the same gradients too: their ratio is what matters.
+        """
+        found = asked(self._ranks, self._listen, "gradients", gradients=False)
+        return found[0][0], sum(each[1] for each in found), sum(each[2] for each in found)
 
     def restore(self) -> None:
         """Put the state of the first step back on every rank, and drop the losses that are still to come."""

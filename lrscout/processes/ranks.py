@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,8 +86,7 @@ class Rank:
         self.refusal: Refusal | None = None
         self.announced: list[OptimizerFacts] = []  # optimizers that came later
         self.stepping: set[int] = set()  # the numbers of those that have stepped
-        self.fingerprint: str | None = None
-        self.measured: Measured | None = None
+        self.answers: dict[str, Any] = {}  # by what was asked for
         self.losses: deque[float] = deque()
         self.steps = 0  # taken, of the optimizers that were driven
         self.restored = False
@@ -146,15 +146,28 @@ class Rank:
         elif "stepped" in message:
             self.stepping.add(message["stepped"])
         elif "fingerprint" in message:
-            self.fingerprint = message["fingerprint"]
+            self.answers["fingerprint"] = str(message["fingerprint"])
         elif "measured" in message:
             shapes = tuple(map(tuple, message["measured"].pop("shapes")))
-            self.measured = Measured(**message["measured"], shapes=shapes)
+            self.answers["measured"] = Measured(**message["measured"], shapes=shapes)
+        elif "gradients" in message:
+            count, squares, square = message["gradients"]
+            self.answers["gradients"] = int(count), float(squares), float(square)
         elif "bye" in message:
             self.refusal = Refusal(message["bye"], message["about"])
 
     def close(self) -> None:
         self.connection.close()
+
+
+def asked(ranks: Sequence[Rank], listen: Callable[[float | None], None], answer: str, **message: object) -> list[Any]:
+    """What all ranks answer to a message; `listen` takes in what they say."""
+    for rank in ranks:
+        rank.answers.pop(answer, None)
+        rank.send(**message)
+    while any(answer not in rank.answers for rank in ranks):
+        listen(None)
+    return [rank.answers[answer] for rank in ranks]
 
 
 def optimizer_facts(message: dict[str, Any]) -> OptimizerFacts:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from lrscout.results.batch_size import (
     BatchSizeResult,
     BatchStopReason,
+    GradientNoise,
     MemoryBudget,
     MemoryEstimate,
     MemoryModel,
+    NoiseMoment,
     Outcome,
     OwnSize,
+    ScaledRate,
     Split,
+    StepTiming,
     Throughput,
     Trial,
 )
@@ -56,6 +60,10 @@ from lrscout.results.training import (
 )
 
 __all__ = [
+    "ScaledRate",
+    "StepTiming",
+    "NoiseMoment",
+    "GradientNoise",
     "BatchSizeRecord",
     "BatchSizeResult",
     "BatchStopReason",

@@ -74,6 +74,45 @@ class Throughput:
 
 
 @dataclass(frozen=True, slots=True)
+class StepTiming:
+    """How long a training step takes at a batch size, timed in turn with the others."""
+
+    batch_size: int
+    samples: int  # in a step: of all micro-batches and ranks
+    seconds: float  # the median of the steps
+    low: float  # of the median's 95% interval, in seconds
+    high: float
+    steps: int
+
+    @property
+    def samples_per_second(self) -> float:
+        return self.samples / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseMoment:
+    """The gradient noise scale after some steps of training."""
+
+    step: int
+    loss: float  # the mean over the batches that it was measured on
+    noise: float | None  # in samples; None if the gradient could not be told from its noise
+    samples: int  # that it was measured on
+
+
+@dataclass(frozen=True, slots=True)
+class GradientNoise:
+    """The gradient noise scale while a model trains: up to about so many samples, a larger batch saves steps.
+
+    Source: McCandlish et al. (2018), https://arxiv.org/abs/1812.06162.
+    """
+
+    batch_size: int  # that the gradients were of
+    moments: tuple[NoiseMoment, ...]
+    scale: float  # the median of the moments, in samples
+    is_bound: bool = False  # the scale is at least this: more samples would be needed to measure it
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryModel:
     """Peak memory as a linear function of the batch size, fitted to the largest sizes that ran."""
 
@@ -102,6 +141,17 @@ class OwnSize:
 
     batch_size: int
     lr: float | None  # None if the target has no optimizer
+    optimizer: str | None = None  # the name of its class
+
+
+@dataclass(frozen=True, slots=True)
+class ScaledRate:
+    """The learning rate for another batch size than that of the target, by a rule."""
+
+    lr: float | None  # None if the target's own is unknown
+    factor: float  # that the target's own rate is multiplied by
+    rule: str
+    is_far: bool  # the sizes are too far apart for any rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +170,7 @@ class BatchSizeResult:
     batch_size: int | None  # recommended
     reason: str  # why this size is recommended, or why none is
     largest_fitting: int | None
-    fastest: Throughput | None  # the smallest size within 5% of the best throughput
+    fastest: Throughput | None  # the smallest size with about the highest throughput
     mode: str
     stop_reason: BatchStopReason
     trials: tuple[Trial, ...]
@@ -135,6 +185,11 @@ class BatchSizeResult:
     estimate: MemoryEstimate | None = None  # with --dry-run
     evaluation: BatchSizeResult | None = None  # with --eval
     ranks: int | None = None  # of a training command
+    objective: str = "time"  # what the size is recommended for
+    timings: tuple[StepTiming, ...] = ()  # in order of size
+    noise: GradientNoise | None = None
+    noise_scale: float | None = None  # that the objective was judged by, measured or assumed; None: by none
+    rate: ScaledRate | None = None  # for the recommended size, if the target's own size is another one
 
     @property
     def limit_bytes(self) -> int | None:
@@ -144,3 +199,7 @@ class BatchSizeResult:
     def trial_of(self, batch_size: int | None) -> Trial | None:
         """The trial of this size, or None if it was not tried."""
         return next((trial for trial in self.trials if trial.batch_size == batch_size), None)
+
+    def timing_of(self, batch_size: int | None) -> StepTiming | None:
+        """The timing of this size, or None if it was not timed."""
+        return next((timing for timing in self.timings if timing.batch_size == batch_size), None)

@@ -95,7 +95,7 @@ class StartOptions(TypedDict, total=False):
 
     environment: Mapping[str, str]
     patience: float
-    measured: tuple[str, int | None]
+    measured: tuple[str, int | None] | None
     on_wait: Callable[[], None]
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lrscout.formatting import format_bytes
-from lrscout.results import BatchSizeResult, MemoryBudget, Outcome, Throughput, Trial
+from lrscout.results import BatchSizeResult, MemoryBudget, Outcome, StepTiming, Throughput, Trial
 from lrscout.search.batch_size import Search, SearchEnd, fastest, power_of_two_below
+from lrscout.search.goodput import MEMORY, MORE_SAMPLES, OBJECTIVES, goodput, least_time
 from lrscout.search.memory_model import fitted_model
 
 LOADER_BOUND = 0.5  # of the time per step; if more is spent waiting for the loader, it is the bottleneck
@@ -20,21 +21,31 @@ LIMITING: dict[Outcome, str] = {
 
 
 def conclude(
-    end: SearchEnd, search: Search, mode: str, budget: MemoryBudget, step: int | None = None
+    end: SearchEnd,
+    search: Search,
+    mode: str,
+    budget: MemoryBudget,
+    step: int | None = None,
+    *,
+    objective: str = "time",
+    timings: Sequence[StepTiming] = (),
+    noise_scale: float | None = None,
 ) -> BatchSizeResult:
-    """The result of a search. If `step` is given, its multiples are preferred."""
+    """The result of a search; without timings, the trials' own speed decides. With `step`, multiples are preferred."""
     trials = end.trials
     sizes = [t.batch_size for t in trials if t.outcome == "fits" and t.growth_bytes is None]
     preferred = [size for size in sizes if step is None or size % step == 0] or sizes  # fall back if none is a multiple
     offered = [t for t in trials if t.batch_size in preferred]
     largest = max(preferred, default=None)
-    quickest = fastest(offered)
     below = power_of_two_below(largest or 0)
-    chosen = quickest.batch_size if quickest is not None else largest
+    quickest = _quickest(timings) if timings else fastest(offered)
+    chosen, reason = _chosen(objective, timings, noise_scale, quickest, largest)
     unsure = end.stop_reason == "unstable"
+    if unsure or chosen is None:
+        reason = _why_not(trials, search, end)
     return BatchSizeResult(
         batch_size=None if unsure else chosen,
-        reason=_why_not(trials, search, end) if unsure or chosen is None else _why(quickest, largest, offered),
+        reason=reason,
         largest_fitting=largest,
         fastest=quickest,
         mode=mode,
@@ -45,18 +56,58 @@ def conclude(
         margin=budget.margin,
         seconds=end.seconds,
         friendly=below if step is None and below in sizes else None,
+        objective=objective,
+        timings=tuple(timings),
+        noise_scale=noise_scale,
     )
 
 
-def _why(quickest: Throughput | None, largest: int | None, trials: Sequence[Trial]) -> str:
-    if quickest is None:
-        return "the largest that fits"
+def _quickest(timings: Sequence[StepTiming]) -> Throughput:
+    found = least_time(timings, None)
+    return Throughput(found.batch_size, found.samples_per_second)
+
+
+def _chosen(
+    objective: str,
+    timings: Sequence[StepTiming],
+    noise_scale: float | None,
+    quickest: Throughput | None,
+    largest: int | None,
+) -> tuple[int | None, str]:
+    """The size to recommend, and why; without timings, the quickest."""
+    if objective == MEMORY or quickest is None:
+        return largest, "the largest that fits"
+    if timings and noise_scale is not None:
+        chosen = OBJECTIVES[objective](timings, noise_scale)
+        return chosen.batch_size, REASONS[objective](chosen, timings, noise_scale)
     if quickest.batch_size == largest:
-        return "the largest that ran is also the fastest"
-    best = max((t.samples_per_second, t.batch_size) for t in trials if t.samples_per_second is not None)
-    if best[1] == quickest.batch_size:
-        return "the fastest of the sizes that ran; larger ones only take more memory"
-    return f"within 5% of the best throughput (at size {best[1]}); larger sizes only take more memory"
+        return largest, "the largest that ran is also the fastest"
+    return quickest.batch_size, "larger sizes are no more than 5% faster, and only take more memory"
+
+
+def _why_time(chosen: StepTiming, timings: Sequence[StepTiming], scale: float) -> str:
+    largest = max(timings, key=lambda timing: timing.samples)
+    noise = f"about {scale:,.0f} samples (the noise scale of the gradients)"
+    if chosen == largest:
+        return f"the least time to the same loss, and the largest: a larger batch saves steps up to {noise}"
+    times = goodput(chosen, scale) / goodput(largest, scale)
+    return (
+        f"the least time to the same loss, {times:.1f} times as fast as size {largest.batch_size}: beyond {noise}, a"
+        " larger batch teaches little more"
+    )
+
+
+def _why_samples(chosen: StepTiming, timings: Sequence[StepTiming], scale: float) -> str:
+    smallest = min(timings, key=lambda timing: timing.samples)
+    more = f"to the same loss, it takes {MORE_SAMPLES:.0%} more samples than size {smallest.batch_size} at most"
+    return f"{more}; the noise scale of the gradients is about {scale:,.0f} samples"
+
+
+REASONS: dict[str, Callable[[StepTiming, Sequence[StepTiming], float], str]] = {
+    "time": _why_time,
+    "samples": _why_samples,
+}
+"""Why an objective chose a size, by the names of OBJECTIVES."""
 
 
 def _size(trial: Trial) -> int:

@@ -7,8 +7,9 @@ from typing import Literal
 
 from lrscout.errors import UsageError
 from lrscout.search.batch_size import MODES
+from lrscout.search.goodput import MEMORY, OBJECTIVES
 from lrscout.settings.fields import option
-from lrscout.settings.quantities import friendly_step, memory_bytes, share
+from lrscout.settings.quantities import friendly_step, memory_bytes, seconds, share
 from lrscout.settings.session import SessionSettings
 
 
@@ -38,6 +39,23 @@ class FindBatchSizeSettings(SessionSettings):
         None,
         "Precision of the largest size, as a share of it; by default 2% with fit, one sample with binsearch.",
         metavar="SHARE",
+    )
+    objective: str = option(
+        "time",
+        "What to recommend a size for: the least time or the fewest samples to the same loss, or the most memory.",
+        choices=(*OBJECTIVES, MEMORY),
+    )
+    statistics: bool = option(
+        True,
+        "Measure the noise of the gradients, which tells from which size on a larger batch teaches little more. Without"
+        " it, the size with the highest throughput is taken for the one that trains fastest.",
+    )
+    time_budget: str | None = option(
+        None,
+        "Time for the noise and for timing sizes in turn, after the trials, for example 2m; by default as long as the"
+        " trials took, but at least 10 s.",
+        metavar="TIME",
+        number_too=True,
     )
     trial_steps: int = option(3, "Training steps of a trial before its steps are timed.", at_least=1)
     timeout: float = option(300.0, "Seconds that a trial may take, with its start.", above=0)
@@ -82,7 +100,15 @@ class FindBatchSizeSettings(SessionSettings):
                 "--dry-run needs a --budget.",
                 hint="Give the memory of the device that you will train on, for example --budget 24GiB.",
             )
+        _ = self.time_budget_seconds
         share(self.margin, "--margin")
         if self.resolution is not None:
             share(self.resolution, "--resolution")
         friendly_step(self.prefer)
+
+    @property
+    def time_budget_seconds(self) -> float | None:
+        """The time budget in seconds."""
+        if self.time_budget is None:
+            return None
+        return seconds(self.time_budget, "--time-budget", "For example 30s or 2m.")

@@ -7,6 +7,8 @@ import dataclasses
 import gc
 import hashlib
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -16,17 +18,19 @@ from torch import nn
 
 from lrscout.attached.memory import Memory, memory_of
 from lrscout.engine.batches import to_device
-from lrscout.engine.devices import resolve_device
+from lrscout.engine.devices import resolve_device, synchronize
 from lrscout.engine.environment import describe_environment
 from lrscout.engine.out_of_memory import is_out_of_memory
 from lrscout.engine.randomness import preserved_random_state
 from lrscout.engine.session import Session
 from lrscout.engine.trials.estimate import bytes_of, estimate_step
 from lrscout.engine.trials.feed import Feed, TooFewSamples
+from lrscout.engine.trials.gradients import GradientSession
 from lrscout.engine.trials.judging import EXTRA_STEPS, memory_growth, over_limit
 from lrscout.engine.trials.phases import measured_phases
-from lrscout.engine.trials.requests import Attempt, DataFacts, ShapeEstimate, TargetFacts, TrySize
+from lrscout.engine.trials.requests import Attempt, DataFacts, ShapeEstimate, TargetFacts, TimedSteps, TrySize
 from lrscout.engine.trials.source import Source, dataset_size, evaluation_loader, longest_sample, resized
+from lrscout.engine.trials.stopwatch import Stopwatch
 from lrscout.engine.trials.timing import time_steps
 from lrscout.engine.workload import Workload
 from lrscout.errors import WorkloadError
@@ -41,6 +45,7 @@ class Bench:
         self._source, self._settings = source, settings
         self._own_process = own_process
         self._warm = not own_process
+        self._stopwatches: dict[bool, Stopwatch] = {}  # of training, and of evaluation
 
     def inspect(self) -> TargetFacts:
         """Build the workload with its default batch size and inspect it, without taking a step.
@@ -80,14 +85,29 @@ class Bench:
         with preserved_random_state():
             return estimate_step(self._source, self._settings, longest)
 
+    def time(self, batch_size: int, evaluates: bool) -> TimedSteps:
+        """Time some steps; what is built for that stays for the next time."""
+        if evaluates not in self._stopwatches:
+            self._stopwatches[evaluates] = Stopwatch(self._source, self._settings, evaluates, self._own_process)
+        return self._stopwatches[evaluates].time(batch_size)
+
+    @contextmanager
+    def gradient_session(self, batch_size: int) -> Iterator[GradientSession]:
+        """A session with this batch size whose gradients can be added up."""
+        with preserved_random_state():
+            session = Session(self._source.with_batch_size(batch_size), self._settings)
+            with session.open(preserve=not self._own_process):
+                memory_of(session.device).end()  # nothing is measured or limited here
+                yield GradientSession(session, batch_size * self._settings.accumulate)
+
     def run(self, request: TrySize) -> Attempt:
         """Run a trial; an exception in it becomes its outcome."""
         started = perf_counter()
         failure: BaseException | None = None
         outcome: Outcome
         try:
-            trial = self._measure(request)
-            return Attempt(dataclasses.replace(trial, seconds=perf_counter() - started))
+            trial, timed = self._measure(request)
+            return Attempt(dataclasses.replace(trial, seconds=perf_counter() - started), timed=timed)
         except TooFewSamples as error:
             outcome, reason = "too_few_samples", str(error)
         except (Exception, SystemExit) as error:
@@ -101,7 +121,7 @@ class Bench:
         seconds = perf_counter() - started
         return Attempt(Trial(request.batch_size, outcome, None, None, seconds, 0, reason=_first_line(reason)), failure)
 
-    def _measure(self, request: TrySize) -> Trial:
+    def _measure(self, request: TrySize) -> tuple[Trial, TimedSteps | None]:
         with preserved_random_state(), contextlib.ExitStack() as stack:
             early = None if self._own_process else self._source.with_batch_size(request.batch_size)
             device = resolve_device(self._settings.device, early) if early else self._device_of_trial()
@@ -136,14 +156,16 @@ class Bench:
         return resolve_device(name, Workload(nn.Module(), ()))
 
 
-def _take_steps(session: Session, feed: Feed, memory: Memory, request: TrySize, trial_steps: int) -> Trial:
+def _take_steps(
+    session: Session, feed: Feed, memory: Memory, request: TrySize, trial_steps: int
+) -> tuple[Trial, TimedSteps | None]:
     if request.evaluates:
         _fill_optimizers(session)
     step = _eval_step(session, feed) if request.evaluates else session.train_step
 
     def finished_step() -> None:
         step()
-        _synchronize(session.device)
+        synchronize(session.device)
 
     held: list[int | None] = []  # after each step
     with measured_phases(session, memory) as phases:
@@ -155,14 +177,14 @@ def _take_steps(session: Session, feed: Feed, memory: Memory, request: TrySize, 
                 memory.tighten()
             problem = over_limit(phases.peak, request.limit_bytes) or memory.problem()
             if problem is not None:
-                return phases.trial(request.batch_size, "out_of_memory", len(held), reason=problem)
+                return phases.trial(request.batch_size, "out_of_memory", len(held), reason=problem), None
     memory.loosen()
     feed.end_worst_case()
     next(feed)  # starts the workers of the loader if it has not been used yet
     feed.seconds_waited = 0.0
     seconds = time_steps(finished_step)
     samples = request.batch_size * (1 if request.evaluates else session.settings.accumulate)
-    return phases.trial(
+    trial = phases.trial(
         request.batch_size,
         "fits",
         len(held) + len(seconds),
@@ -170,6 +192,7 @@ def _take_steps(session: Session, feed: Feed, memory: Memory, request: TrySize, 
         loader_share=min(1.0, feed.seconds_waited / sum(seconds)),
         growth_bytes=memory_growth(held),
     )
+    return trial, TimedSteps(tuple(seconds), samples)
 
 
 def _eval_step(session: Session, feed: Feed) -> Any:
@@ -194,12 +217,7 @@ def _warm_up(device: torch.device) -> None:
             loss = model(torch.zeros(16, 1, 8, 8, device=device)).square().mean()
             loss.backward()
             optimizer.step()
-        _synchronize(device)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type != "cpu":
-        getattr(torch, device.type).synchronize()
+        synchronize(device)
 
 
 def _clean_up() -> None:
@@ -211,7 +229,8 @@ def _clean_up() -> None:
 
 def _own_size(workload: Workload, session: Session) -> OwnSize | None:
     size = getattr(workload.train_loader, "batch_size", None)
-    return OwnSize(size, session.own_lr if workload.optimizer is not None else None) if isinstance(size, int) else None
+    lr = session.own_lr if workload.optimizer is not None else None
+    return OwnSize(size, lr, type(session.optimizers[0]).__name__) if isinstance(size, int) else None
 
 
 def _source_digest(target: Any, workload: Workload) -> str:

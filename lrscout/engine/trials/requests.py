@@ -52,11 +52,20 @@ class ShapeEstimate:
 
 
 @dataclass(frozen=True, slots=True)
+class TimedSteps:
+    """The seconds of some steps, one by one."""
+
+    seconds: tuple[float, ...]
+    samples: int  # in a step
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
-    """A trial, and the exception that the user's code raised, if any."""
+    """A trial, with the steps that were timed in it, and the exception that the user's code raised, if any."""
 
     trial: Trial
     error: BaseException | None = None
+    timed: TimedSteps | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,18 @@ class TrySize(Request["Bench", Attempt]):
 
     def perform(self, host: Bench, report: Report) -> Attempt:
         return host.run(self)
+
+
+@dataclass(frozen=True)
+class TimeSize(Request["Bench", TimedSteps]):
+    """Time some steps."""
+
+    batch_size: int
+    evaluates: bool
+    limits: Limits
+
+    def perform(self, host: Bench, report: Report) -> TimedSteps:
+        return host.time(self.batch_size, self.evaluates)
 
 
 def make_bench(place: int, target: Target, settings: FindBatchSizeSettings) -> Bench:

@@ -9,21 +9,24 @@ from dataclasses import replace
 from statistics import median
 from time import monotonic
 
-from lrscout.engine.trials.judging import over_limit
-from lrscout.engine.trials.requests import Attempt, DataFacts, ShapeEstimate, TargetFacts
+from lrscout.engine.trials.judging import EXTRA_STEPS, over_limit
+from lrscout.engine.trials.requests import Attempt, DataFacts, ShapeEstimate, TargetFacts, TimedSteps
 from lrscout.engine.trials.timing import time_steps
 from lrscout.errors import LrscoutError, UsageError
 from lrscout.processes.attach_errors import CommandEndedError, CommandFailedError
 from lrscout.processes.ranks import Measured
-from lrscout.results import CommandTarget, Trial
+from lrscout.results import CommandTarget, GradientNoise, NoiseMoment, Trial
 from lrscout.runs.batch_size.endings import ending_of
 from lrscout.runs.batch_size.started import Started
-from lrscout.runs.batch_size.usage import Usage
+from lrscout.runs.batch_size.usage import SKIPPED_STEPS, Usage
 from lrscout.runs.programs import OnOutput, chosen_optimizers, driven_together, environment_facts, target_facts
+from lrscout.search.noise import LAST_STEPS, MOST_BATCHES, measured_moments, summarized
 from lrscout.search.observed import ObservedSizes
 from lrscout.settings import FindBatchSizeSettings
 
 ONE_SAMPLE = " Models with batch norm cannot train on one sample: try --min 2."
+TIMED_STEPS, TIMED_SECONDS = 30, 2.0  # at most: a start takes longer than these, so they are worth it
+NOISE_STEPS = LAST_STEPS + 6 * MOST_BATCHES  # of a start in which the noise of the gradients is measured
 EXAMPLE = "For example: lrscout find-batch-size -- python train.py --batch-size {batch_size}"
 
 
@@ -49,6 +52,7 @@ class CommandTrials:
         self._device = "any"  # its type, once it is known
         self._observed = ObservedSizes()
         self._smallest_fit: int | None = None
+        self._samples: dict[int, int] = {}  # in a step of each size
 
     def inspect(self) -> TargetFacts:
         """Start the command with the smallest size and without a limit, and look at it at its first step.
@@ -88,9 +92,10 @@ class CommandTrials:
         """Run a trial; `longest` and `evaluates` are for targets whose data lrscout knows."""
         started_at = monotonic()
         failure: LrscoutError | None = None
+        timed: TimedSteps | None = None
         with closing(self._start(batch_size, limit_bytes, self._settings.timeout)) as started:
             try:
-                trial = self._measured(started, batch_size, limit_bytes)
+                trial, timed = self._measured(started, batch_size, limit_bytes)
             except LrscoutError as error:
                 failure = started.out_of_time() if started.overdue else error  # others wait for as long
         if failure is not None:  # now that it is closed, its last lines are here
@@ -98,7 +103,52 @@ class CommandTrials:
             trial, failure = ending_of(failure, started, batch_size, limit_bytes, fits_below)
         elif trial.outcome == "fits":
             self._smallest_fit = min(batch_size, self._smallest_fit or batch_size)
-        return Attempt(replace(trial, seconds=monotonic() - started_at), failure)
+        return Attempt(replace(trial, seconds=monotonic() - started_at), failure, timed)
+
+    def time(self, batch_size: int, evaluates: bool = False) -> TimedSteps:
+        """Time some steps in another start.
+
+        Raises:
+            LrscoutError: it failed.
+        """
+        with closing(self._start(batch_size, None, self._settings.timeout, measures=False)) as started:
+            found = started.command.attach(keep=False)
+            session = started.command.session(*chosen_optimizers(found.optimizers, self._settings.optimizer))
+
+            def step() -> None:
+                session.step()
+                session.losses(wait=True)
+
+            step()
+            step()
+            return TimedSteps(tuple(_timed(step)), self._samples_of(batch_size))
+
+    def noise(self, batch_size: int, dataset: int | None, seconds: float) -> GradientNoise | None:
+        """The noise of the gradients in another start, at the program's own rate; None if there was too little time.
+
+        Raises:
+            LrscoutError: it failed.
+        """
+        moments: list[NoiseMoment] = []
+        timeout = seconds + self._settings.timeout
+        with closing(self._start(batch_size, None, timeout, measures=False, steps=NOISE_STEPS)) as started:
+            found = started.command.attach(keep=False)
+            chosen = chosen_optimizers(found.optimizers, self._settings.optimizer)
+            session = started.command.session(*chosen)
+            own_lr = driven_together(found.optimizers, chosen).own_lr
+            try:
+                for moment in measured_moments(session, own_lr, self._samples_of(batch_size), seconds):
+                    moments.append(moment)
+            except CommandFailedError:
+                raise
+            except CommandEndedError:
+                pass  # what was measured until then counts
+        return summarized(batch_size, moments, dataset)
+
+    def _samples_of(self, size: int) -> int:
+        """The samples in a step, by those of the trial with the nearest size."""
+        near = min(self._samples, key=lambda each: abs(each - size), default=None)
+        return size if near is None else max(1, size * self._samples[near] // near)
 
     def close(self) -> None:
         """Nothing is left to end: every trial ends what it started."""
@@ -109,11 +159,14 @@ class CommandTrials:
         limit_bytes: int | None,
         timeout: float = math.inf,
         on_output: OnOutput | None = None,  # of the first start alone: what follows is the same again
+        measures: bool = True,
+        steps: int = EXTRA_STEPS + SKIPPED_STEPS + TIMED_STEPS,
     ) -> Started:
-        measured = self._device, limit_bytes
-        return Started(self._target, self._settings, batch_size, measured, timeout, on_output, self._on_wait)
+        measured = (self._device, limit_bytes) if measures else None
+        steps += self._settings.trial_steps
+        return Started(self._target, self._settings, batch_size, steps, measured, timeout, on_output, self._on_wait)
 
-    def _measured(self, started: Started, size: int, limit: int | None) -> Trial:
+    def _measured(self, started: Started, size: int, limit: int | None) -> tuple[Trial, TimedSteps | None]:
         """Take the trial's steps, then time some more."""
         found = started.command.attach(keep=False)
         session = started.command.session(*chosen_optimizers(found.optimizers, self._settings.optimizer))
@@ -128,15 +181,15 @@ class CommandTrials:
             use.note(started.command.measure())
             problem = over_limit(use.peak, limit) or use.problem
             if problem is not None:
-                return use.trial(size, "out_of_memory", reason=problem)
+                return use.trial(size, "out_of_memory", reason=problem), None
         seen = self._observed.note(size, use.shapes, use.forward or use.peak)
         if seen.cap is not None:
             reason = f"It ran batches of {seen.cap} where {size} were asked for."
-            return Trial(size, "capped", None, None, 0.0, use.steps, reason=reason, cap=seen.cap)
+            return Trial(size, "capped", None, None, 0.0, use.steps, reason=reason, cap=seen.cap), None
         started.command.measure(last=True)
         seconds = _timed(step)
-        samples = seen.samples or size
-        return use.trial(
+        samples = self._samples[size] = seen.samples or size
+        trial = use.trial(
             size,
             "fits",
             steps=use.steps + len(seconds),
@@ -145,6 +198,7 @@ class CommandTrials:
             micro_batch=seen.micro_batch,
             samples=seen.samples,
         )
+        return trial, TimedSteps(tuple(seconds), samples) if seconds else None
 
 
 def _available(measured: Sequence[Measured], on_cpu: bool) -> int | None:
@@ -167,7 +221,7 @@ def _timed(step: Callable[[], None]) -> list[float]:
         seconds.append(monotonic() - before)
 
     try:
-        time_steps(timed)
+        time_steps(timed, TIMED_STEPS, TIMED_SECONDS)
     except CommandFailedError:
         raise
     except CommandEndedError:

@@ -16,6 +16,12 @@ class BatchSizeObserver:
     def trying(self, batch_size: int) -> None:
         """A trial begins."""
 
+    def learning(self, batch_size: int) -> None:
+        """The noise of the gradients is measured, with this batch size."""
+
+    def timing(self, batch_size: int) -> None:
+        """It is a size's turn to be timed."""
+
     def waiting(self) -> None:
         """Several times a second, while another process works."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from time import perf_counter
 from typing import Any
 
-from lrscout.engine.trials.requests import Attempt, TargetFacts
-from lrscout.errors import LrscoutError, UsageError
+from lrscout.engine.trials.requests import TargetFacts, TimedSteps
+from lrscout.errors import UsageError
 from lrscout.formatting import format_bytes
 from lrscout.results import (
     BatchSizeRecord,
@@ -16,20 +17,25 @@ from lrscout.results import (
     BatchStopReason,
     CommandTarget,
     MemoryBudget,
+    OwnSize,
     RunRecord,
+    ScaledRate,
     Status,
     Target,
     Trial,
 )
 from lrscout.runs.batch_size.cache import BatchSizeCache
-from lrscout.runs.batch_size.command import ONE_SAMPLE
 from lrscout.runs.batch_size.estimate import estimated
 from lrscout.runs.batch_size.observer import BatchSizeObserver
+from lrscout.runs.batch_size.sizes import Sizes, failure_of
+from lrscout.runs.batch_size.speed import LEAST_SECONDS, UNKNOWN, Plan, Speed, measured_speed
 from lrscout.runs.batch_size.trials import Trials, open_trials
 from lrscout.runs.programs import OnOutput
 from lrscout.search.batch_size import LARGEST_SIZE, Search, SearchEnd, multiple_below, power_of_two_below, run_search
 from lrscout.search.batch_size import splits as splits_of
+from lrscout.search.goodput import MEMORY
 from lrscout.search.recommendation import conclude, over_budget, warnings_about
+from lrscout.search.scaling import scaled_rate
 from lrscout.settings import FindBatchSizeSettings
 from lrscout.settings.quantities import friendly_step, memory_bytes, share
 
@@ -73,6 +79,7 @@ class _Run:
         self._target = facts.target or target.as_dict()
         self._budget = MemoryBudget(_budget_of(settings, facts), share(settings.margin, "--margin"))
         self._free = facts.on_cpu and settings.budget is None  # memory does not limit the size
+        self._problems: tuple[str, ...] = ()
         self._mode = settings.mode or ("power" if self._free or self._budget.bytes is None else "fit")
 
     def record(self) -> BatchSizeRecord:
@@ -105,11 +112,12 @@ class _Run:
         settings = self._settings
         search, ceiling_reason = self._bounds(evaluates)
         step = friendly_step(settings.prefer)
-        sizes = _Sizes(self._trials, self._facts, self._budget.limit_bytes, evaluates, self._observer)
+        sizes = Sizes(self._trials, self._facts, self._budget.limit_bytes, evaluates, self._observer)
 
-        def result_of(end: SearchEnd) -> BatchSizeResult:
-            result = conclude(end, search, self._mode, self._budget, step)
-            return self._completed(result, evaluates)
+        def result_of(end: SearchEnd, speed: Speed = UNKNOWN) -> BatchSizeResult:
+            known: dict[str, Any] = {"timings": speed.timings, "noise_scale": speed.scale}
+            result = conclude(end, search, self._mode, self._budget, step, objective=settings.objective, **known)
+            return self._completed(dataclasses.replace(result, noise=speed.noise), evaluates)
 
         def on_trial(trial: Trial) -> None:
             self._observer.tried(trial, lambda: so_far(result_of(SearchEnd(tuple(search.trials), "interrupted", 0.0))))
@@ -124,12 +132,47 @@ class _Run:
             ceiling_reason=ceiling_reason,
         )
         if end.stop_reason == "failed":
-            raise _failure(sizes.last)
+            raise failure_of(sizes.last)
         result = result_of(end)
+        if result.largest_fitting is not None and end.stop_reason not in ("interrupted", "unstable"):
+            result = self._with_speed(result, end, evaluates, sizes.timed, result_of)
         if result.largest_fitting is None and end.trials and end.stop_reason == "out_of_memory":
             needed = sizes.peak_without_limit(min(t.batch_size for t in end.trials))
             result = dataclasses.replace(result, reason=over_budget(result, needed))
         return result
+
+    def _with_speed(
+        self,
+        result: BatchSizeResult,
+        end: SearchEnd,
+        evaluates: bool,
+        known: Mapping[int, TimedSteps],
+        result_of: Callable[[SearchEnd, Speed], BatchSizeResult],
+    ) -> BatchSizeResult:
+        """The result once the sizes that fit have been timed; interrupted where that was."""
+        settings = self._settings
+        if settings.objective == MEMORY:
+            return result
+        seconds = settings.time_budget_seconds or max(LEAST_SECONDS, end.seconds)
+        sizes, samples = self._sizes_to_time(result), self._facts.data(evaluates).samples
+        plan = Plan(sizes, seconds, samples, settings.statistics and not evaluates, evaluates, known)
+        started = perf_counter()
+        try:
+            speed = measured_speed(self._trials, plan, self._observer)
+        except KeyboardInterrupt:
+            return dataclasses.replace(result_of(end, UNKNOWN), stop_reason="interrupted")
+        self._problems += speed.problems
+        return result_of(dataclasses.replace(end, seconds=end.seconds + perf_counter() - started), speed)
+
+    def _sizes_to_time(self, result: BatchSizeResult) -> list[int]:
+        """Powers of two up to the largest size that fits, times --prefer's step; the target's own size; the largest."""
+        largest, step = result.largest_fitting or 1, friendly_step(self._settings.prefer) or 1
+        smallest = max(self._settings.min, step)
+        sizes = {step << k for k in range(largest.bit_length()) if smallest <= step << k <= largest}
+        own = self._facts.own
+        if own is not None and step == 1 and smallest <= own.batch_size <= largest:
+            sizes.add(own.batch_size)
+        return sorted(sizes | {largest})
 
     def _estimated(self) -> BatchSizeResult:
         shapes = self._trials.estimate(self._facts.training.longest)
@@ -163,13 +206,22 @@ class _Run:
         trial = result.trial_of(largest)
         at_once = largest if trial is None or trial.micro_batch is None else trial.micro_batch
         ways = splits_of(wanted, at_once) if wanted and at_once is not None and not evaluates else ()
+        own = None if evaluates else facts.own
         return dataclasses.replace(
             result,
+            rate=self._rate(result, own),
             dataset_size=facts.data(evaluates).samples,
-            own=None if evaluates else facts.own,
+            own=own,
             splits=ways,
             ranks=facts.ranks,
         )
+
+    def _rate(self, result: BatchSizeResult, own: OwnSize | None) -> ScaledRate | None:
+        """The learning rate for the recommended size, if that is not the target's own."""
+        if own is None or own.optimizer is None or result.batch_size in (None, own.batch_size):
+            return None
+        sizes = own.batch_size * self._settings.accumulate, (result.batch_size or 1) * self._settings.accumulate
+        return scaled_rate(own.lr, own.optimizer, *sizes, result.noise_scale)
 
     def _warnings(self) -> list[str]:
         free, budget = self._facts.available_bytes, self._budget.bytes
@@ -189,7 +241,11 @@ class _Run:
             settings=dataclasses.asdict(self._settings),
             environment=self._facts.environment,
             result=result,
-            warnings=(*self._warnings(), *warnings_about(result, friendly_step(self._settings.prefer))),
+            warnings=(
+                *self._warnings(),
+                *self._problems,
+                *warnings_about(result, friendly_step(self._settings.prefer)),
+            ),
         )
 
 
@@ -202,46 +258,3 @@ def _budget_of(settings: FindBatchSizeSettings, facts: TargetFacts) -> int | Non
             hint="Leave out --budget: the search then goes on until a size fails.",
         )
     return memory_bytes(settings.budget, facts.available_bytes)
-
-
-class _Sizes:
-    """Runs trials for a search, which asks for them by size alone."""
-
-    last: Attempt
-
-    def __init__(
-        self,
-        trials: Trials,
-        facts: TargetFacts,
-        limit_bytes: int | None,
-        evaluates: bool,
-        observer: BatchSizeObserver,
-    ) -> None:
-        self._trials, self._limit, self._evaluates, self._observer = trials, limit_bytes, evaluates, observer
-        self._longest, self._available = facts.data(evaluates).longest, facts.available_bytes
-
-    def try_size(self, batch_size: int) -> Trial:
-        self.last = self._run(batch_size, self._limit)
-        return self.last.trial
-
-    def peak_without_limit(self, batch_size: int) -> int | None:
-        """The peak of a size if it may take all the memory there is."""
-        if self._limit is None or self._available is None or self._available <= self._limit:
-            return None
-        return self._run(batch_size, self._available).trial.peak_bytes
-
-    def _run(self, batch_size: int, limit_bytes: int | None) -> Attempt:
-        self._observer.trying(batch_size)
-        return self._trials.run(batch_size, limit_bytes, self._longest, self._evaluates)
-
-
-def _failure(attempt: Attempt) -> BaseException:
-    """The exception behind a failed trial, saying at which size."""
-    size, error = attempt.trial.batch_size, attempt.error
-    where = f"This was the trial of size {size}.{ONE_SAMPLE * (size == 1)}"
-    if error is None:
-        return LrscoutError(f"{attempt.trial.reason} {where}")
-    if isinstance(error, LrscoutError):
-        return error.extended(where)
-    error.add_note(f"lrscout: {where}")
-    return error

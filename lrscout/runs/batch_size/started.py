@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
-from lrscout.engine.trials.judging import EXTRA_STEPS
-from lrscout.engine.trials.timing import MAX_TIMED_STEPS
 from lrscout.errors import LrscoutError
 from lrscout.processes.status import GrowthWatch
 from lrscout.results import CommandTarget
-from lrscout.runs.batch_size.usage import SKIPPED_STEPS
 from lrscout.runs.programs import OnOutput, start_command
 from lrscout.settings import FindBatchSizeSettings
 
@@ -27,7 +24,8 @@ class OutOfTimeError(LrscoutError):
 class Started:
     """The command, from its start to `close`; after so many seconds, every wait for it ends in an OutOfTimeError.
 
-    `measured` is the type of the device, and the limit on its memory in bytes.
+    `measured` is the type of the device, and the limit on its memory in bytes; without it, memory is neither measured
+    nor limited. `steps` is how many are to be taken.
     """
 
     def __init__(
@@ -35,7 +33,8 @@ class Started:
         target: CommandTarget,
         settings: FindBatchSizeSettings,
         batch_size: int,
-        measured: tuple[str, int | None],
+        steps: int,
+        measured: tuple[str, int | None] | None,
         timeout: float,
         on_output: OnOutput | None,
         on_wait: Callable[[], None],
@@ -44,11 +43,16 @@ class Started:
         self._timeout, self._deadline = timeout, monotonic() + timeout
         self._watches: dict[int, GrowthWatch] = {}
         self._next_look = 0.0
-        most = settings.trial_steps + EXTRA_STEPS + SKIPPED_STEPS + MAX_TIMED_STEPS
         # twice as many, so that the program does not end, nor save or evaluate at its end, while it is measured
-        values = {"seed": settings.seed, "steps": 2 * most, "batch_size": batch_size}
+        values = {"seed": settings.seed, "steps": 2 * steps, "batch_size": batch_size}
         self.command = start_command(
-            target, settings, values, on_output, environment=MALLOC, measured=measured, on_wait=self._waiting
+            target,
+            settings,
+            values,
+            on_output,
+            environment={} if measured is None else MALLOC,
+            measured=measured,
+            on_wait=self._waiting,
         )
 
     @property

@@ -8,15 +8,26 @@ from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lrscout.engine.trials.requests import Attempt, Estimate, Inspect, ShapeEstimate, TargetFacts, TrySize, make_bench
+from lrscout.engine.trials.requests import (
+    Attempt,
+    Estimate,
+    Inspect,
+    ShapeEstimate,
+    TargetFacts,
+    TimedSteps,
+    TimeSize,
+    TrySize,
+    make_bench,
+)
 from lrscout.errors import UsageError, WorkloadError
 from lrscout.processes.deaths import Died, WorkerDiedError
 from lrscout.processes.executor import Executor, InProcess
 from lrscout.processes.messages import A, Limits, Request
 from lrscout.processes.pool import WorkerPool
 from lrscout.processes.start import make_starter
-from lrscout.results import CommandTarget, Outcome, Target, Trial
+from lrscout.results import CommandTarget, GradientNoise, Outcome, Target, Trial
 from lrscout.runs.batch_size.command import CommandTrials
+from lrscout.runs.batch_size.noise import MeasureNoise
 from lrscout.runs.batch_size.started import MALLOC
 from lrscout.runs.programs import OnOutput
 from lrscout.settings import FindBatchSizeSettings
@@ -44,6 +55,20 @@ class Trials(Protocol):
 
     def run(self, batch_size: int, limit_bytes: int | None, longest: int | None, evaluates: bool = False) -> Attempt:
         """Run a trial."""
+
+    def time(self, batch_size: int, evaluates: bool = False) -> TimedSteps:
+        """Time some steps of a size that fits, without a limit; may be asked for again, and for other sizes in between.
+
+        Raises:
+            LrscoutError: that failed.
+        """
+
+    def noise(self, batch_size: int, dataset: int | None, seconds: float) -> GradientNoise | None:
+        """The noise of the gradients in a short training on a data set of so many samples; None if it took longer.
+
+        Raises:
+            LrscoutError: that failed.
+        """
 
     def close(self) -> None:
         """End all processes."""
@@ -128,6 +153,26 @@ class TargetTrials:
             return self.run(batch_size, limit_bytes, longest, evaluates)
         return attempt
 
+    def time(self, batch_size: int, evaluates: bool = False) -> TimedSteps:
+        """Time some steps, in a process that stays for the next time.
+
+        Raises:
+            LrscoutError: that failed.
+        """
+        return self._ask(TimeSize(batch_size, evaluates, Limits(self._settings.timeout)), "timed steps")
+
+    def noise(self, batch_size: int, dataset: int | None, seconds: float) -> GradientNoise | None:
+        """The noise of the gradients in a short training; None if there was too little time.
+
+        Raises:
+            LrscoutError: that failed.
+        """
+        limits = Limits(seconds + self._settings.timeout)
+        noise = self._ask(MeasureNoise(batch_size, dataset, seconds, limits), "measured the noise of the gradients")
+        if self._one_each:
+            self._renew()
+        return noise
+
     def close(self) -> None:
         """End all processes."""
         self._executor.close()
@@ -136,15 +181,15 @@ class TargetTrials:
         self._used = False
         return self._executor.renew()
 
-    def _ask(self, request: Request[Bench, A]) -> A:
+    def _ask(self, request: Request[Bench, A], doing: str = "built the target") -> A:
         self._used = True
         try:
             return self._executor.ask(request)
         except WorkerDiedError as error:
+            hint = error.hint
             if error.died.timed_out_after is not None:
-                message = f"Building the target took longer than {self._settings.timeout:g} s."
-                raise WorkloadError(message, hint="Raise --timeout, or make build() faster.") from None
-            raise WorkloadError(f"The process that built the target {error.died}.", hint=error.hint) from None
+                hint = "Raise --timeout, or make build() faster."
+            raise WorkloadError(f"The process that {doing} {error.died}.", hint=hint) from None
 
 
 def _attempt_of(died: Died, batch_size: int) -> Attempt:

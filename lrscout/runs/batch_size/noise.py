@@ -1,0 +1,28 @@
+"""Measuring the noise of the gradients on a bench, in whatever process it lives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lrscout.processes.messages import Limits, Report, Request
+from lrscout.results import GradientNoise
+from lrscout.search.noise import measured_moments, summarized
+
+if TYPE_CHECKING:
+    from lrscout.engine.trials.bench import Bench
+
+
+@dataclass(frozen=True)
+class MeasureNoise(Request["Bench", GradientNoise | None]):
+    """Train for a while at the target's own rate, and measure the noise of its gradients."""
+
+    batch_size: int
+    dataset: int | None  # samples in it
+    seconds: float
+    limits: Limits
+
+    def perform(self, host: Bench, report: Report) -> GradientNoise | None:
+        with host.gradient_session(self.batch_size) as session:
+            moments = tuple(measured_moments(session, session.own_lr, session.samples, self.seconds))
+        return summarized(self.batch_size, moments, self.dataset)
