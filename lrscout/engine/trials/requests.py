@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,10 @@ from lrscout.settings import FindBatchSizeSettings
 
 if TYPE_CHECKING:
     from lrscout.engine.trials.bench import Bench
+
+# for the libraries that are loaded before a trial sets its own (lrscout.attached.memory): with glibc's moving
+# threshold, the peak does not follow the batch size
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,4 +107,6 @@ def make_bench(place: int, target: Target, settings: FindBatchSizeSettings) -> B
     from lrscout.engine.trials.bench import Bench  # not at the top, because they import torch
     from lrscout.engine.trials.source import Source
 
+    for name in MALLOC:  # read by now; a loader's workers that are spawned would load several times as slowly with it
+        os.environ.pop(name, None)
     return Bench(Source(target, settings.batch_arg, settings.seed), settings, own_process=True)

@@ -8,7 +8,16 @@ from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lrscout.engine.trials.requests import Attempt, Estimate, Inspect, ShapeEstimate, TargetFacts, TrySize, make_bench
+from lrscout.engine.trials.requests import (
+    MALLOC,
+    Attempt,
+    Estimate,
+    Inspect,
+    ShapeEstimate,
+    TargetFacts,
+    TrySize,
+    make_bench,
+)
 from lrscout.errors import UsageError, WorkloadError
 from lrscout.processes.deaths import Died, WorkerDiedError
 from lrscout.processes.executor import Executor, InProcess
@@ -17,7 +26,6 @@ from lrscout.processes.pool import WorkerPool
 from lrscout.processes.start import make_starter
 from lrscout.results import CommandTarget, Outcome, Target, Trial
 from lrscout.runs.batch_size.command import CommandTrials
-from lrscout.runs.batch_size.started import MALLOC
 from lrscout.runs.programs import OnOutput
 from lrscout.settings import FindBatchSizeSettings
 
