@@ -5,6 +5,8 @@ from __future__ import annotations
 from lrscout.results.batch_size import (
     BatchSizeResult,
     BatchStopReason,
+    LoaderTiming,
+    Loading,
     MemoryBudget,
     MemoryEstimate,
     MemoryModel,
@@ -66,6 +68,8 @@ __all__ = [
     "Confidence",
     "Difference",
     "FinalMetric",
+    "LoaderTiming",
+    "Loading",
     "LrRecord",
     "LrResult",
     "MemoryBudget",

@@ -24,13 +24,14 @@ from lrscout.engine.session import Session
 from lrscout.engine.trials.estimate import bytes_of, estimate_step
 from lrscout.engine.trials.feed import Feed, TooFewSamples
 from lrscout.engine.trials.judging import EXTRA_STEPS, memory_growth, over_limit
+from lrscout.engine.trials.loading import time_step
 from lrscout.engine.trials.phases import measured_phases
-from lrscout.engine.trials.requests import Attempt, DataFacts, ShapeEstimate, TargetFacts, TrySize
+from lrscout.engine.trials.requests import Attempt, DataFacts, ShapeEstimate, TargetFacts, TimeStep, TrySize
 from lrscout.engine.trials.source import Source, dataset_size, evaluation_loader, longest_sample, resized
 from lrscout.engine.trials.timing import time_steps
 from lrscout.engine.workload import Workload
 from lrscout.errors import WorkloadError
-from lrscout.results import Outcome, OwnSize, Trial
+from lrscout.results import LoaderTiming, Outcome, OwnSize, Trial
 from lrscout.settings import FindBatchSizeSettings
 
 
@@ -41,6 +42,7 @@ class Bench:
         self._source, self._settings = source, settings
         self._own_process = own_process
         self._warm = not own_process
+        self._built: tuple[int, Workload] | None = None  # a workload that was timed, and its size
 
     def inspect(self) -> TargetFacts:
         """Build the workload with its default batch size and inspect it, without taking a step.
@@ -100,6 +102,23 @@ class Bench:
         _clean_up()
         seconds = perf_counter() - started
         return Attempt(Trial(request.batch_size, outcome, None, None, seconds, 0, reason=_first_line(reason)), failure)
+
+    def time_step(self, request: TimeStep) -> LoaderTiming:
+        """Time a training step, with or without its loader.
+
+        Raises:
+            UsageError: the loader's number of workers cannot be set.
+            WorkloadError: with so many workers, there are no batches of this size.
+        """
+        size = request.batch_size
+        with preserved_random_state():
+            if self._built is None or self._built[0] != size:
+                self._built = size, self._source.with_batch_size(size)
+            built = self._built[1]
+            try:
+                return time_step(built, self._settings, size, request.workers, request.loads, not self._own_process)
+            except TooFewSamples as error:
+                raise WorkloadError(str(error)) from None
 
     def _measure(self, request: TrySize) -> Trial:
         with preserved_random_state(), contextlib.ExitStack() as stack:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrscout.processes.messages import Limits, Report, Request
-from lrscout.results import OwnSize, Target, Trial
+from lrscout.results import LoaderTiming, OwnSize, Target, Trial
 from lrscout.settings import FindBatchSizeSettings
 
 if TYPE_CHECKING:
@@ -100,6 +100,19 @@ class TrySize(Request["Bench", Attempt]):
 
     def perform(self, host: Bench, report: Report) -> Attempt:
         return host.run(self)
+
+
+@dataclass(frozen=True)
+class TimeStep(Request["Bench", LoaderTiming]):
+    """Time a training step, with or without its loader."""
+
+    batch_size: int
+    workers: int | None  # of the loader; None: as many as it has
+    loads: bool  # False: with batches that were loaded before
+    limits: Limits
+
+    def perform(self, host: Bench, report: Report) -> LoaderTiming:
+        return host.time_step(self)
 
 
 def make_bench(place: int, target: Target, settings: FindBatchSizeSettings) -> Bench:

@@ -16,6 +16,9 @@ class BatchSizeObserver:
     def trying(self, batch_size: int) -> None:
         """A trial begins."""
 
+    def timing_loader(self, what: str) -> None:
+        """A step is about to be timed, with or without its loader."""
+
     def waiting(self) -> None:
         """Several times a second, while another process works."""
 

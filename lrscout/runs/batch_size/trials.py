@@ -15,16 +15,17 @@ from lrscout.engine.trials.requests import (
     Inspect,
     ShapeEstimate,
     TargetFacts,
+    TimeStep,
     TrySize,
     make_bench,
 )
-from lrscout.errors import UsageError, WorkloadError
+from lrscout.errors import LrscoutError, UsageError, WorkloadError
 from lrscout.processes.deaths import Died, WorkerDiedError
 from lrscout.processes.executor import Executor, InProcess
 from lrscout.processes.messages import A, Limits, Request
 from lrscout.processes.pool import WorkerPool
 from lrscout.processes.start import make_starter
-from lrscout.results import CommandTarget, Outcome, Target, Trial
+from lrscout.results import CommandTarget, LoaderTiming, Outcome, Target, Trial
 from lrscout.runs.batch_size.command import CommandTrials
 from lrscout.runs.programs import OnOutput
 from lrscout.settings import FindBatchSizeSettings
@@ -135,6 +136,23 @@ class TargetTrials:
             self._one_each = True
             return self.run(batch_size, limit_bytes, longest, evaluates)
         return attempt
+
+    def time_step(self, batch_size: int, workers: int | None, loads: bool) -> LoaderTiming:
+        """Time a training step with so many workers, or with batches that were loaded before.
+
+        Raises:
+            LrscoutError: what made that impossible, in a line.
+        """
+        self._used = True
+        try:
+            return self._executor.ask(TimeStep(batch_size, workers, loads, Limits(self._settings.timeout)))
+        except WorkerDiedError as error:
+            raise WorkloadError(f"The process that timed it {error.died}.") from None
+        except (Exception, SystemExit) as error:
+            text = error.message if isinstance(error, LrscoutError) else f"{type(error).__name__}: {error}"
+            lines = [line for line in text.splitlines() if line.strip(" .")]
+            # an exception of a loader's worker is its traceback as text, with the exception itself at the end
+            raise WorkloadError(lines[0] if len(lines) < 3 else lines[-1]) from error
 
     def close(self) -> None:
         """End all processes."""
