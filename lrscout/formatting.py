@@ -35,6 +35,11 @@ def format_seconds(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def format_milliseconds(seconds: float) -> str:
+    """A duration in milliseconds with at least three digits: 1067, 85.3, 0.412."""
+    return format_rate(seconds * 1000)
+
+
 def format_clock(seconds: float) -> str:
     """A duration as shown by a clock: 0:09, 12:30, 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)

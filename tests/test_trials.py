@@ -100,6 +100,13 @@ def test_a_data_loader_is_rebuilt(trials, workers):
     assert (trial.batch_size, trial.outcome) == (48, "fits")
 
 
+def test_spawned_loader_workers_are_not_slowed_by_what_makes_memory_measurable(monkeypatch):
+    (name,) = MALLOC
+    monkeypatch.setenv(name, "65536")
+    make_bench(0, Target(f"{SIZABLE}:build"), FindBatchSizeSettings(device="cpu"))
+    assert name not in os.environ
+
+
 def test_an_iterable_data_set_is_batched_anew(trials):
     some = trials("stream")
     assert some.inspect().training.samples is None

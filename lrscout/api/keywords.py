@@ -77,6 +77,7 @@ class FindBatchSizeKeywords(SessionKeywords, total=False):
     trial_steps: int
     isolate: Literal["auto", "always", "never"]
     worst_case: Literal["auto", "off"]
+    workers: str | None
     eval: bool
     effective_batch_size: int | None
     prefer: str | None

@@ -15,6 +15,8 @@ from lrscout.runs.batch_size.observer import BatchSizeObserver
 from lrscout.runs.batch_size.search import search_batch_size
 from lrscout.settings import FindBatchSizeSettings
 
+SHOWN_SECONDS = 0.1  # from which it is shown how long something has been under way
+
 
 @takes_settings("find_batch_size", FindBatchSizeSettings)
 def find_batch_size(invocation: Invocation[FindBatchSizeSettings]) -> None:
@@ -31,8 +33,7 @@ class _Observer(BatchSizeObserver):
 
     def __init__(self, run: Run, progress: Progress) -> None:
         self._run, self._progress = run, progress
-        self._size: int | None = None  # under trial; None: the target is being built
-        self._doing = ""  # with that size, if it is no trial
+        self._now = "loading the target"
         self._started = monotonic()
         self._done = 0
 
@@ -41,34 +42,28 @@ class _Observer(BatchSizeObserver):
         self.waiting()
 
     def trying(self, batch_size: int) -> None:
-        self._begin(batch_size, "")
+        self._now, self._started = f"size {batch_size}", monotonic()
+        self.waiting()
 
-    def learning(self, batch_size: int) -> None:
-        self._begin(batch_size, "measuring the noise of the gradients")
-
-    def timing(self, batch_size: int) -> None:
-        self._begin(batch_size, "timing steps")
-
-    def _begin(self, batch_size: int, doing: str) -> None:
-        self._size, self._doing, self._started = batch_size, doing, monotonic()
+    def measuring(self, what: str) -> None:
+        self._now, self._started = what, monotonic()
+        self._done += 1
         self.waiting()
 
     def waiting(self) -> None:
-        self._progress.update(self._done, self._size, None, monotonic() - self._started, self._doing)
+        self._progress.update(self._done, self._now, None, monotonic() - self._started)
 
     def tried(self, trial: Trial, so_far: Callable[[], BatchSizeRecord]) -> None:
         self._done += 1
-        self._progress.update(self._done, trial.batch_size, trial, trial.seconds)
+        self._progress.update(self._done, self._now, trial, trial.seconds)
         self._run.keep(so_far)
 
 
-def _facts(batch_size: int | None, trial: Trial | None, seconds: float, doing: str = "") -> tuple[str, ...]:
+def _facts(now: str, trial: Trial | None, seconds: float) -> tuple[str, ...]:
     took = format_seconds(round(seconds, 1))
-    if batch_size is None:
-        return "loading the target", took
-    found = [f"size {batch_size}", *([doing] if doing else [])]
+    found = [now]
     if trial is not None:
         found.append(trial.outcome.replace("_", " "))
         found += [] if trial.peak_bytes is None else [format_bytes(trial.peak_bytes)]
         found += [] if trial.samples_per_second is None else [f"{format_rate(trial.samples_per_second)} samples/s"]
-    return (*found, took)
+    return (*found, took) if trial is not None or seconds >= SHOWN_SECONDS else tuple(found)

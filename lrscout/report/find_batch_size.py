@@ -11,6 +11,7 @@ from rich.text import Text
 
 from lrscout.formatting import format_bytes, format_lr, format_rate, format_seconds
 from lrscout.report.batch_size_plot import plot_trials
+from lrscout.report.loading import Rows, loading_lines, loading_table
 from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.tables import add_row, common_facts, fact_grid, opening, rendered, sentence, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
@@ -42,8 +43,6 @@ FAILURES: dict[BatchStopReason, tuple[Outcome, ...]] = {
 COLUMNS = tuple(Trial.__dataclass_fields__)
 
 HEAD = ("batch size", "outcome", "peak memory", "samples/s", "note")
-
-Rows = Sequence[Sequence[str]]
 
 
 def summary(record: BatchSizeRecord, style: Style) -> str:
@@ -190,7 +189,7 @@ def reasons(result: BatchSizeResult) -> list[str]:
             spare = format_bytes(max(0, result.budget_bytes - trial.peak_bytes))
             line += f", using {format_bytes(trial.peak_bytes)} of {format_bytes(result.budget_bytes)} ({spare} free)"
         lines.append(line)
-    return [sentence(line) for line in lines]
+    return [sentence(line) for line in [*lines, *loading_lines(result)]]
 
 
 def _largest(result: BatchSizeResult) -> str:
@@ -214,7 +213,7 @@ def _notes(trial: Trial, result: BatchSizeResult) -> list[str]:
 
 def _further_tables(result: BatchSizeResult) -> list[tuple[Sequence[str], Rows]]:
     """Learning rates for other sizes, the estimate, and ways to reach the effective batch size."""
-    found: list[tuple[Sequence[str], Rows]] = []
+    found = loading_table(result)
     own = result.own
     if own is not None and result.batch_size is not None:
         sizes = {result.batch_size, result.largest_fitting or result.batch_size} - {own.batch_size}

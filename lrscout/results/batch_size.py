@@ -83,6 +83,7 @@ class StepTiming:
     low: float  # of the median's 95% interval, in seconds
     high: float
     steps: int
+    loader_share: float | None = None  # fraction of it spent waiting for the loader
 
     @property
     def samples_per_second(self) -> float:
@@ -164,6 +165,28 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class LoaderTiming:
+    """How long a training step takes with a number of worker processes that load its batches."""
+
+    workers: int | None  # num_workers; None if the loader is not a DataLoader
+    seconds_per_step: float
+    loader_share: float  # fraction of it spent waiting for the loader
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How long a training step takes with and without its loader, at the recommended size."""
+
+    own: LoaderTiming | None  # with the loader as the target has it; None if that could not be timed
+    seconds_without: float | None  # a step with batches that were loaded before
+    timings: tuple[LoaderTiming, ...] = ()  # with --workers auto: each number that was tried, the target's own included
+    workers: int | None = None  # with --workers auto: the fewest within 5% of the fastest
+    fed: bool | None = None  # whether a step with `workers` (or else `own`) takes hardly longer than without the loader
+    problem: str | None = None  # why it was not timed, or not with more workers
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class BatchSizeResult:
     """The result of find-batch-size. Every size in it was run, except that of `estimate`."""
 
@@ -190,6 +213,14 @@ class BatchSizeResult:
     noise: GradientNoise | None = None
     noise_scale: float | None = None  # that the objective was judged by, measured or assumed; None: by none
     rate: ScaledRate | None = None  # for the recommended size, if the target's own size is another one
+    loading: Loading | None = None  # where the loader limits the training, or with --workers auto
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the search, or what follows it."""
+        evaluation, loading = self.evaluation, self.loading
+        ends = self.stop_reason, None if evaluation is None else evaluation.stop_reason
+        return "interrupted" in ends or (loading is not None and loading.interrupted)
 
     @property
     def limit_bytes(self) -> int | None:

@@ -153,10 +153,4 @@ def warnings_about(result: BatchSizeResult, step: int | None = None) -> tuple[st
     limiting = min((t for t in result.trials if t.outcome == result.stop_reason), key=_size, default=None)
     if limiting is not None and limiting.outcome in LIMITING and limiting.reason is not None:
         found.append(f"{LIMITING[limiting.outcome].format(size=limiting.batch_size)} {limiting.reason}")
-    trial = result.trial_of(result.batch_size)
-    if trial is not None and trial.loader_share is not None and trial.loader_share > LOADER_BOUND:
-        found.append(
-            f"At size {trial.batch_size}, {trial.loader_share:.0%} of each step is spent waiting for the loader: a"
-            " larger batch will not help, but more workers (num_workers) may."
-        )
     return tuple(found)

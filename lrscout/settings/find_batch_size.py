@@ -71,6 +71,13 @@ class FindBatchSizeSettings(SessionSettings):
         only="target",
         instead="The batches are the program's own: sort its data by length for a search, if it can.",
     )
+    workers: str | None = option(
+        None,
+        "Find the num_workers that feeds the step at the recommended size: 0, 1, 2, 4, up to the cores (auto).",
+        choices=("auto",),
+        only="target",
+        instead="The program makes its own loader: put its option for num_workers into the command, if it has one.",
+    )
     eval: bool = option(False, "Search the batch size of evaluation too, which needs no gradients.", only="target")
     effective_batch_size: int | None = option(
         None, "Show how to reach this size with accumulation and several processes.", at_least=1
@@ -101,6 +108,11 @@ class FindBatchSizeSettings(SessionSettings):
                 hint="Give the memory of the device that you will train on, for example --budget 24GiB.",
             )
         _ = self.time_budget_seconds
+        if self.dry_run and self.workers is not None:
+            raise UsageError(
+                f"--dry-run runs no step, so --workers {self.workers} has nothing to time.",
+                hint="Leave out one of them.",
+            )
         share(self.margin, "--margin")
         if self.resolution is not None:
             share(self.resolution, "--resolution")

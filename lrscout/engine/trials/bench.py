@@ -27,14 +27,15 @@ from lrscout.engine.trials.estimate import bytes_of, estimate_step
 from lrscout.engine.trials.feed import Feed, TooFewSamples
 from lrscout.engine.trials.gradients import GradientSession
 from lrscout.engine.trials.judging import EXTRA_STEPS, memory_growth, over_limit
+from lrscout.engine.trials.loading import time_step
 from lrscout.engine.trials.phases import measured_phases
-from lrscout.engine.trials.requests import Attempt, DataFacts, ShapeEstimate, TargetFacts, TimedSteps, TrySize
+from lrscout.engine.trials.requests import Attempt, DataFacts, ShapeEstimate, TargetFacts, TimedSteps, TimeStep, TrySize
 from lrscout.engine.trials.source import Source, dataset_size, evaluation_loader, longest_sample, resized
 from lrscout.engine.trials.stopwatch import Stopwatch
 from lrscout.engine.trials.timing import time_steps
 from lrscout.engine.workload import Workload
 from lrscout.errors import WorkloadError
-from lrscout.results import Outcome, OwnSize, Trial
+from lrscout.results import LoaderTiming, Outcome, OwnSize, Trial
 from lrscout.settings import FindBatchSizeSettings
 
 
@@ -46,6 +47,7 @@ class Bench:
         self._own_process = own_process
         self._warm = not own_process
         self._stopwatches: dict[bool, Stopwatch] = {}  # of training, and of evaluation
+        self._built: tuple[int, Workload] | None = None  # a workload that was timed, and its size
 
     def inspect(self) -> TargetFacts:
         """Build the workload with its default batch size and inspect it, without taking a step.
@@ -94,6 +96,7 @@ class Bench:
     @contextmanager
     def gradient_session(self, batch_size: int) -> Iterator[GradientSession]:
         """A session with this batch size whose gradients can be added up."""
+        self._let_go()
         with preserved_random_state():
             session = Session(self._source.with_batch_size(batch_size), self._settings)
             with session.open(preserve=not self._own_process):
@@ -102,6 +105,7 @@ class Bench:
 
     def run(self, request: TrySize) -> Attempt:
         """Run a trial; an exception in it becomes its outcome."""
+        self._let_go()
         started = perf_counter()
         failure: BaseException | None = None
         outcome: Outcome
@@ -120,6 +124,32 @@ class Bench:
         _clean_up()
         seconds = perf_counter() - started
         return Attempt(Trial(request.batch_size, outcome, None, None, seconds, 0, reason=_first_line(reason)), failure)
+
+    def time_step(self, request: TimeStep) -> LoaderTiming:
+        """Time a training step, with or without its loader.
+
+        Raises:
+            UsageError: the loader's number of workers cannot be set.
+            WorkloadError: with so many workers, there are no batches of this size.
+        """
+        size = request.batch_size
+        self._let_go()
+        with preserved_random_state():
+            if self._built is None or self._built[0] != size:
+                self._built = size, self._source.with_batch_size(size)
+            built = self._built[1]
+            try:
+                return time_step(built, self._settings, size, request.workers, request.loads, not self._own_process)
+            except TooFewSamples as error:
+                raise WorkloadError(str(error)) from None
+
+    def _let_go(self) -> None:
+        """Drop what sizes were timed on."""
+        if self._stopwatches:
+            for stopwatch in self._stopwatches.values():
+                stopwatch.close()
+            self._stopwatches.clear()
+            _clean_up()
 
     def _measure(self, request: TrySize) -> tuple[Trial, TimedSteps | None]:
         with preserved_random_state(), contextlib.ExitStack() as stack:
@@ -192,7 +222,7 @@ def _take_steps(
         loader_share=min(1.0, feed.seconds_waited / sum(seconds)),
         growth_bytes=memory_growth(held),
     )
-    return trial, TimedSteps(tuple(seconds), samples)
+    return trial, TimedSteps(tuple(seconds), samples, trial.loader_share)
 
 
 def _eval_step(session: Session, feed: Feed) -> Any:

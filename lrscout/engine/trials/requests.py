@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrscout.processes.messages import Limits, Report, Request
-from lrscout.results import OwnSize, Target, Trial
+from lrscout.results import LoaderTiming, OwnSize, Target, Trial
 from lrscout.settings import FindBatchSizeSettings
 
 if TYPE_CHECKING:
     from lrscout.engine.trials.bench import Bench
+
+# for the libraries that are loaded before a trial sets its own (lrscout.attached.memory): with glibc's moving
+# threshold, the peak does not follow the batch size
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class TimedSteps:
 
     seconds: tuple[float, ...]
     samples: int  # in a step
+    loader_share: float | None = None  # fraction of the time spent waiting for the loader; None if nobody could tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +124,24 @@ class TimeSize(Request["Bench", TimedSteps]):
         return host.time(self.batch_size, self.evaluates)
 
 
+@dataclass(frozen=True)
+class TimeStep(Request["Bench", LoaderTiming]):
+    """Time a training step, with or without its loader."""
+
+    batch_size: int
+    workers: int | None  # of the loader; None: as many as it has
+    loads: bool  # False: with batches that were loaded before
+    limits: Limits
+
+    def perform(self, host: Bench, report: Report) -> LoaderTiming:
+        return host.time_step(self)
+
+
 def make_bench(place: int, target: Target, settings: FindBatchSizeSettings) -> Bench:
     """Create the bench of a process that only runs trials."""
     from lrscout.engine.trials.bench import Bench  # not at the top, because they import torch
     from lrscout.engine.trials.source import Source
 
+    for name in MALLOC:  # read by now; a loader's workers that are spawned would load several times as slowly with it
+        os.environ.pop(name, None)
     return Bench(Source(target, settings.batch_arg, settings.seed), settings, own_process=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import ExitStack
+from time import perf_counter
 from typing import Any
 
 from lrscout.attached.memory import memory_of
@@ -12,6 +13,7 @@ from lrscout.engine.batches import Batches, to_device
 from lrscout.engine.devices import synchronize
 from lrscout.engine.randomness import preserved_random_state
 from lrscout.engine.session import Session
+from lrscout.engine.trials.loading import restartable, turns_of
 from lrscout.engine.trials.requests import TimedSteps
 from lrscout.engine.trials.source import Source, evaluation_loader, resized
 from lrscout.engine.trials.timing import time_steps
@@ -23,7 +25,7 @@ from lrscout.settings import FindBatchSizeSettings
 class Stopwatch:
     """Times steps at one size and then at another; the model, its optimizer and the data are built once.
 
-    With `own_process`, they stay as they are between two turns; otherwise each turn restores them.
+    With `own_process`, they stay as they are between two turns, until `close`; otherwise each turn restores them.
     """
 
     def __init__(self, source: Source, settings: FindBatchSizeSettings, evaluates: bool, own_process: bool) -> None:
@@ -33,40 +35,48 @@ class Stopwatch:
         self._given = _Given()
         self._workload: Workload | None = None
         self._session: Session | None = None
+        self._opened = ExitStack()
 
     def time(self, batch_size: int) -> TimedSteps:
-        """Time some steps at this size, after one that does not count."""
+        """Time some steps at this size, after some that do not count."""
         with ExitStack() as stack:
             if not self._keeps:
                 stack.enter_context(preserved_random_state())
-            self._given.take(Batches(self._loader(batch_size)))
+            loader = restartable(self._loader(batch_size))
+            turn, early = turns_of(loader)
+            session = self._open(self._opened if self._keeps else stack)
+            self._given.take(Batches(loader))
             stack.callback(self._given.close)
-            session = self._opened(stack)
-            step = self._step(session)
-            step()
+            step = self._step(session, turn)
+            for _ in range(1 + early // turn):
+                step()
+            self._given.seconds_waited = 0.0
             seconds = time_steps(step)
+            waited = min(1.0, self._given.seconds_waited / sum(seconds))
         samples = batch_size * (1 if self._evaluates else self._settings.accumulate)
-        return TimedSteps(tuple(seconds), samples)
+        return TimedSteps(tuple(each / turn for each in seconds), samples, waited)
 
-    def _opened(self, stack: ExitStack) -> Session:
+    def close(self) -> None:
+        """Let go of what was built."""
+        self._opened.close()
+
+    def _open(self, stack: ExitStack) -> Session:
         if self._session is not None:
             return self._session
         assert self._workload is not None
         session = Session(dataclasses.replace(self._workload, train_loader=self._given), self._settings)
-        if self._keeps:
-            session.open(preserve=False).__enter__()  # for as long as the process lives
-            self._session = session
-        else:
-            stack.enter_context(session.open())
+        stack.enter_context(session.open(preserve=not self._keeps))
         memory_of(session.device).end()  # nothing is measured or limited here
+        self._session = session if self._keeps else None
         return session
 
-    def _step(self, session: Session) -> Any:
+    def _step(self, session: Session, turn: int) -> Any:
         def step() -> None:
-            if self._evaluates:
-                session.evaluate([to_device(next(self._given), session.device)])
-            else:
-                session.train_step()
+            for _ in range(turn):
+                if self._evaluates:
+                    session.evaluate([to_device(next(self._given), session.device)])
+                else:
+                    session.train_step()
             synchronize(session.device)
 
         return step
@@ -94,6 +104,7 @@ class _Given(Iterator[Any]):
     """The batches of whichever size has its turn."""
 
     def __init__(self) -> None:
+        self.seconds_waited = 0.0
         self._batches: Batches | None = None
 
     def take(self, batches: Batches) -> None:
@@ -101,7 +112,10 @@ class _Given(Iterator[Any]):
 
     def __next__(self) -> Any:
         assert self._batches is not None
-        return next(self._batches)
+        started = perf_counter()
+        batch = next(self._batches)
+        self.seconds_waited += perf_counter() - started
+        return batch
 
     def close(self) -> None:
         """Shut down the workers of the loader: those of another size would take the time of this one's."""

@@ -16,11 +16,8 @@ class BatchSizeObserver:
     def trying(self, batch_size: int) -> None:
         """A trial begins."""
 
-    def learning(self, batch_size: int) -> None:
-        """The noise of the gradients is measured, with this batch size."""
-
-    def timing(self, batch_size: int) -> None:
-        """It is a size's turn to be timed."""
+    def measuring(self, what: str) -> None:
+        """Something else than a trial begins: the noise of the gradients, or the timing of a step."""
 
     def waiting(self) -> None:
         """Several times a second, while another process works."""

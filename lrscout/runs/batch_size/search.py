@@ -26,6 +26,7 @@ from lrscout.results import (
 )
 from lrscout.runs.batch_size.cache import BatchSizeCache
 from lrscout.runs.batch_size.estimate import estimated
+from lrscout.runs.batch_size.loading import with_loading
 from lrscout.runs.batch_size.observer import BatchSizeObserver
 from lrscout.runs.batch_size.sizes import Sizes, failure_of
 from lrscout.runs.batch_size.speed import LEAST_SECONDS, UNKNOWN, Plan, Speed, measured_speed
@@ -106,7 +107,7 @@ class _Run:
                 evaluates=True, so_far=lambda r: self._record(dataclasses.replace(training, evaluation=r))
             )
             result = dataclasses.replace(training, evaluation=evaluation)
-        return self._record(result)
+        return self._record(with_loading(result, self._trials, self._settings, self._observer))
 
     def _searched(self, evaluates: bool, so_far: Callable[[BatchSizeResult], BatchSizeRecord]) -> BatchSizeResult:
         settings = self._settings
@@ -232,7 +233,7 @@ class _Run:
     def _record(self, result: BatchSizeResult) -> BatchSizeRecord:
         found = result.batch_size is not None or result.stop_reason == "estimate"
         status: Status = "ok" if found else "inconclusive"
-        if "interrupted" in (result.stop_reason, result.evaluation.stop_reason if result.evaluation else None):
+        if result.interrupted:
             status = "interrupted"
         return RunRecord(
             command="find-batch-size",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 from lrscout.engine.trials.requests import TimedSteps
@@ -62,13 +62,15 @@ def measured_speed(trials: Trials, plan: Plan, observer: BatchSizeObserver) -> S
         times = rotate(timer, plan.sizes, timer.weigh(scale), ends - monotonic(), known)
     except Exception as error:  # of the user's too: the trials have found what fits, and that is not to be lost
         return Speed((), noise, scale, (*problems, f"The sizes could not be timed in turn: {_told(error)}"))
-    return Speed(timings_of(times, timer.samples_of), noise, scale, tuple(problems))
+    timings = timings_of(times, timer.samples_of)
+    told = tuple(replace(each, loader_share=timer.loader_shares.get(each.batch_size)) for each in timings)
+    return Speed(told, noise, scale, tuple(problems))
 
 
 def _noise(trials: Trials, plan: Plan, observer: BatchSizeObserver) -> tuple[GradientNoise | None, str | None]:
     """The noise, or why it could not be measured."""
     size = max((size for size in plan.sizes if size <= BATCH), default=min(plan.sizes))
-    observer.learning(size)
+    observer.measuring(f"the noise of the gradients at size {size}")
     try:
         noise = trials.noise(size, plan.dataset, NOISE_SHARE * plan.seconds)
     except Exception as error:
@@ -91,11 +93,13 @@ class _Timer:
     def __init__(self, trials: Trials, plan: Plan, observer: BatchSizeObserver) -> None:
         self._trials, self._evaluates, self._observer = trials, plan.evaluates, observer
         self._samples = {size: timed.samples for size, timed in plan.known.items()}
+        self.loader_shares = {size: timed.loader_share for size, timed in plan.known.items()}
 
     def time(self, batch_size: int) -> Sequence[float]:
-        self._observer.timing(batch_size)
+        self._observer.measuring(f"timing size {batch_size}")
         timed = self._trials.time(batch_size, self._evaluates)
         self._samples[batch_size] = timed.samples
+        self.loader_shares[batch_size] = timed.loader_share
         return timed.seconds
 
     def samples_of(self, size: int) -> int:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
+from lrscout.engine.trials.requests import MALLOC
 from lrscout.errors import LrscoutError
 from lrscout.processes.status import GrowthWatch
 from lrscout.results import CommandTarget
 from lrscout.runs.programs import OnOutput, start_command
 from lrscout.settings import FindBatchSizeSettings
 
-# for the libraries that are loaded before a trial sets its own (lrscout.attached.memory): with glibc's moving
-# threshold, the peak does not follow the batch size
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 LOOK_SECONDS = 0.2  # between two looks at the memory of the processes
 
 

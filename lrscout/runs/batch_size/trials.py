@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lrscout.engine.trials.requests import (
+    MALLOC,
     Attempt,
     Estimate,
     Inspect,
@@ -16,19 +17,19 @@ from lrscout.engine.trials.requests import (
     TargetFacts,
     TimedSteps,
     TimeSize,
+    TimeStep,
     TrySize,
     make_bench,
 )
-from lrscout.errors import UsageError, WorkloadError
+from lrscout.errors import LrscoutError, UsageError, WorkloadError
 from lrscout.processes.deaths import Died, WorkerDiedError
 from lrscout.processes.executor import Executor, InProcess
 from lrscout.processes.messages import A, Limits, Request
 from lrscout.processes.pool import WorkerPool
 from lrscout.processes.start import make_starter
-from lrscout.results import CommandTarget, GradientNoise, Outcome, Target, Trial
+from lrscout.results import CommandTarget, GradientNoise, LoaderTiming, Outcome, Target, Trial
 from lrscout.runs.batch_size.command import CommandTrials
 from lrscout.runs.batch_size.noise import MeasureNoise
-from lrscout.runs.batch_size.started import MALLOC
 from lrscout.runs.programs import OnOutput
 from lrscout.settings import FindBatchSizeSettings
 
@@ -138,6 +139,8 @@ class TargetTrials:
     def run(self, batch_size: int, limit_bytes: int | None, longest: int | None, evaluates: bool = False) -> Attempt:
         """Run a trial."""
         request = TrySize(batch_size, longest, evaluates, Limits(self._settings.timeout, limit_bytes))
+        if self._one_each and self._used:  # sizes have been timed in it
+            self._renew()
         reused, self._used = self._used, True
         started = monotonic()
         try:
@@ -172,6 +175,23 @@ class TargetTrials:
         if self._one_each:
             self._renew()
         return noise
+
+    def time_step(self, batch_size: int, workers: int | None, loads: bool) -> LoaderTiming:
+        """Time a training step with so many workers, or with batches that were loaded before.
+
+        Raises:
+            LrscoutError: what made that impossible, in a line.
+        """
+        self._used = True
+        try:
+            return self._executor.ask(TimeStep(batch_size, workers, loads, Limits(self._settings.timeout)))
+        except WorkerDiedError as error:
+            raise WorkloadError(f"The process that timed it {error.died}.") from None
+        except (Exception, SystemExit) as error:
+            text = error.message if isinstance(error, LrscoutError) else f"{type(error).__name__}: {error}"
+            lines = [line for line in text.splitlines() if line.strip(" .")]
+            # an exception of a loader's worker is its traceback as text, with the exception itself at the end
+            raise WorkloadError(lines[0] if len(lines) < 3 else lines[-1]) from error
 
     def close(self) -> None:
         """End all processes."""
