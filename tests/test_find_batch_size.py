@@ -262,6 +262,37 @@ def test_what_cannot_be_done_is_told_in_few_words(lrscout_command, arguments, co
     assert OWN_CODE not in err
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("--budget", "10"),
+        ("--budget", "10", "--dry-run"),
+        ("--recipe", "number.yaml"),
+        ("--recipe", "text.yaml", "--dry-run"),
+        ("variable",),
+    ],
+    ids=" ".join,
+)
+def test_a_budget_without_a_unit_is_an_error_wherever_it_is_given(given, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    Path("number.yaml").write_text("version: 1\nfind_batch_size: {budget: 10}\n")
+    Path("text.yaml").write_text("version: 1\nfind_batch_size: {budget: '10'}\n")
+    if given == ("variable",):
+        monkeypatch.setenv("LRSCOUT_BUDGET", "10")
+        given = ()
+    assert main(["find-batch-size", f"{SIZABLE}:build", *given]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "unit" in err
+    assert "such as 11GiB, not 10" in err or "For example --budget 11GiB" in err
+
+
+def test_python_is_told_too_that_a_budget_needs_a_unit():
+    for budget in ("10", 10, 2**30):
+        with pytest.raises(UsageError, match="unit"):
+            lrscout.find_batch_size(sizable.build, budget=budget)
+
+
 def test_show_and_markdown_need_no_new_run(lrscout_command, capfd):
     _, first, _ = lrscout_command("build", "--max", "32", "--budget", "1GiB", "--export-markdown", "run.md")
     assert main(["show"]) == 0
