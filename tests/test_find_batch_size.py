@@ -200,7 +200,7 @@ def test_friendly_sizes_evaluation_and_splits(lrscout_command):
     assert all(s["batch_size"] <= result["largest_fitting"] for s in result["splits"])
 
 
-def test_an_estimate_is_no_answer(lrscout_command):
+def test_an_estimate_recommends_nothing(lrscout_command):
     code, out, _ = lrscout_command("build", "--budget", "100MiB", "--dry-run")
     assert code == 0
     assert re.match(r"Estimated batch size: about \d+\n", out)
@@ -210,6 +210,15 @@ def test_an_estimate_is_no_answer(lrscout_command):
     assert (result["batch_size"], result["largest_fitting"], result["trials"]) == (None, None, [])
     assert 300 < result["estimate"]["batch_size"] < 800
     assert result["estimate"]["parameter_bytes"] == sum(p.numel() for p in sizable.Wide().parameters()) * 4
+
+
+def test_quiet_prints_the_estimated_size_alone_and_an_error_where_none_fits(lrscout_command):
+    estimate = ("build", "-k", "samples=70", "--dry-run", "--quiet")
+    assert lrscout_command(*estimate, "--budget", "1GiB") == (0, "70\n", "")
+    code, out, err = lrscout_command(*estimate, "--budget", "1MiB")
+    assert (code, out) == (4, "")
+    assert "no batch size fits: one sample needs about " in err
+    assert "and the budget allows 973 KiB" in err
 
 
 def test_an_estimate_that_cannot_be_made_is_told(lrscout_command):

@@ -51,7 +51,7 @@ def summary(record: BatchSizeRecord, style: Style) -> str:
     result = record.result
     if result is None:
         return printable(headline(record))
-    blocks: list[RenderableType] = [opening(record, headline(record), reasons(result), result.batch_size is not None)]
+    blocks: list[RenderableType] = [opening(record, headline(record), reasons(result), result.answer is not None)]
     if result.trials:
         blocks.append(_trials(result, style))
     blocks += [_table(head, lines, style) for head, lines in _further_tables(result)]
@@ -68,8 +68,9 @@ def headline(record: BatchSizeRecord) -> str:
     if result is None or record.status == "failed":
         return unfinished(record)
     if result.estimate is not None:
-        size = result.estimate.batch_size
-        return f"Estimated batch size: {'not even one sample fits' if size is None else f'about {size}'}"
+        if result.answer is None:
+            return "By estimate, no batch size fits"
+        return f"Estimated batch size: {'about ' * (result.estimate.limited_by == 'memory')}{result.answer}"
     size = result.batch_size
     if size is None:
         return "No batch size recommended"
@@ -93,18 +94,16 @@ def _shares(result: BatchSizeResult) -> str:
 
 
 def answer(record: BatchSizeRecord) -> str | None:
-    """The recommended size alone."""
-    size = record.result.batch_size if record.result is not None else None
+    """The recommended size alone, or the estimated one."""
+    size = record.result.answer if record.result is not None else None
     return None if size is None else str(size)
 
 
 def problem(record: BatchSizeRecord) -> str | None:
-    """Why there is no recommendation, or None if there is one."""
-    if record.result is None or record.result.batch_size is not None:
+    """Why there is no recommendation and no estimate, or None if there is one."""
+    if record.result is None or record.result.answer is not None:
         return None
-    if record.result.estimate is not None:
-        return f"{headline(record)}. Run without --dry-run to measure it."
-    return f"No batch size recommended: {record.result.reason.removesuffix('.')}."
+    return f"{headline(record)}: {record.result.reason.removesuffix('.')}."
 
 
 def rows(record: BatchSizeRecord) -> Iterator[Sequence[object]]:

@@ -93,7 +93,9 @@ class MemoryEstimate:
     gradient_bytes: int
     optimizer_bytes: int
     activation_bytes_per_sample: int
-    batch_size: int | None  # the largest that should fit; None if not even one sample does
+    batch_size: int | None  # the largest that should fit, from --min up to --max and the dataset; None if none does
+    memory_allows: int | None = None  # the same if memory were the only limit
+    limited_by: Literal["memory", "dataset", "max"] = "memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,11 @@ class BatchSizeResult:
     def limit_bytes(self) -> int | None:
         """How much memory a training step may take: the budget less its margin."""
         return MemoryBudget(self.budget_bytes, self.margin).limit_bytes
+
+    @property
+    def answer(self) -> int | None:
+        """The size that was asked for: the recommended one, or with --dry-run the estimated one."""
+        return self.batch_size if self.estimate is None else self.estimate.batch_size
 
     def trial_of(self, batch_size: int | None) -> Trial | None:
         """The trial of this size, or None if it was not tried."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
+from typing import Any, Literal
 
 from lrscout.engine.trials.requests import Attempt, TargetFacts
 from lrscout.errors import LrscoutError, UsageError
@@ -13,7 +13,6 @@ from lrscout.formatting import format_bytes
 from lrscout.results import (
     BatchSizeRecord,
     BatchSizeResult,
-    BatchStopReason,
     CommandTarget,
     MemoryBudget,
     RunRecord,
@@ -133,9 +132,11 @@ class _Run:
 
     def _estimated(self) -> BatchSizeResult:
         shapes = self._trials.estimate(self._facts.training.longest)
-        return self._completed(estimated(shapes, self._budget), evaluates=False)
+        search, ceiling_reason = self._bounds(evaluates=False)
+        step = friendly_step(self._settings.prefer)
+        return self._completed(estimated(shapes, self._budget, search, ceiling_reason, step), evaluates=False)
 
-    def _bounds(self, evaluates: bool) -> tuple[Search, BatchStopReason]:
+    def _bounds(self, evaluates: bool) -> tuple[Search, Literal["dataset", "max"]]:
         """The range of sizes, and the reason to give if its end is reached.
 
         Raises:
@@ -178,8 +179,7 @@ class _Run:
         return [f"The budget is {format_bytes(budget)}, but only {format_bytes(free)} are free now."]
 
     def _record(self, result: BatchSizeResult) -> BatchSizeRecord:
-        found = result.batch_size is not None or result.stop_reason == "estimate"
-        status: Status = "ok" if found else "inconclusive"
+        status: Status = "ok" if result.answer is not None else "inconclusive"
         if "interrupted" in (result.stop_reason, result.evaluation.stop_reason if result.evaluation else None):
             status = "interrupted"
         return RunRecord(
