@@ -229,6 +229,7 @@ def _further_tables(result: BatchSizeResult) -> list[tuple[Sequence[str], Rows]]
             "optimizer state": e.optimizer_bytes,
             "activations per sample": e.activation_bytes_per_sample,
         }
+        parts |= {"modules and data": e.target_bytes} if e.target_bytes else {}
         found.append((("estimated", "memory"), [(name, format_bytes(size)) for name, size in parts.items()]))
     if result.splits:
         ways = [(str(s.batch_size), str(s.accumulate), str(s.processes)) for s in result.splits]

@@ -96,6 +96,7 @@ class MemoryEstimate:
     batch_size: int | None  # the largest that should fit, from --min up to --max and the dataset; None if none does
     memory_allows: int | None = None  # the same if memory were the only limit
     limited_by: Literal["memory", "dataset", "max"] = "memory"
+    target_bytes: int = 0  # held by the target's modules and data, which count on the CPU
 
 
 @dataclass(frozen=True, slots=True)

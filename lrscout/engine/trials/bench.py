@@ -78,7 +78,22 @@ class Bench:
             WorkloadError: it cannot be estimated.
         """
         with preserved_random_state():
-            return estimate_step(self._source, self._settings, longest)
+            held = self._held_by_target() if self._own_process else 0
+            shapes = estimate_step(self._source, self._settings, longest)
+            return dataclasses.replace(shapes, base_bytes=shapes.base_bytes + held, target_bytes=held)
+
+    def _held_by_target(self) -> int:
+        """What the target's modules and data take on the CPU, where they count toward the limit of a trial."""
+        device = self._device_of_trial()
+        if device.type != "cpu":
+            return 0
+        memory = memory_of(device)
+        _warm_up(device)
+        memory.begin(None)
+        workload = self._source.default(self._settings.min)
+        held = (memory.held() or 0) - bytes_of([*workload.model.parameters(), *workload.model.buffers()])
+        memory.end()
+        return max(0, held)
 
     def run(self, request: TrySize) -> Attempt:
         """Run a trial; an exception in it becomes its outcome."""
