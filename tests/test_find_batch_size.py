@@ -26,6 +26,7 @@ from lrscout.cli import main
 from lrscout.errors import LrscoutError, TargetError, UsageError
 from lrscout.records import from_json
 from lrscout.results import Target
+from lrscout.runs.batch_size.observer import BatchSizeObserver
 from lrscout.runs.batch_size.search import search_batch_size
 from lrscout.runs.batch_size.trials import open_trials
 from lrscout.settings import FindBatchSizeSettings
@@ -490,6 +491,24 @@ def started_by(folder, process):
         return False
 
 
+def test_ctrl_c_in_the_search_for_evaluation_keeps_the_recommendation_for_training(lends_server):
+    class Impatient(BatchSizeObserver):
+        tried_sizes = 0
+
+        def trying(self, batch_size):
+            if self.tried_sizes:
+                raise KeyboardInterrupt
+
+        def tried(self, trial, so_far):
+            self.tried_sizes += 1
+
+    settings = FindBatchSizeSettings(device="cpu", budget="1GiB", min=4, max=4, eval=True)
+    record = search_batch_size(settings, Target(f"{SIZABLE}:build"), Impatient())
+    assert (record.status, record.result.batch_size, record.result.stop_reason) == ("interrupted", 4, "max")
+    evaluation = record.result.evaluation
+    assert (evaluation.batch_size, evaluation.stop_reason, evaluation.trials) == (None, "interrupted", ())
+
+
 def test_ctrl_c_shows_what_was_tried_and_ends_every_process(tmp_path):
     command = [sys.executable, "-m", "lrscout", "find-batch-size", f"{OBSERVED}:hanging", "--budget", "1GiB"]
     search = subprocess.Popen(
@@ -513,8 +532,9 @@ def test_ctrl_c_shows_what_was_tried_and_ends_every_process(tmp_path):
     record = from_json((tmp_path / "run.json").read_text())
     assert search.returncode == 130, err
     assert "Traceback" not in err
-    assert "interrupted" in out
+    assert out.startswith("Interrupted: sizes up to 4 ran\n")
     assert (record.status, [t.batch_size for t in record.result.trials]) == ("interrupted", [4])
+    assert record.result.batch_size is None
     assert server != search.pid
     for process in (trial, server):
         with pytest.raises(ProcessLookupError):

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrscout.formatting import format_bytes, format_lr, format_rate, format_seconds
+from lrscout.report.batch_size_memory import estimate_table
 from lrscout.report.batch_size_plot import plot_trials
 from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.tables import add_row, common_facts, fact_grid, opening, rendered, sentence, table, unfinished
@@ -71,11 +72,18 @@ def headline(record: BatchSizeRecord) -> str:
         if result.answer is None:
             return "By estimate, no batch size fits"
         return f"Estimated batch size: {'about ' * (result.estimate.limited_by == 'memory')}{result.answer}"
+    if result.stop_reason == "interrupted":
+        return f"Interrupted: {_ran(result)}"
     size = result.batch_size
     if size is None:
         return "No batch size recommended"
     shares = _shares(result)
     return f"Recommended batch size: {size}{f' ({shares})' if shares else ''}"
+
+
+def _ran(result: BatchSizeResult) -> str:
+    largest = max((trial.batch_size for trial in result.trials if trial.outcome == "fits"), default=None)
+    return "no size had run yet" if largest is None else f"sizes up to {largest} ran"
 
 
 def _shares(result: BatchSizeResult) -> str:
@@ -100,8 +108,15 @@ def answer(record: BatchSizeRecord) -> str | None:
 
 
 def problem(record: BatchSizeRecord) -> str | None:
-    """Why there is no recommendation and no estimate, or None if there is one."""
-    if record.result is None or record.result.answer is not None:
+    """Why there is no recommendation and no estimate, or what was interrupted; None if neither."""
+    if record.result is None:
+        return None
+    if record.result.stop_reason == "interrupted":
+        return f"{headline(record)}."
+    evaluation = record.result.evaluation
+    if evaluation is not None and evaluation.stop_reason == "interrupted":
+        return f"{_evaluated(evaluation)}."
+    if record.result.answer is not None:
         return None
     return f"{headline(record)}: {record.result.reason.removesuffix('.')}."
 
@@ -222,15 +237,7 @@ def _further_tables(result: BatchSizeResult) -> list[tuple[Sequence[str], Rows]]
             lines.insert(0, (f"{own.batch_size} (current)", *_scaled(own.lr, 1.0)))
             found.append((("learning rate for", "linear rule", "square-root rule"), lines))
     if result.estimate is not None:
-        e = result.estimate
-        parts = {
-            "parameters": e.parameter_bytes,
-            "gradients": e.gradient_bytes,
-            "optimizer state": e.optimizer_bytes,
-            "activations per sample": e.activation_bytes_per_sample,
-        }
-        parts |= {"modules and data": e.target_bytes} if e.target_bytes else {}
-        found.append((("estimated", "memory"), [(name, format_bytes(size)) for name, size in parts.items()]))
+        found.append(estimate_table(result.estimate))
     if result.splits:
         ways = [(str(s.batch_size), str(s.accumulate), str(s.processes)) for s in result.splits]
         found.append((("micro-batch", "x accumulation", "x processes"), ways))
@@ -244,6 +251,8 @@ def _scaled(lr: float | None, factor: float) -> tuple[str, ...]:
 
 def _evaluated(result: BatchSizeResult) -> str:
     size = "none fits" if result.batch_size is None else str(result.batch_size)
+    if result.stop_reason == "interrupted":
+        size = f"interrupted, {_ran(result)}"
     return f"Batch size for evaluation, without gradients: {size}"
 
 

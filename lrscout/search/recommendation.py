@@ -31,7 +31,7 @@ def conclude(
     quickest = fastest(offered)
     below = power_of_two_below(largest or 0)
     chosen = quickest.batch_size if quickest is not None else largest
-    unsure = end.stop_reason == "unstable"
+    unsure = end.stop_reason in ("unstable", "interrupted")
     return BatchSizeResult(
         batch_size=None if unsure else chosen,
         reason=_why_not(trials, search, end) if unsure or chosen is None else _why(quickest, largest, offered),
@@ -64,6 +64,8 @@ def _size(trial: Trial) -> int:
 
 
 def _why_not(trials: tuple[Trial, ...], search: Search, end: SearchEnd) -> str:
+    if end.stop_reason == "interrupted":
+        return "no size is recommended, since better ones may not have been tried yet"
     growing = next((t for t in trials if t.growth_bytes is not None), None)
     if growing is not None and growing.growth_bytes is not None:
         return (
