@@ -7,9 +7,11 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 
 from lrscout.attached import status
 from lrscout.attached.memory import ProcessMemory, memory_of
+from lrscout.attached.parts import Parts
 from lrscout.attached.status import available_memory, own_status
 from lrscout.engine.trials.timing import MAX_TIMED_STEPS, median_spread, time_steps
 
@@ -145,3 +147,25 @@ def test_the_spread_of_a_median():
     assert median_spread([1.0] * 5) == float("inf")
     assert median_spread([1.0] * 10) == 0
     assert 0 < median_spread([1.0, 1.1, 0.9, 1.0, 1.05, 0.95, 1.2, 1.0]) < 0.2
+
+
+@pytest.mark.parametrize("drops_gradients_first", [True, False])
+def test_activations_are_what_is_held_before_a_backward_pass_without_old_gradients(drops_gradients_first):
+    weight = nn.Parameter(torch.zeros(25))  # 100 bytes, and as many of its gradient
+    optimizer = torch.optim.SGD([weight], momentum=0.9)
+    parts, rest, activations = Parts(), 1000, 4000
+    for _ in range(2):
+        old = 100 if weight.grad is not None and not drops_gradients_first else 0
+        weight.grad = weight.grad if old else None
+        held = rest + activations + old
+        parts.backward_begins(held, [weight])
+        weight.grad = torch.ones(25)
+        parts.backward_begins(rest + activations + 100 + 77, [weight])  # of a second micro-batch
+        optimizer.step()
+        found = parts.step_ended(rest + 100, [weight], [optimizer])
+    assert found == {
+        "weight_bytes": 100,
+        "gradient_bytes": 100,
+        "optimizer_state_bytes": 100,
+        "activation_bytes": activations,
+    }

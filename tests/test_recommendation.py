@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from lrscout.report.find_batch_size import answer as quiet_answer
@@ -46,6 +47,21 @@ def test_power_mode_does_not_claim_the_largest_that_fits():
     rates = {4: 90.0, 8: 99.0}
     assert roles(answer(rates, mode="power"))[8] == "fastest, largest that ran"
     assert roles(answer(rates, mode="binsearch"))[8] == "fastest, largest that fits"
+
+
+def test_verbose_shows_the_peaks_by_phase_and_the_parts_of_the_largest_size():
+    parts = {"weight_bytes": MIB, "gradient_bytes": MIB, "optimizer_state_bytes": 2 * MIB, "activation_bytes": 30 * MIB}
+    trial = Trial(8, "fits", 40 * MIB, 99.0, 0.1, 6, 40 * MIB, 9 * MIB, **parts)
+    end = SearchEnd((trial,), "max", 1.0)
+    result = conclude(end, Search(), "fit", MemoryBudget(1000 * MIB, 0.05))
+    record = RunRecord("find-batch-size", "ok", {}, {}, {}, result)
+    told = summary(record, replace(PAGE, verbose=True))
+    assert re.search(r"peak at batch size +forward and backward +optimizer step\n.*\n8 +40.0 MiB +9.00 MiB\n", told)
+    assert re.search(r"at size 8 +memory\n", told)
+    rows = [("weights", 1), ("gradients", 1), ("optimizer state", 2), ("activations and batch", 30)]
+    for name, size in (*rows, ("rest of the peak", 6)):
+        assert re.search(rf"^{name} +{size}.0+ MiB$", told, re.MULTILINE), name
+    assert "forward and backward" not in summary(record, PAGE)
 
 
 def test_an_interrupted_search_recommends_nothing_and_says_what_ran():

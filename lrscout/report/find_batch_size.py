@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrscout.formatting import format_bytes, format_lr, format_rate, format_seconds
-from lrscout.report.batch_size_memory import estimate_table
+from lrscout.report.batch_size_memory import estimate_table, memory_tables
 from lrscout.report.batch_size_plot import plot_trials
 from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.tables import add_row, common_facts, fact_grid, opening, rendered, sentence, table, unfinished
@@ -55,7 +55,8 @@ def summary(record: BatchSizeRecord, style: Style) -> str:
     blocks: list[RenderableType] = [opening(record, headline(record), reasons(result), result.answer is not None)]
     if result.trials:
         blocks.append(_trials(result, style))
-    blocks += [_table(head, lines, style) for head, lines in _further_tables(result)]
+    further = [*(memory_tables(result) if style.verbose else ()), *_further_tables(result)]
+    blocks += [_table(head, lines, style) for head, lines in further]
     if result.evaluation is not None:
         blocks += [_evaluation(result.evaluation), _trials(result.evaluation, style)]
     blocks.append(fact_grid(facts(record)))

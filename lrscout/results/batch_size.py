@@ -49,6 +49,10 @@ class Trial:
     reason: str | None = None  # why it failed or did not fit
     micro_batch: int | None = None  # samples that a rank of a training command was seen to run at once
     samples: int | None = None  # that all its ranks together were seen to run in a step
+    weight_bytes: int | None = None  # of a training command: those that its optimizers train
+    gradient_bytes: int | None = None  # of them after a step
+    optimizer_state_bytes: int | None = None
+    activation_bytes: int | None = None  # held between the forward and the backward pass, with the batch
     cap: int | None = None  # where it is capped: the largest size that the program was seen to run instead
 
 

@@ -15,13 +15,14 @@ import torch
 from torch import nn
 
 from lrscout.attached.memory import Memory, memory_of
+from lrscout.attached.parts import bytes_of
 from lrscout.engine.batches import to_device
 from lrscout.engine.devices import resolve_device
 from lrscout.engine.environment import describe_environment
 from lrscout.engine.out_of_memory import is_out_of_memory
 from lrscout.engine.randomness import preserved_random_state
 from lrscout.engine.session import Session
-from lrscout.engine.trials.estimate import bytes_of, estimate_step
+from lrscout.engine.trials.estimate import estimate_step
 from lrscout.engine.trials.feed import Feed, TooFewSamples
 from lrscout.engine.trials.judging import EXTRA_STEPS, memory_growth, over_limit
 from lrscout.engine.trials.phases import measured_phases

@@ -5,12 +5,11 @@ Both are private to torch; this is the only module that uses them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lrscout.attached.parts import bytes_of
 from lrscout.engine.batches import tensors_in, to_device
 from lrscout.engine.devices import resolve_device
 from lrscout.engine.session import scalar
@@ -98,8 +97,3 @@ def _make_fake(workload: Workload, optimizer: Optimizer, device: torch.device) -
     for group in optimizer.param_groups:
         group["params"] = [fake(parameter) for parameter in group["params"]]
     optimizer.state.clear()
-
-
-def bytes_of(tensors: Iterable[Tensor]) -> int:
-    """The size of all tensors together."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
