@@ -445,6 +445,19 @@ def test_live_objects_come_back_after_an_exception():
     assert digest(net, optimizer) + random_digest() == before
 
 
+def test_an_estimate_leaves_live_objects_as_they_are():
+    net, loader, optimizer = live()
+    net.eval()
+    before, weights = digest(net, optimizer) + random_digest(), list(net.parameters())
+    found = lrscout.find_batch_size(
+        net, loader, nn.CrossEntropyLoss(), optimizer, budget="1GiB", device="cpu", dry_run=True
+    )
+    assert found.result.answer == len(loader.dataset)
+    assert digest(net, optimizer) + random_digest() == before
+    assert all(after is weight for after, weight in zip(net.parameters(), weights))
+    assert not net.training
+
+
 def test_live_objects_have_a_budget_too():
     model = sizable.Wide()
     found = lrscout.find_batch_size(

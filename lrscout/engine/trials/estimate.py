@@ -5,6 +5,10 @@ Both are private to torch; this is the only module that uses them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -61,9 +65,8 @@ def _peak(
     device = resolve_device(settings.device, workload)
     batch = next(Feed(workload.train_loader, batch_size, longest))
     # fake tensors run the kernels of their device, as meta tensors do not: attention on meta keeps all of its scores
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with FakeTensorMode(allow_non_fake_inputs=True), _fakes_in_place(workload, optimizer, device):
         batch = to_device(to_device(batch, META), device)
-        _make_fake(workload, optimizer, device)
         compute_loss = loss_of(workload)
         for parameter in (p for group in optimizer.param_groups for p in group["params"]):
             parameter.grad = torch.zeros_like(parameter)
@@ -74,14 +77,15 @@ def _peak(
         with tracker:
             scalar(compute_loss(batch)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-    peak = sum(kinds["Total"] for kinds in tracker.get_tracker_snapshot("peak").values())
-    parameters = list(workload.model.parameters())
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    return peak, (bytes_of(parameters), bytes_of(gradients), bytes_of(tensors_in(optimizer.state)))
+        peak = sum(kinds["Total"] for kinds in tracker.get_tracker_snapshot("peak").values())
+        parameters = list(workload.model.parameters())
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        return peak, (bytes_of(parameters), bytes_of(gradients), bytes_of(tensors_in(optimizer.state)))
 
 
-def _make_fake(workload: Workload, optimizer: Optimizer, device: torch.device) -> None:
-    """Put fake tensors in the place of all weights and buffers; those that are tied stay tied."""
+@contextmanager
+def _fakes_in_place(workload: Workload, optimizer: Optimizer, device: torch.device) -> Iterator[None]:
+    """Put fake tensors in the place of all weights and buffers, and those back at the end; tied ones stay tied."""
     made: dict[Tensor, Tensor] = {}
 
     def fake(tensor: Tensor) -> Tensor:
@@ -90,10 +94,25 @@ def _make_fake(workload: Workload, optimizer: Optimizer, device: torch.device) -
             made[tensor] = nn.Parameter(copy, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copy
         return made[tensor]
 
-    losses = workload.loss_fn.modules() if isinstance(workload.loss_fn, nn.Module) else ()
-    for module in (*workload.model.train().modules(), *losses):
-        for tensors in (module._parameters, module._buffers):
-            tensors.update({name: fake(tensor) for name, tensor in tensors.items() if tensor is not None})
-    for group in optimizer.param_groups:
-        group["params"] = [fake(parameter) for parameter in group["params"]]
-    optimizer.state.clear()
+    parts = [part for part in (workload.model, workload.loss_fn) if isinstance(part, nn.Module)]
+    modules = [module for part in parts for module in part.modules()]
+    tensors: list[Any] = [own for module in modules for own in (module._parameters, module._buffers)]
+    values, modes = [dict(own) for own in tensors], [module.training for module in modules]
+    groups, state = [group["params"] for group in optimizer.param_groups], dict(optimizer.state)
+    try:
+        workload.model.train()
+        for own in tensors:
+            own.update({name: fake(tensor) for name, tensor in own.items() if tensor is not None})
+        for group in optimizer.param_groups:
+            group["params"] = [fake(parameter) for parameter in group["params"]]
+        optimizer.state.clear()
+        yield
+    finally:
+        for own, before in zip(tensors, values):
+            own.update(before)
+        for module, training in zip(modules, modes):
+            module.training = training
+        for group, weights in zip(optimizer.param_groups, groups):
+            group["params"] = weights
+        optimizer.state.clear()
+        optimizer.state.update(state)
