@@ -26,6 +26,7 @@ from lrscout.cli import main
 from lrscout.errors import LrscoutError, TargetError, UsageError
 from lrscout.records import from_json
 from lrscout.results import Target
+from lrscout.runs.batch_size.observer import BatchSizeObserver
 from lrscout.runs.batch_size.search import search_batch_size
 from lrscout.runs.batch_size.trials import open_trials
 from lrscout.settings import FindBatchSizeSettings
@@ -203,7 +204,7 @@ def test_friendly_sizes_evaluation_and_splits(lrscout_command):
     assert all(s["batch_size"] <= result["largest_fitting"] for s in result["splits"])
 
 
-def test_an_estimate_is_no_answer(lrscout_command):
+def test_an_estimate_recommends_nothing(lrscout_command):
     code, out, _ = lrscout_command("build", "--budget", "100MiB", "--dry-run")
     assert code == 0
     assert re.match(r"Estimated batch size: about \d+\n", out)
@@ -213,6 +214,15 @@ def test_an_estimate_is_no_answer(lrscout_command):
     assert (result["batch_size"], result["largest_fitting"], result["trials"]) == (None, None, [])
     assert 300 < result["estimate"]["batch_size"] < 800
     assert result["estimate"]["parameter_bytes"] == sum(p.numel() for p in sizable.Wide().parameters()) * 4
+
+
+def test_quiet_prints_the_estimated_size_alone_and_an_error_where_none_fits(lrscout_command):
+    estimate = ("build", "-k", "samples=70", "--dry-run", "--quiet")
+    assert lrscout_command(*estimate, "--budget", "1GiB") == (0, "70\n", "")
+    code, out, err = lrscout_command(*estimate, "--budget", "1MiB")
+    assert (code, out) == (4, "")
+    assert "no batch size fits: one sample needs about " in err
+    assert "and the budget allows 973 KiB" in err
 
 
 def test_an_estimate_that_cannot_be_made_is_told(lrscout_command):
@@ -263,6 +273,37 @@ def test_what_cannot_be_done_is_told_in_few_words(lrscout_command, arguments, co
     assert (got, out) == (code, "")
     assert told in err
     assert OWN_CODE not in err
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("--budget", "10"),
+        ("--budget", "10", "--dry-run"),
+        ("--recipe", "number.yaml"),
+        ("--recipe", "text.yaml", "--dry-run"),
+        ("variable",),
+    ],
+    ids=" ".join,
+)
+def test_a_budget_without_a_unit_is_an_error_wherever_it_is_given(given, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    Path("number.yaml").write_text("version: 1\nfind_batch_size: {budget: 10}\n")
+    Path("text.yaml").write_text("version: 1\nfind_batch_size: {budget: '10'}\n")
+    if given == ("variable",):
+        monkeypatch.setenv("LRSCOUT_BUDGET", "10")
+        given = ()
+    assert main(["find-batch-size", f"{SIZABLE}:build", *given]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "unit" in err
+    assert "such as 11GiB, not 10" in err or "For example --budget 11GiB" in err
+
+
+def test_python_is_told_too_that_a_budget_needs_a_unit():
+    for budget in ("10", 10, 2**30):
+        with pytest.raises(UsageError, match="unit"):
+            lrscout.find_batch_size(sizable.build, budget=budget)
 
 
 def test_show_and_markdown_need_no_new_run(lrscout_command, capfd):
@@ -411,6 +452,19 @@ def test_live_objects_come_back_after_an_exception():
     assert digest(net, optimizer) + random_digest() == before
 
 
+def test_an_estimate_leaves_live_objects_as_they_are():
+    net, loader, optimizer = live()
+    net.eval()
+    before, weights = digest(net, optimizer) + random_digest(), list(net.parameters())
+    found = lrscout.find_batch_size(
+        net, loader, nn.CrossEntropyLoss(), optimizer, budget="1GiB", device="cpu", dry_run=True
+    )
+    assert found.result.answer == len(loader.dataset)
+    assert digest(net, optimizer) + random_digest() == before
+    assert all(after is weight for after, weight in zip(net.parameters(), weights))
+    assert not net.training
+
+
 def test_live_objects_have_a_budget_too():
     model = sizable.Wide()
     found = lrscout.find_batch_size(
@@ -457,6 +511,24 @@ def started_by(folder, process):
         return False
 
 
+def test_ctrl_c_in_the_search_for_evaluation_keeps_the_recommendation_for_training(lends_server):
+    class Impatient(BatchSizeObserver):
+        tried_sizes = 0
+
+        def trying(self, batch_size):
+            if self.tried_sizes:
+                raise KeyboardInterrupt
+
+        def tried(self, trial, so_far):
+            self.tried_sizes += 1
+
+    settings = FindBatchSizeSettings(device="cpu", budget="1GiB", min=4, max=4, eval=True)
+    record = search_batch_size(settings, Target(f"{SIZABLE}:build"), Impatient())
+    assert (record.status, record.result.batch_size, record.result.stop_reason) == ("interrupted", 4, "max")
+    evaluation = record.result.evaluation
+    assert (evaluation.batch_size, evaluation.stop_reason, evaluation.trials) == (None, "interrupted", ())
+
+
 def test_ctrl_c_shows_what_was_tried_and_ends_every_process(tmp_path):
     command = [sys.executable, "-m", "lrscout", "find-batch-size", f"{OBSERVED}:hanging", "--budget", "1GiB"]
     search = subprocess.Popen(
@@ -480,8 +552,9 @@ def test_ctrl_c_shows_what_was_tried_and_ends_every_process(tmp_path):
     record = from_json((tmp_path / "run.json").read_text())
     assert search.returncode == 130, err
     assert "Traceback" not in err
-    assert "interrupted" in out
+    assert out.startswith("Interrupted: sizes up to 4 ran\n")
     assert (record.status, [t.batch_size for t in record.result.trials]) == ("interrupted", [4])
+    assert record.result.batch_size is None
     assert server != search.pid
     for process in (trial, server):
         with pytest.raises(ProcessLookupError):

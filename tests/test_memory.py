@@ -7,9 +7,11 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 
 from lrscout.attached import status
 from lrscout.attached.memory import ProcessMemory, memory_of
+from lrscout.attached.parts import Parts
 from lrscout.attached.status import available_memory, own_status
 from lrscout.engine.trials.timing import TIMED_STEPS, time_steps
 
@@ -128,3 +130,25 @@ def test_timing_takes_two_steps_and_more_while_there_is_time(monkeypatch):
     assert len(steps(0.01)) == TIMED_STEPS
     assert len(steps(0.125)) == 4  # 0.4 seconds are enough
     assert len(steps(3.0)) == 2  # slow steps are waited for no longer than it takes
+
+
+@pytest.mark.parametrize("drops_gradients_first", [True, False])
+def test_activations_are_what_is_held_before_a_backward_pass_without_old_gradients(drops_gradients_first):
+    weight = nn.Parameter(torch.zeros(25))  # 100 bytes, and as many of its gradient
+    optimizer = torch.optim.SGD([weight], momentum=0.9)
+    parts, rest, activations = Parts(), 1000, 4000
+    for _ in range(2):
+        old = 100 if weight.grad is not None and not drops_gradients_first else 0
+        weight.grad = weight.grad if old else None
+        held = rest + activations + old
+        parts.backward_begins(held, [weight])
+        weight.grad = torch.ones(25)
+        parts.backward_begins(rest + activations + 100 + 77, [weight])  # of a second micro-batch
+        optimizer.step()
+        found = parts.step_ended(rest + 100, [weight], [optimizer])
+    assert found == {
+        "weight_bytes": 100,
+        "gradient_bytes": 100,
+        "optimizer_state_bytes": 100,
+        "activation_bytes": activations,
+    }

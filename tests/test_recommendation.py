@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from lrscout.report.find_batch_size import facts, trial_rows
+import re
+from dataclasses import replace
+
+from lrscout.report.find_batch_size import answer as quiet_answer
+from lrscout.report.find_batch_size import facts, headline, problem, summary, trial_rows
+from lrscout.report.terminal import PAGE
 from lrscout.results import MemoryBudget, RunRecord, StepTiming, Trial
 from lrscout.search.batch_size import Search, SearchEnd
 from lrscout.search.goodput import OBJECTIVES
@@ -15,7 +20,7 @@ def answer(rates, step=None, mode="fit", stop_reason="out_of_memory", **more):
     """The result of trials that fit at these samples a second, up to a size that does not."""
     peaks = more.get("peaks", {})
     trials = [Trial(size, "fits", peaks.get(size, size * MIB), rate, 0.1, 6) for size, rate in rates.items()]
-    trials.append(Trial(2 * max(rates), "out_of_memory", None, None, 0.1, 0))
+    trials.append(Trial(2 * max(rates, default=4), "out_of_memory", None, None, 0.1, 0))
     return conclude(SearchEnd(tuple(trials), stop_reason, 1.0), Search(), mode, MemoryBudget(1000 * MIB, 0.05), step)
 
 
@@ -42,6 +47,43 @@ def test_power_mode_does_not_claim_the_largest_that_fits():
     rates = {4: 90.0, 8: 99.0}
     assert roles(answer(rates, mode="power"))[8] == "fastest, largest that ran"
     assert roles(answer(rates, mode="binsearch"))[8] == "fastest, largest that fits"
+
+
+def test_verbose_shows_the_peaks_by_phase_and_the_parts_of_the_largest_size():
+    parts = {"weight_bytes": MIB, "gradient_bytes": MIB, "optimizer_state_bytes": 2 * MIB, "activation_bytes": 30 * MIB}
+    trial = Trial(8, "fits", 40 * MIB, 99.0, 0.1, 6, 40 * MIB, 9 * MIB, **parts)
+    end = SearchEnd((trial,), "max", 1.0)
+    result = conclude(end, Search(), "fit", MemoryBudget(1000 * MIB, 0.05))
+    record = RunRecord("find-batch-size", "ok", {}, {}, {}, result)
+    told = summary(record, replace(PAGE, verbose=True))
+    assert re.search(r"peak at batch size +forward and backward +optimizer step\n.*\n8 +40.0 MiB +9.00 MiB\n", told)
+    assert re.search(r"at size 8 +memory\n", told)
+    rows = [("weights", 1), ("gradients", 1), ("optimizer state", 2), ("activations and batch", 30)]
+    for name, size in (*rows, ("rest of the peak", 6)):
+        assert re.search(rf"^{name} +{size}.0+ MiB$", told, re.MULTILINE), name
+    assert "forward and backward" not in summary(record, PAGE)
+
+
+def test_an_interrupted_search_recommends_nothing_and_says_what_ran():
+    for rates, told in ({4: 90.0, 8: 99.0}, "sizes up to 8 ran"), ({}, "no size had run yet"):
+        result = answer(rates, stop_reason="interrupted")
+        record = RunRecord("find-batch-size", "interrupted", {}, {}, {}, result)
+        assert result.batch_size is None
+        assert [t.batch_size for t in result.trials if t.outcome == "fits"] == list(rates)
+        assert headline(record) == f"Interrupted: {told}"
+        assert quiet_answer(record) is None
+        assert problem(record) == f"Interrupted: {told}."
+        assert "Recommended" not in summary(record, PAGE)
+
+
+def test_an_interrupted_search_for_evaluation_keeps_the_recommendation_for_training():
+    evaluation = answer({4: 90.0}, stop_reason="interrupted")
+    result = replace(answer({4: 90.0, 8: 99.0}), evaluation=evaluation)
+    record = RunRecord("find-batch-size", "interrupted", {}, {}, {}, result)
+    assert headline(record) == "Recommended batch size: 8"
+    assert quiet_answer(record) == "8"
+    assert problem(record) == "Batch size for evaluation, without gradients: interrupted, sizes up to 4 ran."
+    assert problem(record).removesuffix(".") in summary(record, PAGE)
 
 
 def test_a_fit_that_starts_below_zero_is_shown_by_its_slope():

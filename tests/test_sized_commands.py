@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import sizable
 
 import lrscout
 from lrscout.cli import main
@@ -63,6 +64,13 @@ def test_the_largest_size_is_that_of_the_same_model_as_a_target(shared_server):
         assert predicted[0] == pytest.approx(predicted[1], rel=0.15)
     finally:
         target.close()
+
+
+def test_a_programs_memory_is_told_apart_by_what_its_optimizers_hold():
+    trial = attempt(trials_of(*SIZED), 192, 64).trial
+    weights = 4 * sum(parameter.numel() for parameter in sizable.Wide().parameters())
+    assert (trial.weight_bytes, trial.gradient_bytes, trial.optimizer_state_bytes) == (weights, weights, 0)
+    assert trial.activation_bytes == pytest.approx(192 * 5 * 4 * 8192, rel=0.1)  # five layers are kept
 
 
 def test_a_size_that_the_program_caps_does_not_count(tmp_path, capfd):

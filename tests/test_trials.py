@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import sizable
 
 import lrscout
 from lrscout.engine.trials.requests import make_bench
@@ -79,6 +80,19 @@ def test_the_peak_follows_the_batch_size_and_the_limit_holds(trials):
     beyond = int(100 * MIB / per_sample * 1.1)
     assert run(some, beyond, 100).outcome == "out_of_memory"
     assert run(some, beyond, 200).outcome == "fits"
+
+
+def test_a_trial_tells_what_its_memory_is_made_of(trials):
+    trial = run(trials("with_loader", optimizer="adamw"), 128)
+    weights = 4 * sum(parameter.numel() for parameter in sizable.Wide().parameters())
+    assert (trial.weight_bytes, trial.gradient_bytes) == (weights, weights)
+    assert trial.optimizer_state_bytes == pytest.approx(2 * weights, rel=0.01)
+    assert trial.activation_bytes == pytest.approx(128 * 5 * 4 * 8192, rel=0.1)  # five layers are kept
+
+
+def test_evaluation_has_no_activations_to_tell(trials):
+    trial = run(trials("build"), 8, evaluates=True)
+    assert (trial.outcome, trial.activation_bytes) == ("fits", None)
 
 
 def test_the_steps_settings_are_the_users(trials):

@@ -50,7 +50,7 @@ class FindBatchSizeResult(Answer[BatchSizeResult]):
         return plot_trials(self.result, page(width, color), height)
 
     def __str__(self) -> str:
-        return f"{self.batch_size or 'no batch size'} ({self.result.reason})"
+        return f"{self.result.answer or 'no batch size'} ({self.result.reason})"
 
 
 def find_batch_size(

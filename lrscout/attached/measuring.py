@@ -9,11 +9,13 @@ from contextlib import suppress
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import Module
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
 from .memory import CudaMemory, Memory, ProcessMemory, UnknownMemory, memory_of
+from .parts import Parts
 from .patches import Patches
 from .shapes import shape_of_first
 
@@ -43,7 +45,8 @@ def uncounted(load: Callable[[], None]) -> None:
 def report(optimizer: Optimizer, last: bool) -> dict[str, Any]:
     """What was measured since the last report, right after a step; after the `last` one, nothing is any more."""
     if _current is None:
-        return {**dict.fromkeys(("forward", "optimizer", "held", "available", "problem")), "steps": 0, "shapes": []}
+        nothing = dict.fromkeys(("forward", "optimizer", "held", "available", "problem"))
+        return {**nothing, "steps": 0, "shapes": [], "parts": {}}
     return _current.report(optimizer, last)
 
 
@@ -62,6 +65,8 @@ class Measuring:
         self._between = True  # after a backward pass: the next module to be called receives a batch
         self._training = False
         self._own_hooks: dict[int, Any] = {}
+        self._parts = Parts()
+        self._optimizers: dict[int, Optimizer] = {}  # that have stepped, by their ids
         if kind == "cuda":
             torch.cuda._lazy_call(self._begin_on_cuda)  # type: ignore[no-untyped-call]
         elif sys.platform == "linux":
@@ -85,6 +90,7 @@ class Measuring:
     def report(self, optimizer: Optimizer, last: bool) -> dict[str, Any]:
         self._settle(optimizer.param_groups[0]["params"][0].device)
         peak, memory = self._memory.peak(), self._memory
+        parts = self._parts.step_ended(memory.held(), self._weights(), self._optimizers.values())
         shapes, self._shapes, self._step_shapes = self._shapes or self._step_shapes, [], []
         forward, self._forward = self._forward, None
         found = {
@@ -95,6 +101,7 @@ class Measuring:
             "problem": memory.problem(),
             "steps": self._steps,
             "shapes": shapes,
+            "parts": parts,
         }
         if self._steps and not self._tight:
             self._tight = True
@@ -127,6 +134,7 @@ class Measuring:
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._steps += 1
+        self._optimizers[id(optimizer)] = optimizer
         if self._shapes:
             self._step_shapes, self._shapes = self._shapes, []
         peak = self._memory.peak()
@@ -162,6 +170,7 @@ class Measuring:
     def _noting_backward(self, original: Any) -> Any:
         def backward(*args: Any, **kwargs: Any) -> Any:
             # checkpoints call modules again meanwhile, and their own backward passes are within that of the loss
+            self._parts.backward_begins(self._memory.held(), self._weights())
             self._backward_depth += 1
             self._between = False
             try:
@@ -171,6 +180,10 @@ class Measuring:
                 self._between = self._backward_depth == 0
 
         return backward
+
+    def _weights(self) -> list[Tensor]:
+        groups = (group for optimizer in self._optimizers.values() for group in optimizer.param_groups)
+        return list({id(weight): weight for group in groups for weight in group["params"]}.values())
 
     def _end(self) -> None:
         self._memory.loosen()

@@ -153,7 +153,8 @@ def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
         Exception: whatever the body raised.
     """
     with results_stream() as results, ended_by_signals() as signals:
-        output = Output(results, sys.stderr, mode=invocation.mode, width=invocation.width)
+        verbose = invocation.more.get("verbose", False)
+        output = Output(results, sys.stderr, mode=invocation.mode, width=invocation.width, verbose=verbose)
         run = Run(command, invocation, output, signals)
         try:
             yield run

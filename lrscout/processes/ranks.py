@@ -8,8 +8,8 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -71,6 +71,7 @@ class Measured:
     problem: str | None  # why steps that ran do not count as fitting
     steps: int  # of any optimizer, so far
     shapes: tuple[tuple[int, ...], ...]  # of what its model was called with in the last step, a micro-batch each
+    parts: Mapping[str, int | None] = field(default_factory=dict)  # of its memory, by their names in a Trial
 
 
 MOST_UNREAD = 1 << 20  # bytes of a line: no message is that long

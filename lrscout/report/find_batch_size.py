@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrscout.formatting import format_bytes, format_lr, format_rate, format_seconds
+from lrscout.report.batch_size_memory import estimate_table, memory_tables
 from lrscout.report.batch_size_plot import plot_trials
 from lrscout.report.loading import Rows, loading_lines, loading_table
 from lrscout.report.markdown import inline, markdown_table
@@ -50,10 +51,11 @@ def summary(record: BatchSizeRecord, style: Style) -> str:
     result = record.result
     if result is None:
         return printable(headline(record))
-    blocks: list[RenderableType] = [opening(record, headline(record), reasons(result), result.batch_size is not None)]
+    blocks: list[RenderableType] = [opening(record, headline(record), reasons(result), result.answer is not None)]
     if result.trials:
         blocks.append(_trials(result, style))
-    blocks += [_table(head, lines, style) for head, lines in _further_tables(result)]
+    further = [*(memory_tables(result) if style.verbose else ()), *_further_tables(result)]
+    blocks += [_table(head, lines, style) for head, lines in further]
     if result.evaluation is not None:
         blocks += [_evaluation(result.evaluation), _trials(result.evaluation, style)]
     blocks.append(fact_grid(facts(record)))
@@ -67,13 +69,21 @@ def headline(record: BatchSizeRecord) -> str:
     if result is None or record.status == "failed":
         return unfinished(record)
     if result.estimate is not None:
-        size = result.estimate.batch_size
-        return f"Estimated batch size: {'not even one sample fits' if size is None else f'about {size}'}"
+        if result.answer is None:
+            return "By estimate, no batch size fits"
+        return f"Estimated batch size: {'about ' * (result.estimate.limited_by == 'memory')}{result.answer}"
+    if result.stop_reason == "interrupted":
+        return f"Interrupted: {_ran(result)}"
     size = result.batch_size
     if size is None:
         return "No batch size recommended"
     shares = _shares(result)
     return f"Recommended batch size: {size}{f' ({shares})' if shares else ''}"
+
+
+def _ran(result: BatchSizeResult) -> str:
+    largest = max((trial.batch_size for trial in result.trials if trial.outcome == "fits"), default=None)
+    return "no size had run yet" if largest is None else f"sizes up to {largest} ran"
 
 
 def _shares(result: BatchSizeResult) -> str:
@@ -92,18 +102,23 @@ def _shares(result: BatchSizeResult) -> str:
 
 
 def answer(record: BatchSizeRecord) -> str | None:
-    """The recommended size alone."""
-    size = record.result.batch_size if record.result is not None else None
+    """The recommended size alone, or the estimated one."""
+    size = record.result.answer if record.result is not None else None
     return None if size is None else str(size)
 
 
 def problem(record: BatchSizeRecord) -> str | None:
-    """Why there is no recommendation, or None if there is one."""
-    if record.result is None or record.result.batch_size is not None:
+    """Why there is no recommendation and no estimate, or what was interrupted; None if neither."""
+    if record.result is None:
         return None
-    if record.result.estimate is not None:
-        return f"{headline(record)}. Run without --dry-run to measure it."
-    return f"No batch size recommended: {record.result.reason.removesuffix('.')}."
+    if record.result.stop_reason == "interrupted":
+        return f"{headline(record)}."
+    evaluation = record.result.evaluation
+    if evaluation is not None and evaluation.stop_reason == "interrupted":
+        return f"{_evaluated(evaluation)}."
+    if record.result.answer is not None:
+        return None
+    return f"{headline(record)}: {record.result.reason.removesuffix('.')}."
 
 
 def rows(record: BatchSizeRecord) -> Iterator[Sequence[object]]:
@@ -222,14 +237,7 @@ def _further_tables(result: BatchSizeResult) -> list[tuple[Sequence[str], Rows]]
             lines.insert(0, (f"{own.batch_size} (current)", *_scaled(own.lr, 1.0)))
             found.append((("learning rate for", "linear rule", "square-root rule"), lines))
     if result.estimate is not None:
-        e = result.estimate
-        parts = {
-            "parameters": e.parameter_bytes,
-            "gradients": e.gradient_bytes,
-            "optimizer state": e.optimizer_bytes,
-            "activations per sample": e.activation_bytes_per_sample,
-        }
-        found.append((("estimated", "memory"), [(name, format_bytes(size)) for name, size in parts.items()]))
+        found.append(estimate_table(result.estimate))
     if result.splits:
         ways = [(str(s.batch_size), str(s.accumulate), str(s.processes)) for s in result.splits]
         found.append((("micro-batch", "x accumulation", "x processes"), ways))
@@ -243,6 +251,8 @@ def _scaled(lr: float | None, factor: float) -> tuple[str, ...]:
 
 def _evaluated(result: BatchSizeResult) -> str:
     size = "none fits" if result.batch_size is None else str(result.batch_size)
+    if result.stop_reason == "interrupted":
+        size = f"interrupted, {_ran(result)}"
     return f"Batch size for evaluation, without gradients: {size}"
 
 

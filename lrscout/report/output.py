@@ -42,13 +42,14 @@ class Output:
         *,
         mode: Mode = "human",
         width: int | None = None,
+        verbose: bool = False,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._results, self._messages = results, messages
         self._escaped = escape_commands if environ.get("GITHUB_ACTIONS") == "true" else str
         self._above: Say | None = None  # writes above the progress line, if there is one
         self.mode = mode
-        self.results_style = detect(results, environ, width)
+        self.results_style = detect(results, environ, width, verbose)
         self.messages_style = detect(messages, environ, width)
 
     def result(self, text: str) -> None:

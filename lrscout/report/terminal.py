@@ -22,9 +22,10 @@ class Style:
     color: bool
     unicode: bool
     live: bool  # animated progress
+    verbose: bool = False  # with what is seldom asked for
 
 
-def detect(stream: TextIO | None, environ: Mapping[str, str], width: int | None = None) -> Style:
+def detect(stream: TextIO | None, environ: Mapping[str, str], width: int | None = None, verbose: bool = False) -> Style:
     """The style for a stream; an explicit width takes precedence over COLUMNS and the size of the terminal."""
     terminal = is_terminal(stream) and environ.get("TERM") != "dumb"
     return Style(
@@ -32,6 +33,7 @@ def detect(stream: TextIO | None, environ: Mapping[str, str], width: int | None 
         color=_color(environ, terminal),
         unicode=_encodes(stream, SYMBOLS),
         live=terminal and not _is_set(environ.get("CI")),
+        verbose=verbose,
     )
 
 

@@ -49,6 +49,10 @@ class Trial:
     reason: str | None = None  # why it failed or did not fit
     micro_batch: int | None = None  # samples that a rank of a training command was seen to run at once
     samples: int | None = None  # that all its ranks together were seen to run in a step
+    weight_bytes: int | None = None  # of a training command: those that its optimizers train
+    gradient_bytes: int | None = None  # of them after a step
+    optimizer_state_bytes: int | None = None
+    activation_bytes: int | None = None  # held between the forward and the backward pass, with the batch
     cap: int | None = None  # where it is capped: the largest size that the program was seen to run instead
 
 
@@ -133,7 +137,10 @@ class MemoryEstimate:
     gradient_bytes: int
     optimizer_bytes: int
     activation_bytes_per_sample: int
-    batch_size: int | None  # the largest that should fit; None if not even one sample does
+    batch_size: int | None  # the largest that should fit, from --min up to --max and the dataset; None if none does
+    memory_allows: int | None = None  # the same if memory were the only limit
+    limited_by: Literal["memory", "dataset", "max"] = "memory"
+    target_bytes: int = 0  # held by the target's modules and data, which count on the CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +233,11 @@ class BatchSizeResult:
     def limit_bytes(self) -> int | None:
         """How much memory a training step may take: the budget less its margin."""
         return MemoryBudget(self.budget_bytes, self.margin).limit_bytes
+
+    @property
+    def answer(self) -> int | None:
+        """The size that was asked for: the recommended one, or with --dry-run the estimated one."""
+        return self.batch_size if self.estimate is None else self.estimate.batch_size
 
     def trial_of(self, batch_size: int | None) -> Trial | None:
         """The trial of this size, or None if it was not tried."""

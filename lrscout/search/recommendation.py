@@ -40,7 +40,7 @@ def conclude(
     below = power_of_two_below(largest or 0)
     quickest = _quickest(timings) if timings else fastest(offered)
     chosen, reason = _chosen(objective, timings, noise_scale, quickest, largest)
-    unsure = end.stop_reason == "unstable"
+    unsure = end.stop_reason in ("unstable", "interrupted")
     if unsure or chosen is None:
         reason = _why_not(trials, search, end)
     return BatchSizeResult(
@@ -115,6 +115,8 @@ def _size(trial: Trial) -> int:
 
 
 def _why_not(trials: tuple[Trial, ...], search: Search, end: SearchEnd) -> str:
+    if end.stop_reason == "interrupted":
+        return "no size is recommended, since better ones may not have been tried yet"
     growing = next((t for t in trials if t.growth_bytes is not None), None)
     if growing is not None and growing.growth_bytes is not None:
         return (

@@ -28,6 +28,7 @@ class Option:
     flags: tuple[str, ...] = ()  # on the command line, if they differ from the name
     item: Callable[[Any], Any] | None = None  # of a list: raises UsageError for an invalid item
     number_too: bool = False  # a number is accepted as text
+    amount: str | None = None  # of what a text is, to tell whoever gives a number
     only: Kind | None = None  # what it is for; None: both
     instead: str | None = None  # the hint where it is given for the other kind
 
@@ -140,7 +141,7 @@ def coerce(field: Field, value: Any) -> Any:
         return str(value)
     if isinstance(value, field.type) and not (field.type is int and isinstance(value, bool)):
         return value
-    raise UsageError(f"{field.name} must be {KIND_NAMES[field.type]}, not {value!r}.")
+    raise UsageError(f"{field.name} must be {field.option.amount or KIND_NAMES[field.type]}, not {value!r}.")
 
 
 KIND_NAMES = {

@@ -33,6 +33,7 @@ class FindBatchSizeSettings(SessionSettings):
         None,
         "Memory that a training step may take: 11GiB, or 80% of what is free; by default all that is free.",
         metavar="AMOUNT",
+        amount="an amount of memory with its unit, such as 11GiB",
     )
     margin: str = option("5%", "Share of the budget to keep free.", metavar="SHARE")
     resolution: str | None = option(

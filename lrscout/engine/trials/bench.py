@@ -9,30 +9,27 @@ import hashlib
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from statistics import median
 from time import perf_counter
 from typing import Any
 
 import torch
 from torch import nn
 
-from lrscout.attached.memory import Memory, memory_of
-from lrscout.engine.batches import to_device
-from lrscout.engine.devices import resolve_device, synchronize
+from lrscout.attached.memory import memory_of
+from lrscout.attached.parts import bytes_of
+from lrscout.engine.devices import resolve_device
 from lrscout.engine.environment import describe_environment
 from lrscout.engine.out_of_memory import is_out_of_memory
 from lrscout.engine.randomness import preserved_random_state
 from lrscout.engine.session import Session
-from lrscout.engine.trials.estimate import bytes_of, estimate_step
+from lrscout.engine.trials.estimate import estimate_step
 from lrscout.engine.trials.feed import Feed, TooFewSamples
 from lrscout.engine.trials.gradients import GradientSession
-from lrscout.engine.trials.judging import EXTRA_STEPS, memory_growth, over_limit
 from lrscout.engine.trials.loading import time_step
-from lrscout.engine.trials.phases import measured_phases
 from lrscout.engine.trials.requests import Attempt, DataFacts, ShapeEstimate, TargetFacts, TimedSteps, TimeStep, TrySize
 from lrscout.engine.trials.source import Source, dataset_size, evaluation_loader, longest_sample, resized
+from lrscout.engine.trials.steps import take_steps, warm_up
 from lrscout.engine.trials.stopwatch import Stopwatch
-from lrscout.engine.trials.timing import time_steps
 from lrscout.engine.workload import Workload
 from lrscout.errors import WorkloadError
 from lrscout.results import LoaderTiming, Outcome, OwnSize, Trial
@@ -85,7 +82,22 @@ class Bench:
             WorkloadError: it cannot be estimated.
         """
         with preserved_random_state():
-            return estimate_step(self._source, self._settings, longest)
+            held = self._held_by_target() if self._own_process else 0
+            shapes = estimate_step(self._source, self._settings, longest)
+            return dataclasses.replace(shapes, base_bytes=shapes.base_bytes + held, target_bytes=held)
+
+    def _held_by_target(self) -> int:
+        """What the target's modules and data take on the CPU, where they count toward the limit of a trial."""
+        device = self._device_of_trial()
+        if device.type != "cpu":
+            return 0
+        memory = memory_of(device)
+        warm_up(device)
+        memory.begin(None)
+        workload = self._source.default(self._settings.min)
+        held = (memory.held() or 0) - bytes_of([*workload.model.parameters(), *workload.model.buffers()])
+        memory.end()
+        return max(0, held)
 
     def time(self, batch_size: int, evaluates: bool) -> TimedSteps:
         """Time some steps; what is built for that stays for the next time."""
@@ -157,7 +169,7 @@ class Bench:
             device = resolve_device(self._settings.device, early) if early else self._device_of_trial()
             memory = memory_of(device)
             if not self._warm:
-                _warm_up(device)
+                warm_up(device)
                 self._warm = True
             stack.callback(memory.end)
             if early is None:
@@ -176,7 +188,7 @@ class Bench:
             if early is not None:  # the weights are held already and count, the copy to restore them from does not
                 model = workload.model
                 memory.begin(request.limit_bytes, counted=bytes_of([*model.parameters(), *model.buffers()]))
-            return _take_steps(session, feed, memory, request, self._settings.trial_steps)
+            return take_steps(session, feed, memory, request, self._settings.trial_steps)
 
     def _device_of_trial(self) -> torch.device:
         """The device to warm up before the workload is built; for `auto`, that of a model on the CPU."""
@@ -184,70 +196,6 @@ class Bench:
         if name != "auto":
             return torch.device(name)
         return resolve_device(name, Workload(nn.Module(), ()))
-
-
-def _take_steps(
-    session: Session, feed: Feed, memory: Memory, request: TrySize, trial_steps: int
-) -> tuple[Trial, TimedSteps | None]:
-    if request.evaluates:
-        _fill_optimizers(session)
-    step = _eval_step(session, feed) if request.evaluates else session.train_step
-
-    def finished_step() -> None:
-        step()
-        synchronize(session.device)
-
-    held: list[int | None] = []  # after each step
-    with measured_phases(session, memory) as phases:
-        while len(held) < trial_steps or (len(held) < trial_steps + EXTRA_STEPS and memory_growth(held) is not None):
-            finished_step()
-            phases.step_ended()
-            held.append(memory.held())
-            if len(held) == 1:
-                memory.tighten()
-            problem = over_limit(phases.peak, request.limit_bytes) or memory.problem()
-            if problem is not None:
-                return phases.trial(request.batch_size, "out_of_memory", len(held), reason=problem), None
-    memory.loosen()
-    feed.end_worst_case()
-    next(feed)  # starts the workers of the loader if it has not been used yet
-    feed.seconds_waited = 0.0
-    seconds = time_steps(finished_step)
-    samples = request.batch_size * (1 if request.evaluates else session.settings.accumulate)
-    trial = phases.trial(
-        request.batch_size,
-        "fits",
-        len(held) + len(seconds),
-        samples_per_second=samples / median(seconds),
-        loader_share=min(1.0, feed.seconds_waited / sum(seconds)),
-        growth_bytes=memory_growth(held),
-    )
-    return trial, TimedSteps(tuple(seconds), samples, trial.loader_share)
-
-
-def _eval_step(session: Session, feed: Feed) -> Any:
-    return lambda: session.evaluate([to_device(next(feed), session.device)])
-
-
-def _fill_optimizers(session: Session) -> None:
-    """Create gradients and optimizer state, which also exist when a training run evaluates."""
-    for optimizer in session.optimizers:
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = torch.zeros_like(parameter)
-        optimizer.step()
-
-
-def _warm_up(device: torch.device) -> None:
-    """Take two small steps, so that threads, libraries and handles are created before memory is counted."""
-    with preserved_random_state():
-        model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 6, 8)).to(device)
-        optimizer = torch.optim.AdamW(model.parameters())
-        for _ in range(2):
-            loss = model(torch.zeros(16, 1, 8, 8, device=device)).square().mean()
-            loss.backward()
-            optimizer.step()
-        synchronize(device)
 
 
 def _clean_up() -> None:

@@ -1,18 +1,21 @@
-"""Estimating the memory of a training step from shapes alone, with torch's MemTracker on the meta device.
+"""Estimating the memory of a training step from shapes alone, with torch's MemTracker and fake tensors.
 
-MemTracker is private to torch.distributed; this is the only module that uses it.
+Both are private to torch; this is the only module that uses them.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lrscout.attached.parts import bytes_of
 from lrscout.engine.batches import tensors_in, to_device
+from lrscout.engine.devices import resolve_device
 from lrscout.engine.session import scalar
 from lrscout.engine.trials.feed import Feed
 from lrscout.engine.trials.requests import ShapeEstimate
@@ -53,42 +56,63 @@ def _peak(
     source: Source, settings: FindBatchSizeSettings, batch_size: int, longest: int | None
 ) -> tuple[int, tuple[int, int, int]]:
     """The peak of a step, and the bytes of its parameters, gradients and optimizer state."""
-    # imported here, because a private module may be missing: only --dry-run depends on it
+    # imported here, because private modules may be missing: only --dry-run depends on them
+    from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.distributed._tools.mem_tracker import MemTracker
 
     workload = source.with_batch_size(batch_size)
     optimizer, _ = make_optimizer(workload, settings.optimizer, settings.optimizer_arg)
-    batch = to_device(next(Feed(workload.train_loader, batch_size, longest)), META)
-    workload = _on_meta(workload, optimizer)
-    compute_loss = loss_of(workload)
-    for parameter in (p for group in optimizer.param_groups for p in group["params"]):
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()  # creates the optimizer state, which every later step has from the start
-    optimizer.zero_grad()
-    tracker = MemTracker()
-    tracker.track_external(workload.model, optimizer, *tensors_in(batch))
-    with tracker, META:
-        scalar(compute_loss(batch)).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    peak = sum(kinds["Total"] for kinds in tracker.get_tracker_snapshot("peak").values())
-    parameters = list(workload.model.parameters())
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    return peak, (bytes_of(parameters), bytes_of(gradients), bytes_of(tensors_in(optimizer.state)))
+    device = resolve_device(settings.device, workload)
+    batch = next(Feed(workload.train_loader, batch_size, longest))
+    # fake tensors run the kernels of their device, as meta tensors do not: attention on meta keeps all of its scores
+    with FakeTensorMode(allow_non_fake_inputs=True), _fakes_in_place(workload, optimizer, device):
+        batch = to_device(to_device(batch, META), device)
+        compute_loss = loss_of(workload)
+        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()  # creates the optimizer state, which every later step has from the start
+        optimizer.zero_grad()
+        tracker = MemTracker()
+        tracker.track_external(workload.model, optimizer, *tensors_in(batch))
+        with tracker:
+            scalar(compute_loss(batch)).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        peak = sum(kinds["Total"] for kinds in tracker.get_tracker_snapshot("peak").values())
+        parameters = list(workload.model.parameters())
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        return peak, (bytes_of(parameters), bytes_of(gradients), bytes_of(tensors_in(optimizer.state)))
 
 
-def _on_meta(workload: Workload, optimizer: Optimizer) -> Workload:
-    """Move the weights of a workload to the meta device, including those in its optimizer."""
-    before = list(workload.model.parameters())
-    workload.model.to(META).train()
-    after = dict(zip(map(id, before), workload.model.parameters()))
-    for group in optimizer.param_groups:
-        group["params"] = [after.get(id(parameter), parameter) for parameter in group["params"]]
-    optimizer.state.clear()
-    if isinstance(workload.loss_fn, nn.Module):
-        return dataclasses.replace(workload, loss_fn=workload.loss_fn.to(META))
-    return workload
+@contextmanager
+def _fakes_in_place(workload: Workload, optimizer: Optimizer, device: torch.device) -> Iterator[None]:
+    """Put fake tensors in the place of all weights and buffers, and those back at the end; tied ones stay tied."""
+    made: dict[Tensor, Tensor] = {}
 
+    def fake(tensor: Tensor) -> Tensor:
+        if tensor not in made:
+            copy = tensor.detach().to(device)  # in the mode of fake tensors
+            made[tensor] = nn.Parameter(copy, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copy
+        return made[tensor]
 
-def bytes_of(tensors: Iterable[Tensor]) -> int:
-    """The size of all tensors together."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    parts = [part for part in (workload.model, workload.loss_fn) if isinstance(part, nn.Module)]
+    modules = [module for part in parts for module in part.modules()]
+    tensors: list[Any] = [own for module in modules for own in (module._parameters, module._buffers)]
+    values, modes = [dict(own) for own in tensors], [module.training for module in modules]
+    groups, state = [group["params"] for group in optimizer.param_groups], dict(optimizer.state)
+    try:
+        workload.model.train()
+        for own in tensors:
+            own.update({name: fake(tensor) for name, tensor in own.items() if tensor is not None})
+        for group in optimizer.param_groups:
+            group["params"] = [fake(parameter) for parameter in group["params"]]
+        optimizer.state.clear()
+        yield
+    finally:
+        for own, before in zip(tensors, values):
+            own.update(before)
+        for module, training in zip(modules, modes):
+            module.training = training
+        for group, weights in zip(optimizer.param_groups, groups):
+            group["params"] = weights
+        optimizer.state.clear()
+        optimizer.state.update(state)

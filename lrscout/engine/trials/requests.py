@@ -54,6 +54,7 @@ class ShapeEstimate:
     optimizer_bytes: int
     base_bytes: int  # the peak as a line: base_bytes + batch size * bytes_per_sample
     bytes_per_sample: int
+    target_bytes: int = 0  # of base_bytes: what the target's modules and data hold, where they share the memory
 
 
 @dataclass(frozen=True, slots=True)

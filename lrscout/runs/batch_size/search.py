@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 from lrscout.engine.trials.requests import TargetFacts, TimedSteps
 from lrscout.errors import UsageError
@@ -14,7 +14,6 @@ from lrscout.formatting import format_bytes
 from lrscout.results import (
     BatchSizeRecord,
     BatchSizeResult,
-    BatchStopReason,
     CommandTarget,
     MemoryBudget,
     OwnSize,
@@ -161,7 +160,7 @@ class _Run:
         try:
             speed = measured_speed(self._trials, plan, self._observer)
         except KeyboardInterrupt:
-            return dataclasses.replace(result_of(end, UNKNOWN), stop_reason="interrupted")
+            return result_of(dataclasses.replace(end, stop_reason="interrupted"), UNKNOWN)
         self._problems += speed.problems
         return result_of(dataclasses.replace(end, seconds=end.seconds + perf_counter() - started), speed)
 
@@ -177,9 +176,11 @@ class _Run:
 
     def _estimated(self) -> BatchSizeResult:
         shapes = self._trials.estimate(self._facts.training.longest)
-        return self._completed(estimated(shapes, self._budget), evaluates=False)
+        search, ceiling_reason = self._bounds(evaluates=False)
+        step = friendly_step(self._settings.prefer)
+        return self._completed(estimated(shapes, self._budget, search, ceiling_reason, step), evaluates=False)
 
-    def _bounds(self, evaluates: bool) -> tuple[Search, BatchStopReason]:
+    def _bounds(self, evaluates: bool) -> tuple[Search, Literal["dataset", "max"]]:
         """The range of sizes, and the reason to give if its end is reached.
 
         Raises:
@@ -231,8 +232,7 @@ class _Run:
         return [f"The budget is {format_bytes(budget)}, but only {format_bytes(free)} are free now."]
 
     def _record(self, result: BatchSizeResult) -> BatchSizeRecord:
-        found = result.batch_size is not None or result.stop_reason == "estimate"
-        status: Status = "ok" if found else "inconclusive"
+        status: Status = "ok" if result.answer is not None else "inconclusive"
         if result.interrupted:
             status = "interrupted"
         return RunRecord(

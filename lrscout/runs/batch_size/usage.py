@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lrscout.engine.trials.judging import EXTRA_STEPS, memory_growth
@@ -22,6 +22,7 @@ class Usage:
         self.problem: str | None = None  # why the steps do not count as fitting, though they ran
         self.steps = 0
         self.shapes: list[StepShapes] = []
+        self._parts: Mapping[str, int | None] = {}  # of the memory of the rank that held most after the last step
         self._optimizer_steps = 0  # of the rank that took fewest
         self._held: list[list[int | None]] = []  # by rank
 
@@ -32,6 +33,7 @@ class Usage:
         self.optimizer = _highest([self.optimizer, *(rank.optimizer for rank in ranks)])
         self.problem = next((rank.problem for rank in ranks if rank.problem is not None), self.problem)
         self.shapes.append(tuple(rank.shapes for rank in ranks))
+        self._parts = max(ranks, key=lambda rank: rank.held or 0).parts
         self._optimizer_steps = min(rank.steps for rank in ranks)
         self._held = self._held or [[] for _ in ranks]
         for held, rank in zip(self._held, ranks):
@@ -54,7 +56,8 @@ class Usage:
 
     def trial(self, batch_size: int, outcome: Outcome, **more: Any) -> Trial:
         """A trial with these peaks; the caller replaces its `seconds`."""
-        measured: dict[str, Any] = {"samples_per_second": None, "seconds": 0.0, "steps": self.steps, **more}
+        measured: dict[str, Any] = {"samples_per_second": None, "seconds": 0.0, "steps": self.steps}
+        measured |= {**self._parts, **more}
         return Trial(
             batch_size,
             outcome,
