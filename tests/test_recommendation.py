@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from lrscout.report.batch_size_table import size_rows
 from lrscout.report.find_batch_size import answer as quiet_answer
-from lrscout.report.find_batch_size import facts, headline, problem, summary, trial_rows
+from lrscout.report.find_batch_size import facts, headline, problem, summary
 from lrscout.report.terminal import PAGE
 from lrscout.results import MemoryBudget, RunRecord, StepTiming, Trial
 from lrscout.search.batch_size import Search, SearchEnd
@@ -25,7 +26,7 @@ def answer(rates, step=None, mode="fit", stop_reason="out_of_memory", **more):
 
 
 def roles(result):
-    return {int(size): role for size, *_, role in trial_rows(result)}
+    return {int(size): role for size, *_, role in size_rows(result)}
 
 
 def test_the_reason_compares_with_the_preferred_sizes_alone():

@@ -6,9 +6,10 @@ import math
 
 from lrscout.formatting import format_bytes
 from lrscout.report.axes import Axis, size_axis, value_axis
-from lrscout.report.plot import BLUE, DIM, MAGENTA, MAX_WIDTH, MIN_HEIGHT, Series, draw, widest
+from lrscout.report.plot import BLUE, DIM, GREEN, MAGENTA, MAX_WIDTH, MIN_HEIGHT, Series, draw, widest
 from lrscout.report.terminal import Style
 from lrscout.results import BatchSizeResult
+from lrscout.search.goodput import goodput
 
 ROWS = 12  # default height of each plot
 
@@ -56,8 +57,8 @@ def plot_memory(result: BatchSizeResult, style: Style, height: int | None = None
 
 
 def plot_throughput(result: BatchSizeResult, style: Style, height: int | None = None) -> str:
-    """Samples per second of each size that ran; empty for fewer than two."""
-    rates = sorted((t.batch_size, t.samples_per_second) for t in result.trials if t.samples_per_second is not None)
+    """Samples per second of each size that ran, and what they are worth; empty for fewer than two."""
+    rates = _rates(result)
     if len(rates) < 2:
         return ""
     width, rows = min(style.width, MAX_WIDTH), max(MIN_HEIGHT, height or ROWS)
@@ -65,11 +66,20 @@ def plot_throughput(result: BatchSizeResult, style: Style, height: int | None = 
     x = size_axis(rates[0][0], rates[-1][0], width - 4 - widest(y), "batch size (samples/s)")
     points = [(math.log2(size), rate) for size, rate in rates]
     series = [Series([points], "▚", "samples/s", BLUE, line=True, drawn="hd"), Series([points], "•", "samples/s", BLUE)]
+    if result.timings and result.noise_scale is not None:
+        worth = [(math.log2(each.batch_size), goodput(each, result.noise_scale)) for each in result.timings]
+        series.append(Series([worth], "▞", "counted by what they teach", GREEN, line=True, drawn="hd"))
     chosen = next((p for p in points if result.batch_size is not None and p[0] == math.log2(result.batch_size)), None)
     if chosen is not None:
         label = f"recommended {result.batch_size}"
         series.append(Series([[(chosen[0], y.low), (chosen[0], y.high)]], "┃", label, MAGENTA, line=True))
     return draw(series, x, y, (width, rows), style)
+
+
+def _rates(result: BatchSizeResult) -> list[tuple[int, float]]:
+    """The speed of each size: as it was timed in turn with the others, or else in its trial."""
+    tried = {t.batch_size: t.samples_per_second for t in result.trials if t.samples_per_second is not None}
+    return sorted({**tried, **{t.batch_size: t.samples_per_second for t in result.timings}}.items())
 
 
 def _above(line: list[tuple[float, float]], y: Axis) -> list[tuple[float, float]]:

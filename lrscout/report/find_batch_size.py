@@ -9,16 +9,23 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lrscout.formatting import format_bytes, format_lr, format_rate, format_seconds
+from lrscout.formatting import format_bytes, format_lr, format_seconds
 from lrscout.report.batch_size_memory import estimate_table, memory_tables
 from lrscout.report.batch_size_plot import plot_trials
+from lrscout.report.batch_size_table import COLUMNS, largest_name, size_head, size_rows, size_table, size_values
 from lrscout.report.loading import Rows, loading_lines, loading_table
 from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.tables import add_row, common_facts, fact_grid, opening, rendered, sentence, table, unfinished
 from lrscout.report.terminal import PAGE, Style, printable
-from lrscout.results import BatchSizeRecord, BatchSizeResult, BatchStopReason, Outcome, Trial
+from lrscout.results import (
+    BatchSizeRecord,
+    BatchSizeResult,
+    BatchStopReason,
+    GradientNoise,
+    NoiseMoment,
+    Outcome,
+)
 
-NOTED_WIDTH = 60  # columns from which the notes on the trials fit
 STOPPED: dict[BatchStopReason, str] = {
     "out_of_memory": "size {least} does not fit",
     "dataset": "stopped at the size of the dataset",
@@ -41,9 +48,6 @@ FAILURES: dict[BatchStopReason, tuple[Outcome, ...]] = {
     "refused": ("refused",),
 }
 """The outcomes that ended a search for a reason; the smallest size that had one is named."""
-COLUMNS = tuple(Trial.__dataclass_fields__)
-
-HEAD = ("batch size", "outcome", "peak memory", "samples/s", "note")
 
 
 def summary(record: BatchSizeRecord, style: Style) -> str:
@@ -53,11 +57,11 @@ def summary(record: BatchSizeRecord, style: Style) -> str:
         return printable(headline(record))
     blocks: list[RenderableType] = [opening(record, headline(record), reasons(result), result.answer is not None)]
     if result.trials:
-        blocks.append(_trials(result, style))
+        blocks.append(size_table(result, style))
     further = [*(memory_tables(result) if style.verbose else ()), *_further_tables(result)]
     blocks += [_table(head, lines, style) for head, lines in further]
     if result.evaluation is not None:
-        blocks += [_evaluation(result.evaluation), _trials(result.evaluation, style)]
+        blocks += [_evaluation(result.evaluation), size_table(result.evaluation, style)]
     blocks.append(fact_grid(facts(record)))
     texts = [rendered(block, style) for block in blocks]
     return "\n\n".join([*texts, plot_trials(result, style)] if _can_plot(result) else texts)
@@ -122,10 +126,9 @@ def problem(record: BatchSizeRecord) -> str | None:
 
 
 def rows(record: BatchSizeRecord) -> Iterator[Sequence[object]]:
-    """A header, then the trials."""
+    """A header, then the sizes that were tried or timed."""
     yield COLUMNS
-    for trial in record.result.trials if record.result is not None else ():
-        yield tuple(getattr(trial, name) for name in COLUMNS)
+    yield from size_values(record.result) if record.result is not None else ()
 
 
 def markdown(record: BatchSizeRecord) -> list[str]:
@@ -134,11 +137,11 @@ def markdown(record: BatchSizeRecord) -> list[str]:
     if result is None:
         return []
     blocks = [inline(line) for line in reasons(result)]
-    trials = [(HEAD, trial_rows(result))] if result.trials else []
+    trials = [(size_head(result), size_rows(result))] if result.trials else []
     blocks += [_markdown_table(head, lines) for head, lines in [*trials, *_further_tables(result)]]
     if result.evaluation is not None:
         blocks.append(inline(" ".join([f"{_evaluated(result.evaluation)}.", *reasons(result.evaluation)])))
-        blocks.append(_markdown_table(HEAD, trial_rows(result.evaluation)))
+        blocks.append(_markdown_table(size_head(result.evaluation), size_rows(result.evaluation)))
     return [*blocks, f"```text\n{plot_trials(result, PAGE)}\n```"] if _can_plot(result) else blocks
 
 
@@ -148,20 +151,6 @@ def _can_plot(result: BatchSizeResult) -> bool:
 
 def _markdown_table(head: Sequence[str], lines: Rows) -> str:
     return markdown_table(head, [[inline(cell) for cell in line] for line in lines])
-
-
-def trial_rows(result: BatchSizeResult) -> list[tuple[str, str, str, str, str]]:
-    """The trials in order of size, with the columns of HEAD."""
-    return [
-        (
-            str(t.batch_size),
-            t.outcome.replace("_", " "),
-            "" if t.peak_bytes is None else format_bytes(t.peak_bytes),
-            "" if t.samples_per_second is None else format_rate(t.samples_per_second),
-            ", ".join(_notes(t, result)),
-        )
-        for t in sorted(result.trials, key=lambda t: t.batch_size)
-    ]
 
 
 def search_end(result: BatchSizeResult) -> str:
@@ -187,6 +176,7 @@ def facts(record: BatchSizeRecord) -> dict[str, str]:
             known["memory"] = f"{base}{format_bytes(model.bytes_per_sample)} per sample"
             if result.estimate is None:
                 known["memory"] = f"{known['memory']}, accurate to {model.fit_error:.1%}"
+        known["noise scale"] = noise_text(result.noise)
         if result.budget_bytes is not None:
             known["budget"] = f"{format_bytes(result.budget_bytes)}, {result.margin:.0%} kept free"
         known["dataset"] = None if result.dataset_size is None else f"{result.dataset_size:,} samples"
@@ -194,36 +184,30 @@ def facts(record: BatchSizeRecord) -> dict[str, str]:
     return {name: printable(value) for name, value in known.items() if value not in (None, "")}
 
 
+def noise_text(noise: GradientNoise | None) -> str | None:
+    """The noise scale at the first and the last moment that it was measured at."""
+    if noise is None:
+        return None
+    told = [f"{_samples(moment)} after {moment.step} steps" for moment in (noise.moments[0], noise.moments[-1])]
+    grows = "; it usually grows in training, and larger batches pay later on" if len(noise.moments) > 1 else ""
+    return ", ".join(dict.fromkeys(told)) + grows
+
+
+def _samples(moment: NoiseMoment) -> str:
+    return f"more than {moment.samples:,} samples" if moment.noise is None else f"{moment.noise:,.0f} samples"
+
+
 def reasons(result: BatchSizeResult) -> list[str]:
     """Why this size is recommended, and the largest one that fits: a sentence each."""
     lines = [result.reason] if result.reason else []
     trial = result.trial_of(result.largest_fitting)
     if trial is not None and result.batch_size is not None:
-        line = f"the {_largest(result)} is {trial.batch_size}"
+        line = f"the {largest_name(result)} is {trial.batch_size}"
         if trial.peak_bytes is not None and result.budget_bytes is not None:
             spare = format_bytes(max(0, result.budget_bytes - trial.peak_bytes))
             line += f", using {format_bytes(trial.peak_bytes)} of {format_bytes(result.budget_bytes)} ({spare} free)"
         lines.append(line)
     return [sentence(line) for line in [*lines, *loading_lines(result)]]
-
-
-def _largest(result: BatchSizeResult) -> str:
-    """What to call the largest fitting size: a limit only if larger sizes were tried."""
-    stable = [t.batch_size for t in result.trials if t.outcome == "fits" and t.growth_bytes is None]
-    if max(stable, default=0) > (result.largest_fitting or 0):
-        return "largest preferred size"
-    is_limit = result.stop_reason == "out_of_memory" and result.mode != "power"
-    return "largest that fits" if is_limit else "largest that ran"
-
-
-def _notes(trial: Trial, result: BatchSizeResult) -> list[str]:
-    notes = {
-        "fastest": result.fastest.batch_size if result.fastest is not None else None,
-        _largest(result): result.largest_fitting,
-        "power of two": result.friendly if result.friendly != result.largest_fitting else None,
-        "current": result.own.batch_size if result.own is not None else None,
-    }
-    return [note for note, size in notes.items() if size == trial.batch_size]
 
 
 def _further_tables(result: BatchSizeResult) -> list[tuple[Sequence[str], Rows]]:
@@ -259,17 +243,6 @@ def _evaluated(result: BatchSizeResult) -> str:
 def _evaluation(result: BatchSizeResult) -> Text:
     text = Text().append(_evaluated(result), style="bold")
     return text.append("".join("\n" + printable(line) for line in reasons(result)))
-
-
-def _trials(result: BatchSizeResult, style: Style) -> Table:
-    wide = style.width >= NOTED_WIDTH
-    size, *others, note = HEAD if wide else ("size", "outcome", "peak", "samples/s", "")
-    lines = table(style, f"  {size}", *others, *([note] if wide else []), left=(0, 1, 4))
-    for size, *cells, note in trial_rows(result):
-        chosen = size == str(result.batch_size)
-        mark = ("▸" if style.unicode else ">") if chosen else " "
-        add_row(lines, (f"{mark} {size}", *cells, *([note] if wide else [])), bold=chosen)
-    return lines
 
 
 def _table(head: Sequence[str], lines: Rows, style: Style) -> Table:

@@ -18,7 +18,7 @@ MAX_WIDTH = 120  # wider plots show nothing more
 DOCS = "plotext._doc.doc"
 MIN_HEIGHT = 6  # the frame, the labels and three rows
 ASCII = str.maketrans("┌┐└┘├┤┬┴┼─│━┯┃•▚…±░", "+++++++++-|=+|.*~~:")
-DIM, BLUE, MAGENTA = "2", "94", "35"  # readable on dark and light backgrounds
+DIM, BLUE, MAGENTA, GREEN = "2", "94", "35", "32"  # readable on dark and light backgrounds
 
 _figure = threading.Lock()  # plotext has one global figure
 

@@ -26,6 +26,11 @@ def goodput(timing: StepTiming, noise: float | None) -> float:
     return timing.samples_per_second * efficiency(timing.samples, noise)
 
 
+def relative_time(timing: StepTiming, timings: Sequence[StepTiming], noise: float | None) -> float:
+    """How much longer training to the same loss takes than with the best of the sizes: 1 for that one."""
+    return max(goodput(each, noise) for each in timings) / goodput(timing, noise)
+
+
 def least_time(timings: Sequence[StepTiming], noise: float | None) -> StepTiming:
     """The size with the highest goodput; of those as good as that, the smallest."""
     best = max(timings, key=lambda timing: goodput(timing, noise))
