@@ -80,7 +80,10 @@ def test_it_finds_the_largest_size_within_the_budget(lrscout_command, tmp_path):
     assert result.trial_of(result.largest_fitting).peak_bytes <= result.limit_bytes
     assert result.memory_model.fit_error < 0.1
     rows = list(csv.DictReader((tmp_path / "trials.csv").open()))
-    assert [int(row["batch_size"]) for row in rows] == [t.batch_size for t in result.trials]
+    sizes = [int(row["batch_size"]) for row in rows]
+    assert sizes[: len(result.trials)] == [t.batch_size for t in result.trials]
+    assert sorted(sizes) == sorted({*sizes, *(t.batch_size for t in result.timings)})
+    assert {row["batch_size"] for row in rows if row["step_seconds"]} == {str(t.batch_size) for t in result.timings}
 
 
 def test_the_json_document_has_the_keys_that_scripts_read(lrscout_command):

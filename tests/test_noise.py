@@ -179,8 +179,8 @@ def test_a_scale_that_no_moment_resolved_is_a_bound():
     assert mixed.is_bound
 
 
-def test_the_scale_is_at_most_an_eighth_of_the_data_set():
-    found = summarized(64, [moment(20, 900.0)], 400)
+def test_the_scale_is_at_most_a_sixteenth_of_the_data_set():
+    found = summarized(64, [moment(20, 900.0)], 800)
     assert (found.scale, found.is_bound) == (50.0, False)
 
 

@@ -16,7 +16,8 @@ NOTED_WIDTH, FULL_WIDTH = 60, 90  # columns from which the notes fit, and the ef
 PLAIN_HEAD = ("batch size", "outcome", "peak memory", "samples/s", "note")
 TIMED_HEAD = ("batch size", "outcome", "peak memory", "samples/s", "efficiency", "time to loss", "note")
 SHORT = {"batch size": "size", "peak memory": "peak", "time to loss": "time"}
-COLUMNS = (*Trial.__dataclass_fields__, "step_seconds", "efficiency", "relative_time")
+TRIAL_COLUMNS = tuple(Trial.__dataclass_fields__)
+COLUMNS = (*TRIAL_COLUMNS, "step_seconds", "efficiency", "relative_time")
 
 
 def size_head(result: BatchSizeResult) -> tuple[str, ...]:
@@ -30,17 +31,17 @@ def size_rows(result: BatchSizeResult) -> list[tuple[str, ...]]:
 
 
 def size_values(result: BatchSizeResult) -> list[tuple[object, ...]]:
-    """The sizes in order, with the columns of COLUMNS; None for what was not measured."""
+    """The trials in their order, then the sizes that were only timed, with the columns of COLUMNS; None if unknown."""
     found = []
-    for size in _sizes(result):
+    tried_in_order = [trial.batch_size for trial in result.trials]
+    for size in (*tried_in_order, *(size for size in _sizes(result) if size not in tried_in_order)):
         trial, timing = result.trial_of(size), result.timing_of(size)
-        tried = [getattr(trial, name, None) for name in Trial.__dataclass_fields__]
-        values = dict(zip(Trial.__dataclass_fields__, tried)) | {"batch_size": size}
-        values |= {"outcome": "fits"} if trial is None else {}
+        untried: dict[str, object] = {"batch_size": size, "outcome": "fits"}
+        tried = [getattr(trial, name) if trial is not None else untried.get(name) for name in TRIAL_COLUMNS]
         more: list[object] = [None, None, None]
         if timing is not None:
             more = [timing.seconds, efficiency(timing.samples, result.noise_scale), _relative(timing, result)]
-        found.append((*values.values(), *more))
+        found.append((*tried, *more))
     return found
 
 

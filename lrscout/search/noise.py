@@ -21,7 +21,7 @@ BATCH = 64  # samples of a gradient, if so many fit
 WANTED_SAMPLES = 1024  # to compare gradients of, unless that takes more than MOST_BATCHES
 TRAINING_SHARE = 0.4  # of the time, for the steps before the first measurement
 STILL = 1e-6  # of the rate, while gradients of the same weights are collected: some optimizers divide by the rate
-EPOCH_STEPS = 8  # a larger share of a data set is more alike from batch to batch than the noise between samples tells
+EPOCH_STEPS = 16  # the scale is at most the size at which so many steps make an epoch: few samples look alike soon
 RESOLVED = 4.0  # times the samples that were compared: a larger noise scale cannot be told from any other
 
 
@@ -121,7 +121,7 @@ def _gradients(session: NoisySession, lr: float, count: int) -> tuple[float, Gra
 def summarized(batch_size: int, moments: Sequence[NoiseMoment], dataset: int | None) -> GradientNoise | None:
     """The noise scale of a training on so many samples, from its moments; None if there are none.
 
-    It is their median, since the noise grows in training, and at most an eighth of the data set.
+    It is their median, since the noise grows in training, and at most a sixteenth of the data set.
     """
     if not moments:
         return None
