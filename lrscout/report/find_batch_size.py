@@ -11,7 +11,7 @@ from rich.text import Text
 from lrscout.formatting import format_bytes, format_rate, format_seconds
 from lrscout.report.batch_size_memory import estimate_table, memory_tables
 from lrscout.report.batch_size_plot import plot_trials
-from lrscout.report.batch_size_rate import rate_table
+from lrscout.report.batch_size_rate import rate_lines, rate_table
 from lrscout.report.loading import Rows, loading_lines, loading_table
 from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.tables import add_row, common_facts, fact_grid, opening, rendered, sentence, table, unfinished
@@ -204,7 +204,7 @@ def reasons(result: BatchSizeResult) -> list[str]:
             spare = format_bytes(max(0, result.budget_bytes - trial.peak_bytes))
             line += f", using {format_bytes(trial.peak_bytes)} of {format_bytes(result.budget_bytes)} ({spare} free)"
         lines.append(line)
-    return [sentence(line) for line in [*lines, *loading_lines(result)]]
+    return [sentence(line) for line in [*lines, *loading_lines(result), *rate_lines(result)]]
 
 
 def _largest(result: BatchSizeResult) -> str:
