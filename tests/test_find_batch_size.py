@@ -71,7 +71,6 @@ def test_it_finds_the_largest_size_within_the_budget(lrscout_command, tmp_path):
     assert "largest that fits is " in out
     assert "MiB of 100 MiB" in out
     assert re.search(r"trials: size \d+ does not fit", out)
-    assert "square-root rule" in out
     assert "fitted line" in out
     assert "find-batch-size  size 16  fits" in err
     result = from_json((tmp_path / "run.json").read_text()).result

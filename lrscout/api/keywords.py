@@ -74,6 +74,7 @@ class FindBatchSizeKeywords(SessionKeywords, total=False):
     objective: str
     statistics: bool
     time_budget: str | float | None
+    find_lr: bool
     trial_steps: int
     isolate: Literal["auto", "always", "never"]
     worst_case: Literal["auto", "off"]

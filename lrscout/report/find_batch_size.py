@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lrscout.formatting import format_bytes, format_lr, format_seconds
+from lrscout.formatting import format_bytes, format_seconds
 from lrscout.report.batch_size_memory import estimate_table, memory_tables
 from lrscout.report.batch_size_plot import plot_trials
+from lrscout.report.batch_size_rate import rate_lines, rate_table
 from lrscout.report.batch_size_table import COLUMNS, largest_name, size_head, size_rows, size_table, size_values
 from lrscout.report.loading import Rows, loading_lines, loading_table
 from lrscout.report.markdown import inline, markdown_table
@@ -207,30 +207,18 @@ def reasons(result: BatchSizeResult) -> list[str]:
             spare = format_bytes(max(0, result.budget_bytes - trial.peak_bytes))
             line += f", using {format_bytes(trial.peak_bytes)} of {format_bytes(result.budget_bytes)} ({spare} free)"
         lines.append(line)
-    return [sentence(line) for line in [*lines, *loading_lines(result)]]
+    return [sentence(line) for line in [*lines, *loading_lines(result), *rate_lines(result)]]
 
 
 def _further_tables(result: BatchSizeResult) -> list[tuple[Sequence[str], Rows]]:
-    """Learning rates for other sizes, the estimate, and ways to reach the effective batch size."""
-    found = loading_table(result)
-    own = result.own
-    if own is not None and result.batch_size is not None:
-        sizes = {result.batch_size, result.largest_fitting or result.batch_size} - {own.batch_size}
-        lines = [(str(size), *_scaled(own.lr, size / own.batch_size)) for size in sorted(sizes)]
-        if lines:
-            lines.insert(0, (f"{own.batch_size} (current)", *_scaled(own.lr, 1.0)))
-            found.append((("learning rate for", "linear rule", "square-root rule"), lines))
+    """Times of the loader, the learning rate, the estimate, and ways to reach the effective batch size."""
+    found = [*loading_table(result), *rate_table(result)]
     if result.estimate is not None:
         found.append(estimate_table(result.estimate))
     if result.splits:
         ways = [(str(s.batch_size), str(s.accumulate), str(s.processes)) for s in result.splits]
         found.append((("micro-batch", "x accumulation", "x processes"), ways))
     return found
-
-
-def _scaled(lr: float | None, factor: float) -> tuple[str, ...]:
-    """The rate by the linear and by the square-root rule, or the factors if there is no rate."""
-    return tuple(f"x {s:.3g}" if lr is None else format_lr(lr * s) for s in (factor, math.sqrt(factor)))
 
 
 def _evaluated(result: BatchSizeResult) -> str:

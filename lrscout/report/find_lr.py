@@ -121,12 +121,13 @@ def markdown(record: LrRecord) -> list[str]:
 def reasons(suggestion: Suggestion) -> list[str]:
     """What the rate is for, how certain it is, why, and which rates are usable: a sentence each."""
     low, high = suggestion.low, suggestion.high
-    lines = [_purpose(suggestion) if suggestion.lr is not None else "", suggestion.reason]
+    lines = [purpose(suggestion) if suggestion.lr is not None else "", suggestion.reason]
     lines.append(f"usable from {format_lr(low)} to {format_lr(high)}" if low is not None and high is not None else "")
     return [sentence(line) for line in lines if line]
 
 
-def _purpose(suggestion: Suggestion) -> str:
+def purpose(suggestion: Suggestion) -> str:
+    """What the rate is for, and how certain it is."""
     parts = [f"for {USES[suggestion.use]}"] if suggestion.use is not None else []
     parts += [f"with {suggestion.confidence} confidence"] if suggestion.confidence is not None else []
     return ", ".join(parts) + (f": {'; '.join(suggestion.doubts)}" if suggestion.doubts else "")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from lrscout.results.learning_rate import Suggestion
+
 Outcome = Literal[
     "fits",
     "out_of_memory",
@@ -154,12 +156,13 @@ class OwnSize:
 
 @dataclass(frozen=True, slots=True)
 class ScaledRate:
-    """The learning rate for another batch size than that of the target, by a rule."""
+    """The learning rate for the recommended batch size: the target's own, scaled by a rule, or a measured one."""
 
-    lr: float | None  # None if the target's own is unknown
-    factor: float  # that the target's own rate is multiplied by
-    rule: str
+    lr: float | None  # None if it is scaled, and the target's own is unknown
+    factor: float | None  # that the target's own rate is multiplied by; None if it is measured, and that is unknown
+    rule: str  # "find-lr" where it is measured, with --find-lr
     is_far: bool  # the sizes are too far apart for any rule
+    measured: tuple[Suggestion, ...] = ()  # by find-lr, one for each optimizer; the first one's is `lr`
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,15 +222,16 @@ class BatchSizeResult:
     timings: tuple[StepTiming, ...] = ()  # in order of size
     noise: GradientNoise | None = None
     noise_scale: float | None = None  # that the objective was judged by, measured or assumed; None: by none
-    rate: ScaledRate | None = None  # for the recommended size, if the target's own size is another one
+    rate: ScaledRate | None = None  # for the recommended size, where it is not the target's own, or with --find-lr
     loading: Loading | None = None  # where the loader limits the training, or with --workers auto
+    rate_interrupted: bool = False  # Ctrl-C ended the search of --find-lr
 
     @property
     def interrupted(self) -> bool:
         """Whether Ctrl-C ended the search, or what follows it."""
         evaluation, loading = self.evaluation, self.loading
         ends = self.stop_reason, None if evaluation is None else evaluation.stop_reason
-        return "interrupted" in ends or (loading is not None and loading.interrupted)
+        return "interrupted" in ends or self.rate_interrupted or (loading is not None and loading.interrupted)
 
     @property
     def limit_bytes(self) -> int | None:

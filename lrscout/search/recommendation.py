@@ -9,6 +9,7 @@ from lrscout.results import BatchSizeResult, MemoryBudget, Outcome, StepTiming, 
 from lrscout.search.batch_size import Search, SearchEnd, fastest, power_of_two_below
 from lrscout.search.goodput import MEMORY, MORE_SAMPLES, OBJECTIVES, goodput, least_time
 from lrscout.search.memory_model import fitted_model
+from lrscout.search.scaling import FAR
 
 LOADER_BOUND = 0.5  # of the time per step; if more is spent waiting for the loader, it is the bottleneck
 
@@ -147,7 +148,7 @@ def over_budget(result: BatchSizeResult, needed_bytes: int | None) -> str:
     )
 
 
-def warnings_about(result: BatchSizeResult, step: int | None = None) -> tuple[str, ...]:
+def warnings_about(result: BatchSizeResult, step: int | None = None, *, tried_find_lr: bool = False) -> tuple[str, ...]:
     """The warnings about a result for which multiples of `step` were preferred."""
     found = []
     if step is not None and result.largest_fitting is not None and result.largest_fitting % step:
@@ -155,4 +156,11 @@ def warnings_about(result: BatchSizeResult, step: int | None = None) -> tuple[st
     limiting = min((t for t in result.trials if t.outcome == result.stop_reason), key=_size, default=None)
     if limiting is not None and limiting.outcome in LIMITING and limiting.reason is not None:
         found.append(f"{LIMITING[limiting.outcome].format(size=limiting.batch_size)} {limiting.reason}")
+    if result.rate is not None and result.rate.is_far and result.own is not None and result.batch_size is not None:
+        smaller, larger = sorted((result.own.batch_size, result.batch_size))
+        remedy = "Try several rates around it." if tried_find_lr else "Measure it at the new size: --find-lr."
+        found.append(
+            f"The learning rate is a guess: from size {result.own.batch_size} to {result.batch_size} is a factor of"
+            f" {larger / smaller:.3g}, and no rule is to be trusted beyond {FAR:g}. {remedy}"
+        )
     return tuple(found)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from lrscout.results import ScaledRate
 
+MEASURED = "find-lr"  # what stands in the place of a rule where the rate was measured
 PLAIN = ("sgd", "asgd", "lbfgs")  # step along the gradient itself; all others divide by its size
 FAR = 16.0  # a factor between batch sizes beyond which no rule is to be trusted
 

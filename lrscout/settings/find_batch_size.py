@@ -58,6 +58,9 @@ class FindBatchSizeSettings(SessionSettings):
         metavar="TIME",
         number_too=True,
     )
+    find_lr: bool = option(
+        False, "Measure the learning rate at the recommended size, as lrscout find-lr does, instead of scaling it."
+    )
     trial_steps: int = option(3, "Training steps of a trial before its steps are timed.", at_least=1)
     timeout: float = option(300.0, "Seconds that a trial may take, with its start.", above=0)
     isolate: Literal["auto", "always", "never"] = option(
@@ -109,10 +112,10 @@ class FindBatchSizeSettings(SessionSettings):
                 hint="Give the memory of the device that you will train on, for example --budget 24GiB.",
             )
         _ = self.time_budget_seconds
-        if self.dry_run and self.workers is not None:
+        measures = "--find-lr" if self.find_lr else f"--workers {self.workers}" if self.workers is not None else None
+        if self.dry_run and measures is not None:
             raise UsageError(
-                f"--dry-run runs no step, so --workers {self.workers} has nothing to time.",
-                hint="Leave out one of them.",
+                f"--dry-run runs no step, so {measures} has nothing to measure.", hint="Leave out one of them."
             )
         share(self.margin, "--margin")
         if self.resolution is not None:

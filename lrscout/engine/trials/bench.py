@@ -115,6 +115,16 @@ class Bench:
                 memory_of(session.device).end()  # nothing is measured or limited here
                 yield GradientSession(session, batch_size * self._settings.accumulate)
 
+    @contextmanager
+    def workload(self, batch_size: int) -> Iterator[Workload]:
+        """The workload with this batch size, for whoever restores what is changed in it."""
+        self._built = None
+        self._let_go()
+        with preserved_random_state():
+            workload = self._source.with_batch_size(batch_size)
+            memory_of(resolve_device(self._settings.device, workload)).end()  # nothing is measured or limited here
+            yield workload
+
     def run(self, request: TrySize) -> Attempt:
         """Run a trial; an exception in it becomes its outcome."""
         self._let_go()

@@ -15,10 +15,12 @@ from lrscout.engine.trials.timing import time_steps
 from lrscout.errors import LrscoutError, UsageError
 from lrscout.processes.attach_errors import CommandEndedError, CommandFailedError
 from lrscout.processes.ranks import Measured
-from lrscout.results import CommandTarget, GradientNoise, NoiseMoment, Trial
+from lrscout.results import CommandTarget, GradientNoise, LrRecord, NoiseMoment, Trial
 from lrscout.runs.batch_size.endings import ending_of
+from lrscout.runs.batch_size.rate import WaitingLrObserver, find_lr_settings
 from lrscout.runs.batch_size.started import Started
 from lrscout.runs.batch_size.usage import SKIPPED_STEPS, Usage
+from lrscout.runs.lr.command import search_command
 from lrscout.runs.programs import OnOutput, chosen_optimizers, driven_together, environment_facts, target_facts
 from lrscout.search.noise import LAST_STEPS, MOST_BATCHES, measured_moments, summarized
 from lrscout.search.observed import ObservedSizes
@@ -144,6 +146,15 @@ class CommandTrials:
             except CommandEndedError:
                 pass  # what was measured until then counts
         return summarized(batch_size, moments, dataset)
+
+    def rate(self, batch_size: int) -> LrRecord:
+        """Search for the learning rate at this size, in another start.
+
+        Raises:
+            LrscoutError: it failed.
+        """
+        at_size = replace(self._target, command=self._target.filled(batch_size=batch_size))
+        return search_command(at_size, find_lr_settings(self._settings), WaitingLrObserver(self._on_wait))
 
     def _samples_of(self, size: int) -> int:
         """The samples in a step, by those of the trial with the nearest size."""

@@ -16,9 +16,7 @@ from lrscout.results import (
     BatchSizeResult,
     CommandTarget,
     MemoryBudget,
-    OwnSize,
     RunRecord,
-    ScaledRate,
     Status,
     Target,
     Trial,
@@ -27,6 +25,7 @@ from lrscout.runs.batch_size.cache import BatchSizeCache
 from lrscout.runs.batch_size.estimate import estimated
 from lrscout.runs.batch_size.loading import with_loading
 from lrscout.runs.batch_size.observer import BatchSizeObserver
+from lrscout.runs.batch_size.rate import rate_by_rule, with_measured_rate
 from lrscout.runs.batch_size.sizes import Sizes, failure_of
 from lrscout.runs.batch_size.speed import LEAST_SECONDS, UNKNOWN, Plan, Speed, measured_speed
 from lrscout.runs.batch_size.trials import Trials, open_trials
@@ -35,7 +34,6 @@ from lrscout.search.batch_size import LARGEST_SIZE, Search, SearchEnd, multiple_
 from lrscout.search.batch_size import splits as splits_of
 from lrscout.search.goodput import MEMORY
 from lrscout.search.recommendation import conclude, over_budget, warnings_about
-from lrscout.search.scaling import scaled_rate
 from lrscout.settings import FindBatchSizeSettings
 from lrscout.settings.quantities import friendly_step, memory_bytes, share
 
@@ -106,7 +104,11 @@ class _Run:
                 evaluates=True, so_far=lambda r: self._record(dataclasses.replace(training, evaluation=r))
             )
             result = dataclasses.replace(training, evaluation=evaluation)
-        return self._record(with_loading(result, self._trials, self._settings, self._observer))
+        result = with_loading(result, self._trials, self._settings, self._observer)
+        if self._settings.find_lr:
+            result, problems = with_measured_rate(result, self._trials, self._observer)
+            self._problems += problems
+        return self._record(result)
 
     def _searched(self, evaluates: bool, so_far: Callable[[BatchSizeResult], BatchSizeRecord]) -> BatchSizeResult:
         settings = self._settings
@@ -211,19 +213,12 @@ class _Run:
         own = None if evaluates else facts.own
         return dataclasses.replace(
             result,
-            rate=self._rate(result, own),
+            rate=rate_by_rule(result, own, settings.accumulate),
             dataset_size=facts.data(evaluates).samples,
             own=own,
             splits=ways,
             ranks=facts.ranks,
         )
-
-    def _rate(self, result: BatchSizeResult, own: OwnSize | None) -> ScaledRate | None:
-        """The learning rate for the recommended size, if that is not the target's own."""
-        if own is None or own.optimizer is None or result.batch_size in (None, own.batch_size):
-            return None
-        sizes = own.batch_size * self._settings.accumulate, (result.batch_size or 1) * self._settings.accumulate
-        return scaled_rate(own.lr, own.optimizer, *sizes, result.noise_scale)
 
     def _warnings(self) -> list[str]:
         free, budget = self._facts.available_bytes, self._budget.bytes
@@ -245,7 +240,7 @@ class _Run:
             warnings=(
                 *self._warnings(),
                 *self._problems,
-                *warnings_about(result, friendly_step(self._settings.prefer)),
+                *warnings_about(result, friendly_step(self._settings.prefer), tried_find_lr=self._settings.find_lr),
             ),
         )
 

@@ -27,9 +27,10 @@ from lrscout.processes.executor import Executor, InProcess
 from lrscout.processes.messages import A, Limits, Request
 from lrscout.processes.pool import WorkerPool
 from lrscout.processes.start import make_starter
-from lrscout.results import CommandTarget, GradientNoise, LoaderTiming, Outcome, Target, Trial
+from lrscout.results import CommandTarget, GradientNoise, LoaderTiming, LrRecord, Outcome, Target, Trial
 from lrscout.runs.batch_size.command import CommandTrials
 from lrscout.runs.batch_size.noise import MeasureNoise
+from lrscout.runs.batch_size.rate import MeasureRate, find_lr_settings
 from lrscout.runs.programs import OnOutput
 from lrscout.settings import FindBatchSizeSettings
 
@@ -66,6 +67,13 @@ class Trials(Protocol):
 
     def noise(self, batch_size: int, dataset: int | None, seconds: float) -> GradientNoise | None:
         """The noise of the gradients in a short training on a data set of so many samples; None if it took longer.
+
+        Raises:
+            LrscoutError: that failed.
+        """
+
+    def rate(self, batch_size: int) -> LrRecord:
+        """Search for the learning rate at this size, as find-lr does.
 
         Raises:
             LrscoutError: that failed.
@@ -175,6 +183,16 @@ class TargetTrials:
         if self._one_each:
             self._renew()
         return noise
+
+    def rate(self, batch_size: int) -> LrRecord:
+        """Search for the learning rate at this size, in a process of its own where the trials have theirs.
+
+        Raises:
+            LrscoutError: that failed.
+        """
+        if self._one_each and self._used:  # it may hold what was timed in it
+            self._renew()
+        return self._ask(MeasureRate(batch_size, find_lr_settings(self._settings)), "searched for the learning rate")
 
     def time_step(self, batch_size: int, workers: int | None, loads: bool) -> LoaderTiming:
         """Time a training step with so many workers, or with batches that were loaded before.
