@@ -50,6 +50,10 @@ class RecordError(UsageError):
     """A record cannot be read or written."""
 
 
+class OutputError(LrscoutError):
+    """The result cannot be written to stdout."""
+
+
 class TargetError(LrscoutError):
     """A target cannot be imported or does not provide a workload."""
 

@@ -68,7 +68,7 @@ def write_text(path: Path, text: str) -> None:
         RecordError: the file cannot be written.
     """
     try:
-        if _is_stream(path):
+        if is_stream(path):
             path.write_text(text, encoding="utf-8", errors="surrogateescape")
             return
         place = _real(path)
@@ -107,14 +107,14 @@ def check_writable(path: Path) -> None:
     if not place.parent.is_dir():
         raise RecordError(f"Cannot write {path}: the folder {place.parent} does not exist.", hint="Create it first.")
     needed = [path] if path.exists() else []
-    if not _is_stream(path):
+    if not is_stream(path):
         needed.append(place.parent)  # a new file replaces the old one
     for needs in needed:
         if not os.access(needs, os.W_OK):
             raise RecordError(f"Cannot write {path}: permission denied for {needs}.")
 
 
-def _is_stream(path: Path) -> bool:
+def is_stream(path: Path) -> bool:
     """Whether this is a device or a pipe, which must not be replaced by a file."""
     return path.exists() and not path.is_file() and not path.is_dir()
 

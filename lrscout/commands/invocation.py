@@ -30,8 +30,8 @@ class Invocation(Generic[S]):
 
     target: Target | CommandTarget
     settings: S
-    output: Path | None  # where the record goes; None: the cache folder
-    exports: Mapping[str, Path]  # format -> file
+    output: Path | None  # where the record goes, absolute; None: the cache folder
+    exports: Mapping[str, Path]  # format -> file, absolute
     mode: Mode
     width: int | None
     more: Mapping[str, Any]  # the command's own flags that are not settings
@@ -61,8 +61,9 @@ def read_invocation(
     return Invocation(
         target=target,
         settings=made,
-        output=values["output"],
-        exports=exports,
+        # absolute, since the user's code may change the folder
+        output=None if values["output"] is None else values["output"].absolute(),
+        exports={name: path.absolute() for name, path in exports.items()},
         mode=_mode(values["json"], values["quiet"]),
         width=values["width"],
         more={},

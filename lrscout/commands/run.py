@@ -14,10 +14,10 @@ import typer
 
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.signals import ended_by_signals
-from lrscout.errors import LrscoutError, RecordError, WorkloadError
+from lrscout.errors import LrscoutError, OutputError, RecordError, WorkloadError
 from lrscout.processes.deaths import SIGNALLED
 from lrscout.processes.new_files import FolderContents
-from lrscout.records import new_record_path, remember, save, to_json, write_text
+from lrscout.records import is_stream, new_record_path, remember, save, to_json, write_text
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import Output
 from lrscout.report.stdout import results_stream
@@ -44,11 +44,15 @@ class Run:
         self._before = FolderContents(target.cwd) if isinstance(target, CommandTarget) and is_search else None
         self._next_save = time.monotonic() + SAVE_SECONDS
         self._concluded = False
+        self._can_save = True
+        self._folder = Path.cwd()  # the user's code may change it
         self._signals = signals  # that have ended the run
 
     def keep(self, so_far: Callable[[], RunRecord[Any]], at_once: bool = False) -> None:
         """Remember how to make the record so far, and write it every few seconds; cheap to call at every step."""
         self._so_far = so_far
+        if self._path is not None and is_stream(self._path):
+            return  # whoever reads it gets one document
         started = time.monotonic()
         if at_once or started >= self._next_save:
             self._save(so_far())
@@ -71,14 +75,19 @@ class Run:
         left = self._left_files()
         if left is not None:
             record = replace(record, warnings=(*record.warnings, left))
-        saved, exported = self._save(record), self._export(record)  # first: whoever reads the result may go away
+        saved = self._save(record)  # first: whoever reads the result may go away
+        problems: list[LrscoutError] = [*([] if saved is None else [saved]), *self._export(record)]
         self._concluded = True
-        show(record, self.output)
+        try:
+            show(record, self.output)
+        except OutputError as error:
+            problems.append(error)
         if self._path is not None and saved is None:
             self._remember(self._path)
-        for problem in (saved, exported):
-            if problem is not None:
-                raise problem
+        for problem in problems[1:]:
+            self.output.error(problem)
+        if problems:
+            raise problems[0]
 
     def fail(self, status: Status, error: str) -> None:
         """Save what was measured before something went wrong; in JSON mode, print it.
@@ -89,8 +98,11 @@ class Run:
             return
         if self._so_far is not None:
             record = replace(self._so_far(), status=status, error=error)
-            self._save(record)
-            self.output.note(f"Record of what was measured so far: {self._path}")
+            problem = self._save(record)
+            if problem is not None:
+                self.output.error(problem)
+            elif self._path is not None:
+                self.output.note(f"Record of what was measured so far: {self._told(self._path)}")
             left = self._left_files()
             if left is not None:
                 self.output.warn(left)
@@ -117,6 +129,8 @@ class Run:
 
     def _save(self, record: RunRecord[Any]) -> RecordError | None:
         """Write the record; a cache folder that cannot be written to is worth a warning, a named file is an error."""
+        if not self._can_save:
+            return None
         try:
             if self._path is None:
                 self._path = new_record_path(self._command, self._invocation.target.label)
@@ -125,23 +139,29 @@ class Run:
             if self._invocation.output is not None:
                 return error
             self.output.warn(f"{error.message} The record is not saved.")
-            self._path, self._next_save = None, float("inf")
+            self._path, self._can_save = None, False
         return None
 
+    def _told(self, path: Path) -> Path:
+        """A path as the user knows it: relative to the folder that lrscout was started in, if it is there."""
+        return path.relative_to(self._folder) if path.is_relative_to(self._folder) else path
+
     def _remember(self, path: Path) -> None:
-        self.output.note(f"Record: {path}")
+        self.output.note(f"Record: {self._told(path)}")
         try:
             remember(path)
         except RecordError as error:
             self.output.warn(f"{error.message} `lrscout show` will not find this record without its path.")
 
-    def _export(self, record: RunRecord[Any]) -> RecordError | None:
-        try:
-            for name, path in self._invocation.exports.items():
+    def _export(self, record: RunRecord[Any]) -> list[LrscoutError]:
+        """Write all exports; the errors of those that cannot be written."""
+        problems: list[LrscoutError] = []
+        for name, path in self._invocation.exports.items():
+            try:
                 write_text(path, EXPORTS[name](record))
-        except RecordError as error:
-            return error
-        return None
+            except RecordError as error:
+                problems.append(error)
+        return problems
 
 
 @contextmanager

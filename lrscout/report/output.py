@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Literal, TextIO
 
-from lrscout.errors import LrscoutError
+from lrscout.errors import LrscoutError, OutputError
 from lrscout.report.ci import escape_commands
 from lrscout.report.progress import (
     Facts,
@@ -57,8 +57,14 @@ class Output:
 
         Raises:
             BrokenPipeError: the reader has closed the pipe.
+            OutputError: it cannot be written for another reason.
         """
-        write(self._results, self._escaped(text).rstrip("\n") + "\n")
+        try:
+            write(self._results, self._escaped(text).rstrip("\n") + "\n")
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(f"Cannot write the result to stdout: {error.strerror or error}.") from error
 
     def command(self, text: str) -> None:
         """Write a command to the CI service."""

@@ -77,19 +77,19 @@ def measured_moments(
     """
     moments: list[NoiseMoment] = []
     wanted = max(LEAST_BATCHES, min(MOST_BATCHES, -(-WANTED_SAMPLES // samples)))
-    started, initial = clock(), math.nan
-    step, taken = 0, 0
+    session.step(lr)  # the first step takes longer than all others
+    initial = session.losses(wait=True)[0]
+    started = clock()
+    step, taken = 1, 0
     while step < LAST_STEPS and falls(initial, [each.loss for each in moments]):
         target, first = max(FIRST_STEPS, 2 * step), not moments
         if not first and (clock() - started) * (1 + (target - step + wanted) / taken) > seconds:
             break
-        losses: list[float] = []
-        while step < target and not (first and step and clock() - started > TRAINING_SHARE * seconds):
+        while step < target and not (first and taken and clock() - started > TRAINING_SHARE * seconds):
             session.step(lr)
-            losses += session.losses()
+            session.losses()
             step, taken = step + 1, taken + 1
-        losses += session.losses(wait=True)
-        initial = losses[0] if first else initial
+        session.losses(wait=True)
         spent = clock() - started
         count = wanted if not first else min(wanted, int((seconds - spent) / max(spent / taken, 1e-9)))
         if count < LEAST_BATCHES:

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any, Literal
 
 from lrscout.engine.trials.requests import TargetFacts, TimedSteps
-from lrscout.errors import UsageError
+from lrscout.errors import RecordError, UsageError
 from lrscout.formatting import format_bytes
 from lrscout.results import (
     BatchSizeRecord,
@@ -91,7 +91,11 @@ class _Run:
         record = cache.read()
         if record is None:
             record = self._run()
-            cache.write(record)
+            try:
+                cache.write(record)
+            except RecordError as error:  # the answer is there all the same
+                unsaved = f"{error.message} The answer is not kept for --cache."
+                record = dataclasses.replace(record, warnings=(*record.warnings, unsaved))
         return record
 
     def _run(self) -> BatchSizeRecord:
