@@ -134,8 +134,10 @@ class CommandTrials:
         with closing(self._start(batch_size, None, timeout, measures=False, steps=NOISE_STEPS)) as started:
             found = started.command.attach(keep=False)
             chosen = chosen_optimizers(found.optimizers, self._settings.optimizer)
-            session = started.command.session(*chosen)
-            own_lr = driven_together(found.optimizers, chosen).own_lr
+            # the others too, since all weights are to stay where they are while gradients are compared
+            every = sorted(range(len(found.optimizers)), key=lambda number: number not in chosen)
+            session = started.command.session(*every)
+            own_lr = driven_together(found.optimizers, every).own_lr
             try:
                 for moment in measured_moments(session, own_lr, self._samples_of(batch_size), seconds):
                     moments.append(moment)
