@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import runpy
 import sys
 from types import SimpleNamespace
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lrscout.engine.trials.bench import Bench
 from lrscout.engine.trials.source import Source
 from lrscout.errors import LrscoutError
+from lrscout.processes.attach_errors import CommandEndedError
 from lrscout.processes.messages import Limits
 from lrscout.results import CommandTarget, Target
 from lrscout.runs.batch_size.command import CommandTrials
@@ -68,7 +68,7 @@ def _in_metric(parameter, optimizer):
     return parameter.grad / (state["exp_avg_sq"].sqrt() + 1e-8).sqrt() if "exp_avg_sq" in state else parameter.grad
 
 
-@pytest.mark.parametrize("arguments", [(), ("--scaler",), ("--closure",), ("--optimizer", "AdamW", "--closure")])
+@pytest.mark.parametrize("arguments", [("--scaler",), ("--optimizer", "AdamW", "--closure")])
 def test_the_sums_are_those_of_a_plain_loop(start, arguments):
     name = "AdamW" if "AdamW" in arguments else "SGD"
     assert sums(start(sys.executable, "noisy.py", *arguments)) == pytest.approx(by_hand(name), rel=1e-4)
@@ -131,3 +131,26 @@ def test_a_program_that_fails_says_why():
     with pytest.raises(LrscoutError, match="after 50 optimizer steps") as caught:
         trials_of("--fail-at", "50").noise(SIZE, None, 60.0)
     assert "the disk is full" in caught.value.hint
+
+
+def test_a_start_that_takes_as_long_as_there_is_time_is_not_begun(monkeypatch):
+    monkeypatch.setattr(CommandTrials, "overhead", 5.0)
+    monkeypatch.setattr(CommandTrials, "_start", None)
+    assert trials_of().noise(SIZE, None, 5.0) is None
+
+
+def test_the_start_is_part_of_the_time_for_the_noise(monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        "lrscout.runs.batch_size.command.measured_moments",
+        lambda session, lr, samples, seconds: given.append(seconds) or (),
+    )
+    trials = trials_of()
+    trials.noise(SIZE, None, 60.0)
+    assert 0.1 < 60.0 - given[0] <= trials.overhead
+
+
+def test_a_program_that_ends_while_it_is_timed_has_fewer_steps():
+    assert 0 < len(trials_of("--steps", "8").time(SIZE).seconds) <= 6
+    with pytest.raises(CommandEndedError, match="after 1 optimizer step"):
+        trials_of("--steps", "1").time(SIZE)
