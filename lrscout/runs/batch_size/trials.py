@@ -170,7 +170,7 @@ class TargetTrials:
 
     @property
     def overhead(self) -> float:
-        """None: what is built to time the first size stays for the others."""
+        """0, since what is built to time the first size stays for the others."""
         return 0.0
 
     def noise(self, batch_size: int, dataset: int | None, seconds: float) -> GradientNoise | None:
