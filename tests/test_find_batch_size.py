@@ -234,7 +234,7 @@ def test_an_estimate_that_cannot_be_made_is_told(lrscout_command):
 
 
 def test_a_cached_answer_is_taken_for_the_same_source_and_settings_only(lrscout_command):
-    arguments = ("build", "--max", "8", "--cache")
+    arguments = ("build", "--max", "8", "--cache", "--no-statistics")
     first, again = document(lrscout_command, *arguments)[1], document(lrscout_command, *arguments)[1]
     other = document(lrscout_command, *arguments, "-k", "samples=64")[1]
     assert again["result"] == first["result"]
@@ -333,7 +333,8 @@ def test_the_largest_size_trains_and_five_percent_more_does_not(lends_server, bu
         open_trials(FindBatchSizeSettings(device="cpu", trial_steps=20), target, None, lambda: None)
     ) as checked:
         for budget in budgets:
-            found = search_batch_size(FindBatchSizeSettings(device="cpu", budget=f"{budget}MiB"), target).result
+            settings = FindBatchSizeSettings(device="cpu", budget=f"{budget}MiB", objective="memory")
+            found = search_batch_size(settings, target).result
             largest, limit = found.largest_fitting, found.limit_bytes
             assert checked.run(largest, budget * 2**20, None).trial.outcome == "fits", budget
             assert checked.run(int(1.05 * largest) + 1, limit, None).trial.outcome == "out_of_memory", budget
@@ -383,7 +384,7 @@ def test_a_live_function_reads_the_arguments_of_its_own_program(monkeypatch):
         seen.append(sys.argv)
         return sizable.build(batch_size)
 
-    lrscout.find_batch_size(build, max=2, device="cpu", isolate="never")
+    lrscout.find_batch_size(build, max=2, device="cpu", isolate="never", time_budget="0.5s")
     assert set(map(tuple, seen)) == {("search.py", "--mine")}
 
 
@@ -469,9 +470,8 @@ def test_an_estimate_leaves_live_objects_as_they_are():
 
 def test_live_objects_have_a_budget_too():
     model = sizable.Wide()
-    found = lrscout.find_batch_size(
-        model, DataLoader(sizable.data(), 8), nn.CrossEntropyLoss(), budget="100MiB", margin="0%", device="cpu"
-    )
+    given = model, DataLoader(sizable.data(), 8), nn.CrossEntropyLoss()
+    found = lrscout.find_batch_size(*given, budget="100MiB", margin="0%", device="cpu", objective="memory")
     assert 100 < found.largest_fitting < 900
     assert found.stop_reason == "out_of_memory"
 
@@ -524,7 +524,7 @@ def test_ctrl_c_in_the_search_for_evaluation_keeps_the_recommendation_for_traini
         def tried(self, trial, so_far):
             self.tried_sizes += 1
 
-    settings = FindBatchSizeSettings(device="cpu", budget="1GiB", min=4, max=4, eval=True)
+    settings = FindBatchSizeSettings(device="cpu", budget="1GiB", min=4, max=4, eval=True, objective="memory")
     record = search_batch_size(settings, Target(f"{SIZABLE}:build"), Impatient())
     assert (record.status, record.result.batch_size, record.result.stop_reason) == ("interrupted", 4, "max")
     evaluation = record.result.evaluation

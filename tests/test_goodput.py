@@ -69,13 +69,16 @@ def test_the_fewest_samples():
 class FakeMachine:
     """A machine with a clock: a step takes its time, longer in busy spells."""
 
-    def __init__(self, seed=0, busy=0.0, base=0.01, each=0.0001, steps=12):
-        self.clock, self.turns = 0.0, []
+    def __init__(self, seed=0, busy=0.0, base=0.01, each=0.0001, steps=12, overhead=0.0, fails=()):
+        self.clock, self.turns, self.overhead, self._fails = 0.0, [], overhead, fails
         self._random, self._busy, self._base, self._each, self._steps = random.Random(seed), busy, base, each, steps
         self._slow_until = self._quick_until = 0.0
 
     def time(self, size):
         self.turns.append(size)
+        self.clock += self.overhead
+        if size in self._fails:
+            return ()
         return [self._step(size) for _ in range(self._steps)]
 
     def _step(self, size):
@@ -115,8 +118,35 @@ def test_the_rotation_keeps_its_time_and_begins_with_the_most_promising():
     assert 0 < len(times) < len(POWERS)
     known = {16: [0.0116] * 6, 1024: [0.112] * 6}
     machine = FakeMachine()
-    rotate(machine, POWERS, lambda size: 1 + 100 / size, 0.05, known, clock=lambda: machine.clock)
+    rotate(machine, POWERS, lambda size: 1 + 100 / size, 0.2, known, clock=lambda: machine.clock)
     assert machine.turns[0] in (32, 64, 128)
+
+
+@pytest.mark.parametrize(("seconds", "turns"), [(7.0, 0), (9.0, 1), (15.0, 1), (17.0, 2)])
+def test_a_turn_that_would_not_end_in_time_is_not_begun(seconds, turns):
+    known = {size: [0.01] * 2 for size in (8, 16, 32)}
+    machine = FakeMachine(overhead=8.0)
+    rotate(machine, (8, 16, 32), lambda size: 1 / size, seconds, known, clock=lambda: machine.clock)
+    assert len(machine.turns) == turns
+    assert machine.clock <= seconds
+
+
+def test_a_turn_of_slow_steps_that_would_not_end_in_time_is_not_begun():
+    machine = FakeMachine(base=1.0, steps=4)
+    known = {8: [1.0] * 2, 16: [1.0] * 2}
+    rotate(machine, (8, 16), lambda size: 1 / size, 10.0, known, clock=lambda: machine.clock)
+    assert len(machine.turns) == 2
+    assert machine.clock <= 10.0
+
+
+def test_a_size_that_fails_is_left_out_and_the_others_are_timed():
+    machine = FakeMachine(fails=(16,))
+    times = rotate(machine, (8, 16, 32), lambda size: 1.0, 60.0, clock=lambda: machine.clock)
+    assert set(times) == {8, 32}
+    assert machine.turns.count(16) == 1
+    nothing = FakeMachine(fails=(8, 16))
+    assert rotate(nothing, (8, 16), lambda size: 1.0, 60.0, clock=lambda: nothing.clock) == {}
+    assert len(nothing.turns) == 2
 
 
 def test_seconds_of_a_size_that_was_not_timed_are_read_off_a_line():

@@ -159,6 +159,7 @@ def command(shared_server, monkeypatch, tmp_path, capfd):
     monkeypatch.setattr("lrscout.runs.batch_size.trials.make_starter", lambda *_, **__: shared_server)
     monkeypatch.setattr("lrscout.runs.batch_size.loading.cpu_cores", lambda: 4)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LRSCOUT_TIME_BUDGET", "0.5s")
 
     def run(attribute, *arguments):
         capfd.readouterr()
@@ -234,7 +235,7 @@ def test_ctrl_c_while_the_loader_is_timed_keeps_the_answer(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("lrscout.engine.trials.bench.time_step", interrupted)
-    settings = FindBatchSizeSettings(min=8, max=8, device="cpu", isolate="never", workers="auto")
+    settings = FindBatchSizeSettings(min=8, max=8, device="cpu", isolate="never", workers="auto", objective="memory")
     record = search_batch_size(settings, Target(f"{FED}:slow"), found=fed.slow)
     assert (record.result.batch_size, record.status) == (8, "interrupted")
     assert record.result.loading.problem == "The timing was interrupted."

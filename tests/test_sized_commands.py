@@ -74,7 +74,8 @@ def test_a_programs_memory_is_told_apart_by_what_its_optimizers_hold():
 
 
 def test_a_size_that_the_program_caps_does_not_count(tmp_path, capfd):
-    arguments = ["--budget", "100MiB", "--max", "16", "-o", str(tmp_path / "run.json"), "--", *SIZED, "--cap", "6"]
+    given = ["--budget", "100MiB", "--max", "16", "--objective", "memory", "-o", str(tmp_path / "run.json")]
+    arguments = [*given, "--", *SIZED, "--cap", "6"]
     assert main(["find-batch-size", *arguments]) == 0
     out, err = capfd.readouterr()
     assert "The largest that ran is 6" in out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 from collections import deque
+from functools import partial
 from typing import Any, NoReturn
 
 import torch
@@ -96,9 +97,8 @@ class Agent:
             self._known[number].set_lr(self._lr * self._shares[number], alone=self._is_real)
         if self._stepping is None:
             return None
-        if self._gradients is not None:
-            self._gradients.note(optimizer)
-        return with_single_calls(args, kwargs, lambda: self._refuse("closure", type(optimizer).__name__))
+        note = None if self._gradients is None else partial(self._gradients.note, optimizer)
+        return with_single_calls(args, kwargs, lambda: self._refuse("closure", type(optimizer).__name__), note)
 
     @untraced
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:

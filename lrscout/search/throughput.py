@@ -12,6 +12,7 @@ from typing import Protocol
 from lrscout.results import StepTiming
 
 PRECISE = 0.03  # relative half-width of a median's interval, from which on it is known well enough
+LEAST_STEPS = 4  # of a turn, with those that do not count
 FEWEST_VALUES = 6  # for an interval of the median that has 95%
 
 Weigh = Callable[[int], float]
@@ -21,8 +22,12 @@ Weigh = Callable[[int], float]
 class StepTimer(Protocol):
     """Times training steps."""
 
+    @property
+    def overhead(self) -> float:
+        """The seconds that a turn takes beside its steps, as far as that is known."""
+
     def time(self, batch_size: int) -> Sequence[float]:
-        """The seconds of some steps at this size, one by one."""
+        """The seconds of some steps at this size, one by one; none if it cannot be timed any more."""
 
 
 def rotate(
@@ -36,19 +41,31 @@ def rotate(
     """The seconds of steps at each size, those in `known` first; sizes that the time was not enough for are missing.
 
     Slow and quick spells of the machine fall on all sizes alike, since they take turns. The most promising go first,
-    and a size that is clearly no match for the best is not timed again.
+    and a size that is clearly no match for the best is not timed again. A turn that would not end in time is left out.
     """
     deadline = clock() + seconds
     times = {size: list(found) for size, found in (known or {}).items() if found}
+    left = set(sizes)  # that can be timed
+
+    def fits(size: int) -> bool:
+        expected = timer.overhead + LEAST_STEPS * expected_seconds(times, size)
+        return size in left and clock() + expected < deadline
 
     def timed() -> dict[int, tuple[float, ...]]:
         return {size: tuple(times[size]) for size in sizes if size in times}
 
-    while waiting := [size for size in sizes if size not in times] or _unsettled(timed(), weigh):
-        for size in sorted(waiting, key=lambda size: expected_seconds(times, size) * weigh(size)):
-            if clock() >= deadline:
-                return timed()
-            times.setdefault(size, []).extend(timer.time(size))
+    def waiting() -> list[int]:
+        new = [size for size in sizes if size not in times and fits(size)]
+        return new or [size for size in _unsettled(timed(), weigh) if fits(size)]
+
+    while turns := waiting():
+        for size in sorted(turns, key=lambda size: expected_seconds(times, size) * weigh(size)):
+            if not fits(size):
+                continue
+            if found := timer.time(size):
+                times.setdefault(size, []).extend(found)
+            else:
+                left.discard(size)
     return timed()
 
 
@@ -68,6 +85,8 @@ def expected_seconds(times: Mapping[int, Sequence[float]], size: int) -> float:
 def _unsettled(times: Mapping[int, Sequence[float]], weigh: Weigh) -> list[int]:
     """The sizes that may be the best and are not known precisely; none if only one is left."""
     known = timings_of(times, lambda size: size)
+    if not known:
+        return []
     best = min(each.high * weigh(each.batch_size) for each in known)
     contenders = [each.batch_size for each in known if each.low * weigh(each.batch_size) <= best]
     if len(contenders) == 1:

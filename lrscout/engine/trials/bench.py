@@ -8,7 +8,7 @@ import gc
 import hashlib
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from time import perf_counter
 from typing import Any
 
@@ -25,7 +25,7 @@ from lrscout.engine.session import Session
 from lrscout.engine.trials.estimate import estimate_step
 from lrscout.engine.trials.feed import Feed, TooFewSamples
 from lrscout.engine.trials.gradients import GradientSession
-from lrscout.engine.trials.loading import time_step
+from lrscout.engine.trials.loading import restartable, time_step
 from lrscout.engine.trials.requests import Attempt, DataFacts, ShapeEstimate, TargetFacts, TimedSteps, TimeStep, TrySize
 from lrscout.engine.trials.source import Source, dataset_size, evaluation_loader, longest_sample, resized
 from lrscout.engine.trials.steps import take_steps, warm_up
@@ -100,20 +100,35 @@ class Bench:
         return max(0, held)
 
     def time(self, batch_size: int, evaluates: bool) -> TimedSteps:
-        """Time some steps; what is built for that stays for the next time."""
+        """Time some steps; what is built for that stays for the next time.
+
+        Raises:
+            WorkloadError: there are no batches of this size.
+        """
         if evaluates not in self._stopwatches:
             self._stopwatches[evaluates] = Stopwatch(self._source, self._settings, evaluates, self._own_process)
-        return self._stopwatches[evaluates].time(batch_size)
+        try:
+            return self._stopwatches[evaluates].time(batch_size)
+        except TooFewSamples as error:
+            raise WorkloadError(str(error)) from None
 
     @contextmanager
     def gradient_session(self, batch_size: int) -> Iterator[GradientSession]:
         """A session with this batch size whose gradients can be added up."""
         self._let_go()
         with preserved_random_state():
-            session = Session(self._source.with_batch_size(batch_size), self._settings)
-            with session.open(preserve=not self._own_process):
-                memory_of(session.device).end()  # nothing is measured or limited here
-                yield GradientSession(session, batch_size * self._settings.accumulate)
+            workload = self._source.with_batch_size(batch_size)
+            feed = Feed(restartable(workload.train_loader), batch_size, longest=None)
+            session = Session(dataclasses.replace(workload, train_loader=feed), self._settings)
+            try:
+                with (
+                    session.open(preserve=not self._own_process),
+                    closing(GradientSession(session, batch_size * self._settings.accumulate)) as gradients,
+                ):
+                    memory_of(session.device).end()  # nothing is measured or limited here
+                    yield gradients
+            except TooFewSamples as error:
+                raise WorkloadError(str(error)) from None
 
     @contextmanager
     def workload(self, batch_size: int) -> Iterator[Workload]:

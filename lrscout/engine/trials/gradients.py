@@ -37,5 +37,10 @@ class GradientSession:
 
     def end_gradients(self) -> tuple[int, float, float]:
         """How many were added up, the sum of their squared norms, and the squared norm of their sum."""
-        self._hook.remove()
+        self.close()
         return self._sum.totals()
+
+    def close(self) -> None:
+        """Leave the optimizer alone, which may be a live object."""
+        if self._hook is not None:
+            self._hook.remove()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import ExitStack
-from time import perf_counter
 from typing import Any
 
 from lrscout.attached.memory import memory_of
-from lrscout.engine.batches import Batches, to_device
+from lrscout.engine.batches import shut_down_workers, to_device
 from lrscout.engine.devices import synchronize
-from lrscout.engine.randomness import preserved_random_state
+from lrscout.engine.randomness import generator_owners, preserved_random_state, random_state
 from lrscout.engine.session import Session
+from lrscout.engine.trials.feed import Feed
 from lrscout.engine.trials.loading import restartable, turns_of
 from lrscout.engine.trials.requests import TimedSteps
 from lrscout.engine.trials.source import Source, evaluation_loader, resized
@@ -38,21 +38,28 @@ class Stopwatch:
         self._opened = ExitStack()
 
     def time(self, batch_size: int) -> TimedSteps:
-        """Time some steps at this size, after some that do not count."""
+        """Time some steps at this size, after some that do not count.
+
+        Raises:
+            TooFewSamples: there are no batches of this size.
+        """
         with ExitStack() as stack:
             if not self._keeps:
                 stack.enter_context(preserved_random_state())
             loader = restartable(self._loader(batch_size))
+            if not self._keeps:
+                stack.callback(random_state(generator_owners(loader)))
             turn, early = turns_of(loader)
             session = self._open(self._opened if self._keeps else stack)
-            self._given.take(Batches(loader))
-            stack.callback(self._given.close)
+            feed = self._given.feed = Feed(loader, batch_size, longest=None)
+            # the workers of another size would take the time of this one's
+            stack.callback(shut_down_workers, feed)
             step = self._step(session, turn)
             for _ in range(1 + early // turn):
                 step()
-            self._given.seconds_waited = 0.0
+            feed.seconds_waited = 0.0
             seconds = time_steps(step)
-            waited = min(1.0, self._given.seconds_waited / sum(seconds))
+            waited = min(1.0, feed.seconds_waited / sum(seconds))
         samples = batch_size * (1 if self._evaluates else self._settings.accumulate)
         return TimedSteps(tuple(each / turn for each in seconds), samples, waited)
 
@@ -103,22 +110,7 @@ class Stopwatch:
 class _Given(Iterator[Any]):
     """The batches of whichever size has its turn."""
 
-    def __init__(self) -> None:
-        self.seconds_waited = 0.0
-        self._batches: Batches | None = None
-
-    def take(self, batches: Batches) -> None:
-        self._batches = batches
+    feed: Feed
 
     def __next__(self) -> Any:
-        assert self._batches is not None
-        started = perf_counter()
-        batch = next(self._batches)
-        self.seconds_waited += perf_counter() - started
-        return batch
-
-    def close(self) -> None:
-        """Shut down the workers of the loader: those of another size would take the time of this one's."""
-        if self._batches is not None:
-            self._batches.close()
-            self._batches = None
+        return next(self.feed)

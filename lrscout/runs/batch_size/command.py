@@ -55,6 +55,8 @@ class CommandTrials:
         self._observed = ObservedSizes()
         self._smallest_fit: int | None = None
         self._samples: dict[int, int] = {}  # in a step of each size
+        self._latest: Started | None = None
+        self._overhead = 0.0  # of the starts before
 
     def inspect(self) -> TargetFacts:
         """Start the command with the smallest size and without a limit, and look at it at its first step.
@@ -65,7 +67,7 @@ class CommandTrials:
         size = self._settings.min
         with closing(self._start(size, None, on_output=self._on_output)) as started:
             try:
-                found = started.command.attach(keep=False)
+                found = started.attach()
                 chosen = chosen_optimizers(found.optimizers, self._settings.optimizer)
                 measured = started.command.measure()
             except CommandFailedError as error:
@@ -114,7 +116,7 @@ class CommandTrials:
             LrscoutError: it failed.
         """
         with closing(self._start(batch_size, None, self._settings.timeout, measures=False)) as started:
-            found = started.command.attach(keep=False)
+            found = started.attach()
             session = started.command.session(*chosen_optimizers(found.optimizers, self._settings.optimizer))
 
             def step() -> None:
@@ -125,6 +127,11 @@ class CommandTrials:
             step()
             return TimedSteps(tuple(_timed(step)), self._samples_of(batch_size))
 
+    @property
+    def overhead(self) -> float:
+        """The seconds that the last start and its end took."""
+        return (self._latest.overhead if self._latest is not None else 0.0) or self._overhead
+
     def noise(self, batch_size: int, dataset: int | None, seconds: float) -> GradientNoise | None:
         """The noise of the gradients in another start, at the program's own rate; None if there was too little time.
 
@@ -132,14 +139,19 @@ class CommandTrials:
             LrscoutError: it failed.
         """
         moments: list[NoiseMoment] = []
+        if self.overhead >= seconds:
+            return None
         timeout = seconds + self._settings.timeout
         with closing(self._start(batch_size, None, timeout, measures=False, steps=NOISE_STEPS)) as started:
-            found = started.command.attach(keep=False)
+            found = started.attach()
             chosen = chosen_optimizers(found.optimizers, self._settings.optimizer)
-            session = started.command.session(*chosen)
-            own_lr = driven_together(found.optimizers, chosen).own_lr
+            # the others too, since all weights are to stay where they are while gradients are compared
+            every = sorted(range(len(found.optimizers)), key=lambda number: number not in chosen)
+            session = started.command.session(*every)
+            own_lr = driven_together(found.optimizers, every).own_lr
             try:
-                for moment in measured_moments(session, own_lr, self._samples_of(batch_size), seconds):
+                left = seconds - started.overhead
+                for moment in measured_moments(session, own_lr, self._samples_of(batch_size), left):
                     moments.append(moment)
             except CommandFailedError:
                 raise
@@ -175,11 +187,15 @@ class CommandTrials:
     ) -> Started:
         measured = (self._device, limit_bytes) if measures else None
         steps += self._settings.trial_steps
-        return Started(self._target, self._settings, batch_size, steps, measured, timeout, on_output, self._on_wait)
+        self._overhead = self.overhead
+        self._latest = Started(
+            self._target, self._settings, batch_size, steps, measured, timeout, on_output, self._on_wait
+        )
+        return self._latest
 
     def _measured(self, started: Started, size: int, limit: int | None) -> tuple[Trial, TimedSteps | None]:
         """Take the trial's steps, then time some more."""
-        found = started.command.attach(keep=False)
+        found = started.attach()
         session = started.command.session(*chosen_optimizers(found.optimizers, self._settings.optimizer))
 
         def step() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from lrscout.processes.messages import Limits, Report, Request
@@ -19,10 +20,12 @@ class MeasureNoise(Request["Bench", GradientNoise | None]):
 
     batch_size: int
     dataset: int | None  # samples in it
-    seconds: float
+    seconds: float  # with those that it takes to build the target
     limits: Limits
 
     def perform(self, host: Bench, report: Report) -> GradientNoise | None:
+        began = perf_counter()
         with host.gradient_session(self.batch_size) as session:
-            moments = tuple(measured_moments(session, session.own_lr, session.samples, self.seconds))
+            left = self.seconds - (perf_counter() - began)
+            moments = tuple(measured_moments(session, session.own_lr, session.samples, left))
         return summarized(self.batch_size, moments, self.dataset)

@@ -57,11 +57,9 @@ def measured_speed(trials: Trials, plan: Plan, observer: BatchSizeObserver) -> S
         problems += [problem] if problem is not None else []
     timer = _Timer(trials, plan, observer)
     scale = noise.scale if noise is not None else ASSUMED_SCALE if plan.statistics else None
-    try:
-        known = {size: timed.seconds for size, timed in plan.known.items()}
-        times = rotate(timer, plan.sizes, timer.weigh(scale), ends - monotonic(), known)
-    except Exception as error:  # of the user's too: the trials have found what fits, and that is not to be lost
-        return Speed((), noise, scale, (*problems, f"The sizes could not be timed in turn: {_told(error)}"))
+    known = {size: timed.seconds for size, timed in plan.known.items()}
+    times = rotate(timer, plan.sizes, timer.weigh(scale), ends - monotonic(), known)
+    problems += [timer.problem] if timer.problem is not None else []
     timings = timings_of(times, timer.samples_of)
     told = tuple(replace(each, loader_share=timer.loader_shares.get(each.batch_size)) for each in timings)
     return Speed(told, noise, scale, tuple(problems))
@@ -94,10 +92,19 @@ class _Timer:
         self._trials, self._evaluates, self._observer = trials, plan.evaluates, observer
         self._samples = {size: timed.samples for size, timed in plan.known.items()}
         self.loader_shares = {size: timed.loader_share for size, timed in plan.known.items()}
+        self.problem: str | None = None  # the first size that could not be timed, and why
+
+    @property
+    def overhead(self) -> float:
+        return self._trials.overhead
 
     def time(self, batch_size: int) -> Sequence[float]:
         self._observer.measuring(f"timing size {batch_size}")
-        timed = self._trials.time(batch_size, self._evaluates)
+        try:
+            timed = self._trials.time(batch_size, self._evaluates)
+        except Exception as error:  # of the user's too: the trials have found what fits, and that is not to be lost
+            self.problem = self.problem or f"Size {batch_size} could not be timed in turn: {_told(error)}"
+            return ()
         self._samples[batch_size] = timed.samples
         self.loader_shares[batch_size] = timed.loader_share
         return timed.seconds

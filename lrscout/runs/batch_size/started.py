@@ -7,6 +7,7 @@ from time import monotonic
 
 from lrscout.engine.trials.requests import MALLOC
 from lrscout.errors import LrscoutError
+from lrscout.processes.ranks import Attachment
 from lrscout.processes.status import GrowthWatch
 from lrscout.results import CommandTarget
 from lrscout.runs.programs import OnOutput, start_command
@@ -38,7 +39,9 @@ class Started:
         on_wait: Callable[[], None],
     ) -> None:
         self._on_wait = on_wait
-        self._timeout, self._deadline = timeout, monotonic() + timeout
+        self._began = monotonic()
+        self._timeout, self._deadline = timeout, self._began + timeout
+        self.overhead = 0.0  # seconds that its start and its end took; 0 if it came to no step
         self._watches: dict[int, GrowthWatch] = {}
         self._next_look = 0.0
         # twice as many, so that the program does not end, nor save or evaluate at its end, while it is measured
@@ -73,13 +76,26 @@ class Started:
         """How much memory the process that took most was seen to take, in bytes, since it had imported torch."""
         return max((watch.grown for watch in self._watches.values()), default=0)
 
+    def attach(self) -> Attachment:
+        """Wait for its first optimizer step, and stand there.
+
+        Raises:
+            LrscoutError: there is none.
+        """
+        found = self.command.attach(keep=False)
+        self.overhead = monotonic() - self._began
+        return found
+
     def out_of_time(self) -> OutOfTimeError:
         """What to say then."""
         return OutOfTimeError(f"It took longer than {self._timeout:g} s.", hint="Raise --timeout.")
 
     def close(self) -> None:
         """End the command, and everything that it started."""
+        before = monotonic()
         self.command.close()
+        if self.overhead:
+            self.overhead += monotonic() - before
 
     def _waiting(self) -> None:
         now = monotonic()

@@ -65,6 +65,10 @@ class Trials(Protocol):
             LrscoutError: that failed.
         """
 
+    @property
+    def overhead(self) -> float:
+        """The seconds that each `time` takes beside its steps, as far as that is known."""
+
     def noise(self, batch_size: int, dataset: int | None, seconds: float) -> GradientNoise | None:
         """The noise of the gradients in a short training on a data set of so many samples; None if it took longer.
 
@@ -171,6 +175,11 @@ class TargetTrials:
             LrscoutError: that failed.
         """
         return self._ask(TimeSize(batch_size, evaluates, Limits(self._settings.timeout)), "timed steps")
+
+    @property
+    def overhead(self) -> float:
+        """0, since what is built to time the first size stays for the others."""
+        return 0.0
 
     def noise(self, batch_size: int, dataset: int | None, seconds: float) -> GradientNoise | None:
         """The noise of the gradients in a short training; None if there was too little time.
