@@ -9,7 +9,7 @@ from lrscout.report.batch_size_table import size_rows
 from lrscout.report.find_batch_size import answer as quiet_answer
 from lrscout.report.find_batch_size import facts, headline, problem, summary
 from lrscout.report.terminal import PAGE
-from lrscout.results import MemoryBudget, RunRecord, StepTiming, Trial
+from lrscout.results import GradientNoise, MemoryBudget, NoiseMoment, RunRecord, StepTiming, Trial
 from lrscout.search.batch_size import Search, SearchEnd
 from lrscout.search.goodput import OBJECTIVES
 from lrscout.search.recommendation import REASONS, conclude, warnings_about
@@ -139,3 +139,17 @@ def test_without_a_noise_scale_the_fastest_is_recommended():
     result = timed(8, 32, 128, 512, noise=None)
     assert result.batch_size == result.fastest.batch_size == 512
     assert "the largest that ran is also the fastest" in result.reason
+
+
+def noise_fact(*moments, scale, dataset=None):
+    result = replace(timed(8, 32), noise=GradientNoise(64, moments, scale), dataset_size=dataset)
+    record = RunRecord("find-batch-size", "ok", {"path": "mymod:build", "kwargs": {}, "app_dir": None}, {}, {}, result)
+    return facts(record)["noise scale"]
+
+
+def test_the_noise_scale_is_told_for_two_moments():
+    early, late = NoiseMoment(20, 2.0, 30.4, 1024), NoiseMoment(160, 1.0, 951.0, 1024)
+    assert noise_fact(early, late, scale=170.0).startswith("30 samples after 20 steps, 951 samples after 160 steps; it")
+    assert noise_fact(early, scale=30.4) == "30 samples after 20 steps"
+    assert noise_fact(NoiseMoment(20, 2.0, None, 1024), scale=4096.0) == "more than 4,096 samples after 20 steps"
+    assert noise_fact(early, late, scale=16.0, dataset=256).endswith("taken to be at most 1/16 of the dataset")

@@ -25,6 +25,7 @@ from lrscout.results import (
     NoiseMoment,
     Outcome,
 )
+from lrscout.search.noise import EPOCH_STEPS, RESOLVED
 
 STOPPED: dict[BatchStopReason, str] = {
     "out_of_memory": "size {least} does not fit",
@@ -176,7 +177,7 @@ def facts(record: BatchSizeRecord) -> dict[str, str]:
             known["memory"] = f"{base}{format_bytes(model.bytes_per_sample)} per sample"
             if result.estimate is None:
                 known["memory"] = f"{known['memory']}, accurate to {model.fit_error:.1%}"
-        known["noise scale"] = noise_text(result.noise)
+        known["noise scale"] = noise_text(result.noise, result.dataset_size)
         if result.budget_bytes is not None:
             known["budget"] = f"{format_bytes(result.budget_bytes)}, {result.margin:.0%} kept free"
         known["dataset"] = None if result.dataset_size is None else f"{result.dataset_size:,} samples"
@@ -184,17 +185,19 @@ def facts(record: BatchSizeRecord) -> dict[str, str]:
     return {name: printable(value) for name, value in known.items() if value not in (None, "")}
 
 
-def noise_text(noise: GradientNoise | None) -> str | None:
+def noise_text(noise: GradientNoise | None, dataset: int | None) -> str | None:
     """The noise scale at the first and the last moment that it was measured at."""
     if noise is None:
         return None
-    told = [f"{_samples(moment)} after {moment.step} steps" for moment in (noise.moments[0], noise.moments[-1])]
-    grows = "; it usually grows in training, and larger batches pay later on" if len(noise.moments) > 1 else ""
-    return ", ".join(dict.fromkeys(told)) + grows
+    moments = dict.fromkeys((noise.moments[0], noise.moments[-1]))
+    told = ", ".join(f"{_samples(moment)} after {moment.step} steps" for moment in moments)
+    if dataset is not None and noise.scale == dataset / EPOCH_STEPS:
+        return f"{told}; taken to be at most 1/{EPOCH_STEPS} of the dataset"
+    return f"{told}; it usually grows in training, and larger batches pay later on" if len(moments) > 1 else told
 
 
 def _samples(moment: NoiseMoment) -> str:
-    return f"more than {moment.samples:,} samples" if moment.noise is None else f"{moment.noise:,.0f} samples"
+    return f"more than {RESOLVED * moment.samples:,.0f} samples" if moment.noise is None else f"{moment.noise:,.0f} samples"
 
 
 def reasons(result: BatchSizeResult) -> list[str]:
