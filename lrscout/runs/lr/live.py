@@ -11,7 +11,7 @@ from lrscout.engine.batches import batches_in
 from lrscout.engine.environment import describe_environment
 from lrscout.engine.schedulers import attached_total, make_scheduler
 from lrscout.engine.session import Session
-from lrscout.engine.training import Trainee
+from lrscout.engine.training import MOST_VAL_BATCHES, Trainee
 from lrscout.engine.workload import Workload
 from lrscout.errors import UsageError
 from lrscout.results import Target
@@ -29,12 +29,13 @@ class LiveTrainer:
     def __init__(self, workload: Workload, settings: FindLrSettings, target: Target) -> None:
         self._workload, self._settings, self._where = workload, settings, target
         self._session = Session(workload, settings, val_batches=settings.val_batches)
+        self._trained: tuple[str, ...] = ()  # the warnings of the trainings that have ended
         self.target: Mapping[str, Any] = target.as_dict()
         self.environment: Mapping[str, Any] = describe_environment(self._session)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return self._session.warnings
+        return (*self._session.warnings, *self._trained)
 
     def length(self) -> TrainingLength:
         settings, batches = self._settings, batches_in(self._workload.train_loader)
@@ -66,12 +67,14 @@ class LiveTrainer:
     @contextmanager
     def probe(self, schedule: ScheduleSpec, peak: float, steps: int) -> Iterator[Scheduled]:
         with self._session.open() as session:
-            yield _scheduled(session, schedule, peak, steps)
+            yield _scheduled(Trainee(session), session, schedule, peak, steps)
 
     @contextmanager
     def train(self, schedule: ScheduleSpec, peak: float, steps: int) -> Iterator[Scheduled]:
         with Session(self._workload, self._settings).open() as session:
-            yield _scheduled(session, schedule, peak, steps)
+            trainee = Trainee(session, most_batches=self._settings.val_batches or MOST_VAL_BATCHES)
+            yield _scheduled(trainee, session, schedule, peak, steps)
+            self._trained = trainee.warnings
 
     def reseeded(self, seed: int) -> LiveTrainer:
         """A dotted path is built anew; live objects only see other random numbers."""
@@ -79,5 +82,5 @@ class LiveTrainer:
         return LiveTrainer(workload, dataclasses.replace(self._settings, seed=seed), self._where)
 
 
-def _scheduled(session: Session, schedule: ScheduleSpec, peak: float, steps: int) -> Scheduled:
-    return Scheduled(Trainee(session), make_scheduler(schedule, session.optimizers, peak, steps))
+def _scheduled(trainee: Trainee, session: Session, schedule: ScheduleSpec, peak: float, steps: int) -> Scheduled:
+    return Scheduled(trainee, make_scheduler(schedule, session.optimizers, peak, steps))

@@ -1,0 +1,113 @@
+"""What lrscout meets in code that people have written."""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import count
+
+import pytest
+import torch
+from small_workloads import linear_workload, make_session
+from torch.utils.data import DataLoader, IterableDataset
+
+from lrscout.cli import main
+from lrscout.engine.training import MOST_VAL_BATCHES, Trainee
+
+TARGET = """
+import itertools
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset
+
+BATCHES = [(torch.randn(8, 4, generator=torch.Generator().manual_seed(i)), torch.ones(8, 1)) for i in range(8)]
+MADE_ONCE = nn.Linear(4, 1)
+
+
+class Stream(IterableDataset):
+    def __init__(self, length):
+        self.length = length
+
+    def __iter__(self):
+        for index in itertools.count() if self.length is None else range(self.length):
+            yield BATCHES[index % 8]
+
+
+def build(length=16):
+    return {"model": nn.Linear(4, 1), "train_loader": DataLoader(Stream(None), batch_size=None),
+            "loss_fn": nn.MSELoss(), "val_loader": DataLoader(Stream(length), batch_size=None)}
+
+
+def endless():
+    return build(None)
+"""
+COMPARE = ("-s", "cosine", "-s", "constant", "--steps", "20", "--seeds", "3", "--lr", "0.01", "--lr-mode", "shared")
+
+
+@pytest.fixture
+def lrscout(tmp_path, monkeypatch, capfd):
+    """Run a command on a target: exit code, stdout, stderr."""
+    (tmp_path / "met.py").write_text(TARGET, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def run(command: str, target: str, *arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main([command, f"met:{target}", *arguments, "--device", "cpu"])
+        return (code, *capfd.readouterr())
+
+    yield run
+    sys.modules.pop("met", None)
+
+
+class Stream(IterableDataset):
+    """Batches of a constant, as many as asked for, or without an end."""
+
+    def __init__(self, length: int | None) -> None:
+        self.length = length
+
+    def __iter__(self):
+        for _ in count() if self.length is None else range(self.length):
+            yield torch.ones(4, 3), torch.ones(4, 1)
+
+
+def evaluated(length: int | None, **more: int) -> Trainee:
+    loader = DataLoader(Stream(length), batch_size=None)
+    with make_session(linear_workload(val_loader=loader)).open() as session:
+        trainee = Trainee(session, **more)
+        trainee.evaluate()
+        return trainee
+
+
+# --- validation data without a length
+
+
+def test_a_val_loader_without_a_length_is_evaluated_to_its_end():
+    assert evaluated(7).warnings == ()
+    assert evaluated(MOST_VAL_BATCHES).warnings == ()
+
+
+def test_an_endless_val_loader_is_cut_with_a_warning():
+    assert "did not end after 100 batches" in evaluated(None).warnings[0]
+    assert "did not end after 5 batches" in evaluated(None, most_batches=5).warnings[0]
+
+
+def test_a_val_loader_without_a_length_can_be_compared_on(lrscout):
+    code, out, err = lrscout("compare-schedulers", "build", *COMPARE, "--json")
+    assert code == 0, err
+    assert json.loads(out)["result"]["metric"]["held_out"]
+    assert "did not end" not in err
+
+
+def test_a_comparison_on_an_endless_val_loader_ends_and_says_where_it_cut(lrscout):
+    code, _, err = lrscout("compare-schedulers", "endless", *COMPARE)
+    assert code == 0, err
+    assert err.count("The val_loader did not end after 100 batches: every evaluation stops there.") == 1
+
+
+def test_refining_on_an_endless_val_loader_ends_and_says_where_it_cut(lrscout):
+    arguments = ("--refine", "600", "--min-lr", "1e-4", "--max-lr", "10", "--steps", "40")
+    code, _, err = lrscout("find-lr", "endless", *arguments, "--val-batches", "10")
+    assert code == 0, err
+    assert err.count("The val_loader did not end after 10 batches") == 1
