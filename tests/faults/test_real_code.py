@@ -41,6 +41,10 @@ def build(length=16):
 
 def endless():
     return build(None)
+
+
+def made_once():
+    return {**build(), "model": MADE_ONCE, "val_loader": None}
 """
 COMPARE = ("-s", "cosine", "-s", "constant", "--steps", "20", "--seeds", "3", "--lr", "0.01", "--lr-mode", "shared")
 
@@ -111,3 +115,21 @@ def test_refining_on_an_endless_val_loader_ends_and_says_where_it_cut(lrscout):
     code, _, err = lrscout("find-lr", "endless", *arguments, "--val-batches", "10")
     assert code == 0, err
     assert err.count("The val_loader did not end after 10 batches") == 1
+
+
+# --- a model made at module level
+
+
+@pytest.mark.parametrize(("target", "told"), [("made_once", 1), ("build", 0)])
+def test_equal_weights_in_every_seed_of_a_comparison_are_told_of(lrscout, target, told):
+    code, _, err = lrscout("compare-schedulers", target, *COMPARE)
+    assert code == 0, err
+    assert err.count("Every seed began with the same weights, so the intervals cover the order of the data") == told
+
+
+@pytest.mark.parametrize(("target", "told"), [("made_once", 1), ("build", 0)])
+def test_equal_weights_in_every_seed_of_a_search_are_told_of(lrscout, target, told):
+    arguments = ("--seeds", "3", "--min-lr", "1e-4", "--max-lr", "10", "--steps", "40")
+    code, _, err = lrscout("find-lr", target, *arguments)
+    assert code in (0, 4), err
+    assert err.count("Every seed of --seeds began with the same weights") == told

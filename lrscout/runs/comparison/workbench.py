@@ -113,9 +113,7 @@ class Workbench:
                 on_point=at_times(on_point),
             )
             metric = metric_of(settings, session.workload.val_loader is not None)
-            return FinishedRun(
-                scored(plan, spec, result, metric, began.hexdigest()), (*session.warnings, *trainee.warnings)
-            )
+            return FinishedRun(scored(plan, spec, result, metric, began.text()), (*session.warnings, *trainee.warnings))
 
     @contextmanager
     def _session(self, seed: int, jobs: int = 1) -> Iterator[Session]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lrscout.engine.batches import batches_in
 from lrscout.engine.environment import describe_environment
+from lrscout.engine.fingerprint import weights_digest
 from lrscout.engine.schedulers import attached_total, make_scheduler
 from lrscout.engine.session import Session
 from lrscout.engine.training import MOST_VAL_BATCHES, Trainee
@@ -21,6 +22,11 @@ from lrscout.schedules import ScheduleSpec
 from lrscout.search.rules import CALIBRATED
 from lrscout.search.scout import HORIZON
 from lrscout.settings import FindLrSettings
+
+SAME_WEIGHTS = (
+    "Every seed of --seeds began with the same weights, so their rates differ by the order of the data only. Unless the"
+    " weights are pretrained, make the model in the function that is the target."
+)
 
 
 class LiveTrainer:
@@ -79,7 +85,10 @@ class LiveTrainer:
     def reseeded(self, seed: int) -> LiveTrainer:
         """A dotted path is built anew; live objects only see other random numbers."""
         workload = self._workload if self._where.path is None else open_workload(self._where, seed)
-        return LiveTrainer(workload, dataclasses.replace(self._settings, seed=seed), self._where)
+        other = LiveTrainer(workload, dataclasses.replace(self._settings, seed=seed), self._where)
+        if weights_digest(workload.model) == weights_digest(self._workload.model):
+            other._trained += (SAME_WEIGHTS,)
+        return other
 
 
 def _scheduled(trainee: Trainee, session: Session, schedule: ScheduleSpec, peak: float, steps: int) -> Scheduled:
