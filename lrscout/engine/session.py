@@ -14,9 +14,10 @@ from torch.optim import Optimizer
 
 from lrscout.engine.batches import Batches, to_device
 from lrscout.engine.devices import move_optimizer_state, resolve_device, spans_devices
+from lrscout.engine.losses import loss_of, scalar
 from lrscout.engine.randomness import seed_everything
 from lrscout.engine.state import backend_flags, eval_mode, preserved, reachable
-from lrscout.engine.workload import Workload, groups_of, loss_of, make_optimizer
+from lrscout.engine.workload import Workload, groups_of, make_optimizer
 from lrscout.errors import UsageError, WorkloadError
 from lrscout.settings import SessionSettings
 
@@ -252,27 +253,6 @@ class _PendingLoss:
         if self._event is not None:
             self._event.synchronize()
         return self._loss.item()
-
-
-def scalar(loss: Any, name: str = "loss") -> Tensor:
-    """Check the loss that user code returned, and return it as a tensor of shape (); errors call it `name`.
-
-    Raises:
-        WorkloadError: it is not a tensor, does not have exactly one element, or is complex.
-    """
-    if not isinstance(loss, Tensor):
-        raise WorkloadError(
-            f"The {name} must be a tensor, not {type(loss).__name__!r}.",
-            hint="Is a return statement missing?" if loss is None else "Return the tensor itself, not its .item().",
-        )
-    if loss.numel() != 1:
-        raise WorkloadError(
-            f"The {name} must be a scalar, but has shape {tuple(loss.shape)}.",
-            hint="Reduce it, for example with .mean() or reduction='mean'.",
-        )
-    if loss.is_complex():
-        raise WorkloadError(f"The {name} must be real, not complex.", hint="Return a real value, such as .abs().")
-    return loss.reshape(()) if loss.dim() else loss
 
 
 def own_rates(groups: Sequence[Mapping[str, Any]]) -> list[float]:

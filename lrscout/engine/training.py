@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from lrscout.engine.batches import batches_in, samples_in, to_device
+from lrscout.engine.losses import scalar
 from lrscout.engine.randomness import generator_owners, random_state, seed_everything
-from lrscout.engine.session import Session, scalar
+from lrscout.engine.session import Session
 from lrscout.engine.state import eval_mode
 from lrscout.errors import WorkloadError
 

@@ -8,11 +8,13 @@ from itertools import count
 
 import pytest
 import torch
-from small_workloads import linear_workload, make_session
-from torch.utils.data import DataLoader, IterableDataset
+from small_workloads import linear_workload, make_session, steps
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from lrscout.cli import main
 from lrscout.engine.training import MOST_VAL_BATCHES, Trainee
+from lrscout.errors import WorkloadError
 
 TARGET = """
 import itertools
@@ -133,3 +135,58 @@ def test_equal_weights_in_every_seed_of_a_search_are_told_of(lrscout, target, to
     code, _, err = lrscout("find-lr", target, *arguments)
     assert code in (0, 4), err
     assert err.count("Every seed of --seeds began with the same weights") == told
+
+
+# --- losses
+
+
+def test_a_last_batch_of_one_sample_before_a_batch_norm_is_explained_beside_torchs_error():
+    data = TensorDataset(torch.randn(33, 3), torch.ones(33, 1))
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1))
+    with pytest.raises(ValueError, match="more than 1 value") as caught:
+        steps(linear_workload(model=model, train_loader=DataLoader(data, batch_size=16)), 3)
+    assert caught.value.__notes__ == [
+        "A batch norm cannot train on a batch of one sample: 33 samples in batches of 16 leave 1. "
+        "Give the train_loader drop_last=True, or another batch size."
+    ]
+
+
+def test_a_batch_of_one_sample_from_a_list_is_explained_without_numbers():
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1))
+    with pytest.raises(ValueError, match="more than 1 value") as caught:
+        steps(linear_workload(model=model, train_loader=[(torch.ones(1, 3), torch.ones(1, 1))]), 1)
+    assert "A batch norm cannot train on a batch of one sample. Give" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    ("returned", "hint"),
+    [
+        (
+            lambda loss: {"mae": loss, "loss": loss},
+            "It has the keys 'mae', 'loss': return the tensor, for example loss['loss'], or",
+        ),
+        (lambda loss: {"mae": 1.0, "total": loss}, "for example loss['total'], or define step(model, batch)."),
+        (lambda loss: {str(i): loss for i in range(9)}, "keys '0', '1', '2', '3', '4', ...: return"),
+        (lambda loss: (loss, {}), "It has 2 parts: return the tensor among them, or define step(model, batch)."),
+        (lambda loss: loss.item(), "Return the tensor itself, not its .item()."),
+    ],
+)
+def test_a_loss_that_is_not_a_tensor_is_told_what_it_is(returned, hint):
+    with pytest.raises(WorkloadError, match="The loss must be a tensor, not") as caught:
+        steps(linear_workload(loss_fn=lambda output, target: returned((output - target).square().mean())), 1)
+    assert hint in caught.value.hint
+
+
+class Pair(nn.Linear):
+    """As nanoGPT: the model returns its logits and its loss."""
+
+    def forward(self, inputs, target):
+        output = super().forward(inputs)
+        return output, (output - target).square().mean()
+
+
+def test_a_model_that_returns_logits_and_loss_is_told_to_define_a_step():
+    with pytest.raises(WorkloadError, match="the model returned 'tuple' without a loss") as caught:
+        steps(linear_workload(model=Pair(3, 1), loss_fn=None), 1)
+    assert "or define step(model, batch) to return the loss, such as part [1] of what" in caught.value.hint
+    steps(linear_workload(model=Pair(3, 1), loss_fn=None, step=lambda model, batch: model(*batch)[1]), 1)
