@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -310,6 +311,12 @@ def _check_optimizers(optimizers: Sequence[Optimizer]) -> None:
             raise UsageError(
                 f"{type(optimizer).__name__} has a parameter group without a learning rate.",
                 hint="Set its lr: lrscout scales the rates of all groups.",
+            )
+        rate = next((rate for rate in own_rates(optimizer.param_groups) if not math.isfinite(rate)), None)
+        if rate is not None:
+            raise UsageError(
+                f"{type(optimizer).__name__} has a parameter group with a learning rate of {rate}.",
+                hint="Give it a finite one: lrscout keeps the ratios between the rates of the groups.",
             )
 
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
+import multiprocessing
 import sys
+import tempfile
+import threading
 from itertools import count
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from lrscout.cli import main
 from lrscout.engine.training import MOST_VAL_BATCHES, Trainee
-from lrscout.errors import WorkloadError
+from lrscout.errors import UsageError, WorkloadError
 
 TARGET = """
 import itertools
@@ -190,3 +195,48 @@ def test_a_model_that_returns_logits_and_loss_is_told_to_define_a_step():
         steps(linear_workload(model=Pair(3, 1), loss_fn=None), 1)
     assert "or define step(model, batch) to return the loss, such as part [1] of what" in caught.value.hint
     steps(linear_workload(model=Pair(3, 1), loss_fn=None, step=lambda model, batch: model(*batch)[1]), 1)
+
+
+# --- optimizers
+
+
+@pytest.mark.parametrize("place", ["param_groups[0]['lock']", "state[...]['held'][0]"])
+def test_an_optimizer_that_cannot_be_copied_is_told_what_is_in_its_way(place):
+    workload = linear_workload()
+    optimizer = torch.optim.SGD(workload.model.parameters(), lr=0.1)
+    if place.startswith("state"):
+        optimizer.state[workload.model.weight]["held"] = [threading.Lock()]
+    else:
+        optimizer.param_groups[0]["lock"] = threading.Lock()
+    with pytest.raises(WorkloadError) as caught:
+        steps(linear_workload(model=workload.model, optimizer=optimizer), 1)
+    assert f"SGD.{place} holds an object of type 'lock', which cannot be copied" in caught.value.message
+    assert "as an attribute of the optimizer" in caught.value.hint
+
+
+@pytest.mark.parametrize("rate", [math.inf, math.nan])
+def test_an_optimizer_whose_rate_is_not_finite_is_refused(rate):
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD([{"params": [model.weight]}, {"params": [model.bias]}], lr=0.1)
+    optimizer.param_groups[1]["lr"] = rate
+    with pytest.raises(UsageError, match=f"SGD has a parameter group with a learning rate of {rate}."):
+        steps(linear_workload(model=model, optimizer=optimizer), 1)
+
+
+# --- folders
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere batches do not travel through sockets")
+@pytest.mark.parametrize(("length", "fails"), [(75, False), (76, True)])
+def test_a_folder_for_temporary_files_that_is_too_long_for_the_loaders_workers_is_told_of(monkeypatch, length, fails):
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        folder = Path(short, "x" * (length - len(short) - 1))
+        folder.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", None)
+        loader = DataLoader(TensorDataset(torch.ones(8, 3), torch.ones(8, 1)), batch_size=4, num_workers=1)
+        if not fails:
+            assert len(steps(linear_workload(train_loader=loader), 2)) == 2
+            return
+        with pytest.raises(WorkloadError, match=f"may have 75 bytes for that, but has {length}: /tmp"):
+            linear_workload(train_loader=loader)
