@@ -17,9 +17,10 @@ from small_workloads import linear_workload, make_session, steps
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+import lrscout as lrscout_package
 from lrscout.cli import main
 from lrscout.engine.training import MOST_VAL_BATCHES, Trainee
-from lrscout.errors import UsageError, WorkloadError
+from lrscout.errors import TargetError, UsageError, WorkloadError
 
 TARGET = """
 import itertools
@@ -240,3 +241,23 @@ def test_a_folder_for_temporary_files_that_is_too_long_for_the_loaders_workers_i
             return
         with pytest.raises(WorkloadError, match=f"may have 75 bytes for that, but has {length}: /tmp"):
             linear_workload(train_loader=loader)
+
+
+# --- live objects
+
+
+def test_live_objects_may_have_a_val_loader():
+    parts = linear_workload()
+    live = {"loss_fn": parts.loss_fn, "val_loader": [(torch.ones(4, 3), torch.ones(4, 1))], "device": "cpu"}
+    compared = lrscout_package.compare_schedulers(
+        parts.model, parts.train_loader, schedules=["cosine", "constant"], steps=20, lr=0.01, lr_mode="shared", **live
+    )
+    assert compared.result.metric.held_out
+    found = lrscout_package.find_lr(parts.model, parts.train_loader, val_batches=1, min_lr=1e-4, steps=40, **live)
+    assert found.points
+    assert found.warnings == ()
+
+
+def test_a_val_loader_beside_a_dotted_path_is_refused_by_its_name():
+    with pytest.raises(TargetError, match="val_loader cannot be passed with a dotted path"):
+        lrscout_package.find_lr("met:build", val_loader=[])
