@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import lrscout
 from lrscout.commands import COMMANDS, TRAINING_COMMAND, Command, variable_behind
-from lrscout.errors import LrscoutError
+from lrscout.errors import ForeignError, LrscoutError
 from lrscout.report.stdout import redirect_stdout_to_stderr
 
 # rich_markup_mode=None: help stays plain text, which costs no import of rich and keeps brackets as they are
@@ -85,12 +85,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(args=None if arguments is None else list(arguments), prog_name="lrscout")
     except SystemExit as end:  # how typer ends, always
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except ForeignError as error:
+        return _tell(error.__cause__ or error)
     except Exception as error:
         return _tell(error)
     return 0
 
 
-def _tell(error: Exception) -> int:
+def _tell(error: BaseException) -> int:
     """Say what went wrong; returns the exit code."""
     from lrscout.report.output import Output
 

@@ -90,6 +90,25 @@ class RemoteError(Exception):
         self.traceback = traceback
 
 
+class ForeignError(Exception):
+    """On the way to the end of a command: its cause, an exception that is not lrscout's own.
+
+    typer must not see that one: an EOFError, a BrokenPipeError or a typer.Exit ends a command without a word.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(summary(error))
+        self.__cause__ = error
+
+
+def summary(error: BaseException) -> str:
+    """The type and the text of an exception, as the last line of its traceback has them."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # its __str__ is the user's code too
+        return type(error).__name__
+
+
 def perhaps(name: str, known: list[str] | tuple[str, ...]) -> str | None:
     """A hint with the known name closest to `name`, or None if none is close."""
     import difflib  # takes 10 ms to import; only errors need it

@@ -33,7 +33,16 @@ def user_traceback(error: BaseException) -> str:
         kept = kept[first:]  # the standard library between our code and the user's
         # None: format() then leaves out the "Traceback" line above nothing
         member.stack = StackSummary.from_list(kept) if kept else None  # type: ignore[assignment]
-    return "".join(shown.format()).rstrip("\n")
+    return "".join(shown.format()).rstrip("\n") + _unprintable_text(error)
+
+
+def _unprintable_text(error: BaseException) -> str:
+    """What an exception carries whose own __str__ fails: that of a loader's worker has its traceback there."""
+    try:
+        str(error)
+    except Exception:
+        return "".join(f"\n{text}" for text in error.args if isinstance(text, str)).rstrip("\n")
+    return ""
 
 
 def _members(shown: TracebackException) -> Iterator[TracebackException]:

@@ -13,7 +13,8 @@ import torch
 from small_workloads import linear_workload, steps
 from torch import Tensor, nn
 
-from lrscout.engine.workload import Workload, loss_of, make_optimizer, make_workload, optimizer_class
+from lrscout.engine.losses import loss_of
+from lrscout.engine.workload import Workload, make_optimizer, make_workload, optimizer_class
 from lrscout.errors import LrscoutError, TargetError, UsageError, WorkloadError
 
 BATCHES = [(torch.ones(2, 3), torch.zeros(2, 1))]

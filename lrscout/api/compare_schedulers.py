@@ -47,6 +47,7 @@ def compare_schedulers(
     loss_fn: Callable[..., Any] | None = None,
     optimizer: Any = None,
     *,
+    val_loader: Iterable[Any] | None = None,
     schedules: Sequence[str | Mapping[str, Any]] | None = None,
     metric_fn: str | Callable[..., Any] | None = None,
     kwargs: Mapping[str, Any] | None = None,
@@ -70,7 +71,9 @@ def compare_schedulers(
         WorkloadError: the workload cannot be trained.
         KeyboardInterrupt: Ctrl-C, after everything has been restored.
     """
-    parts, given = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
+    parts, given = parts_of(
+        settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer, val_loader=val_loader
+    )
     if schedules is not None:
         given["schedules"] = schedules
     if metric_fn is not None:

@@ -59,6 +59,7 @@ def find_batch_size(
     loss_fn: Callable[..., Any] | None = None,
     optimizer: Any = None,
     *,
+    val_loader: Iterable[Any] | None = None,
     kwargs: Mapping[str, Any] | None = None,
     app_dir: str | os.PathLike[str] | None = None,
     command: Sequence[str] | None = None,
@@ -79,7 +80,9 @@ def find_batch_size(
         UserCodeError: the target's code raised in another process; the cause carries its traceback.
         KeyboardInterrupt: Ctrl-C, after everything has been restored.
     """
-    parts, given = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
+    parts, given = parts_of(
+        settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer, val_loader=val_loader
+    )
     made = make_settings(FindBatchSizeSettings, given)
     program = command_target(command, made, target, parts, kwargs, app_dir)
     if program is not None:

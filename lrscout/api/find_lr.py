@@ -63,6 +63,7 @@ def find_lr(
     loss_fn: Callable[..., Any] | None = None,
     optimizer: Any = None,
     *,
+    val_loader: Iterable[Any] | None = None,
     kwargs: Mapping[str, Any] | None = None,
     app_dir: str | os.PathLike[str] | None = None,
     command: Sequence[str] | None = None,
@@ -70,11 +71,11 @@ def find_lr(
 ) -> FindLrResult:
     """Suggest a learning rate from a short sweep, and restore everything that was passed in.
 
-    `target` is a Workload, a dict or tuple with its fields, a model (with `train_loader` and, if needed, `loss_fn` and
-    `optimizer`), a function that builds one of these (with `kwargs`), or a dotted path as on the command line (with
-    `kwargs` and `app_dir`). `optimizer` is an Optimizer, a
-    function that makes one from the parameters, or a name as in `--optimizer`. `settings` are the other options of
-    `lrscout find-lr` in snake case. No file is written.
+    `target` is a Workload, a dict or tuple with its fields, a model (with `train_loader` and, if needed, `loss_fn`,
+    `optimizer` and `val_loader`), a function that builds one of these (with `kwargs`), or a dotted path as on the
+    command line (with `kwargs` and `app_dir`). `optimizer` is an Optimizer, a function that makes one from the
+    parameters, or a name as in `--optimizer`. `settings` are the other options of `lrscout find-lr` in snake case. No
+    file is written.
 
     With `command` instead of a target, the search runs inside a training program: `["python", "train.py"]`. It is
     started in the current folder and ended afterwards; what it prints is not shown.
@@ -85,7 +86,9 @@ def find_lr(
         WorkloadError: the workload cannot be trained.
         KeyboardInterrupt: Ctrl-C, after everything has been restored.
     """
-    parts, given = parts_of(settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer)
+    parts, given = parts_of(
+        settings, train_loader=train_loader, loss_fn=loss_fn, optimizer=optimizer, val_loader=val_loader
+    )
     made = make_settings(FindLrSettings, given)
     program = command_target(command, made, target, parts, kwargs, app_dir)
     if program is not None:

@@ -14,8 +14,8 @@ import typer
 
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.options import flag_parameter, takes_settings
-from lrscout.commands.run import Run, running
-from lrscout.errors import RecordError, UsageError
+from lrscout.commands.run import Run, past_typer, running
+from lrscout.errors import RecordError, UsageError, summary
 from lrscout.records import append_text, cached_records, check_writable, load, to_json, write_text
 from lrscout.report.ci import GitHub, GitLab, PlainLog, Service, github_outputs, junit_xml, run_line
 from lrscout.report.exports import to_markdown
@@ -75,13 +75,14 @@ def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> Non
     with running(COMMAND, dataclasses.replace(invocation, output=path)) as run:
         service = _service(invocation, run.output.command)
         service.begin()
-        try:
-            record = compare(invocation.target, invocation.settings, _Observer(run, service), before)
-        except Exception as error:
-            service.failed(f"{type(error).__name__}: {error}")
-            raise
-        finally:
-            service.end()
+        with past_typer():
+            try:
+                record = compare(invocation.target, invocation.settings, _Observer(run, service), before)
+            except Exception as error:
+                service.failed(summary(error))
+                raise
+            finally:
+                service.end()
         run.conclude(record)
         if record.status == "interrupted":
             run.output.note("Run the same command with --resume to continue from here.")

@@ -8,7 +8,7 @@ from time import monotonic
 
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.options import flag_parameter, takes_settings
-from lrscout.commands.run import Run, running
+from lrscout.commands.run import Run, past_typer, running
 from lrscout.formatting import format_bytes, format_rate, format_seconds
 from lrscout.report.output import Progress
 from lrscout.results import BatchSizeRecord, Trial
@@ -28,7 +28,7 @@ def _own_flags(command: str) -> list[inspect.Parameter]:
 def find_batch_size(invocation: Invocation[FindBatchSizeSettings]) -> None:
     """Find the largest batch size that fits and the fastest, in a few trials within a memory budget."""
     with running("find-batch-size", invocation) as run:
-        with run.output.progress(None, "find-batch-size", _facts) as progress:
+        with past_typer(), run.output.progress(None, "find-batch-size", _facts) as progress:
             observer = _Observer(run, progress)
             record = search_batch_size(invocation.settings, invocation.target, observer, on_output=run.output.relay)
         run.finish(record)

@@ -7,7 +7,7 @@ from itertools import count
 
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.options import takes_settings
-from lrscout.commands.run import Run, running
+from lrscout.commands.run import Run, past_typer, running
 from lrscout.report.output import Progress
 from lrscout.results import CommandTarget, LrRecord, SweepPoint, TrainingPoint
 from lrscout.runs.lr.command import search_command
@@ -21,7 +21,7 @@ def find_lr(invocation: Invocation[FindLrSettings]) -> None:
     """Suggest a learning rate: raise it over a short training run until the loss diverges, and read the curve."""
     settings = invocation.settings
     with running("find-lr", invocation) as run:
-        with run.output.progress(settings.steps, "find-lr") as progress:
+        with past_typer(), run.output.progress(settings.steps, "find-lr") as progress:
             record = _searched(invocation, run, _Observer(run, progress))
         run.finish(record)
 

@@ -14,7 +14,7 @@ import typer
 
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.signals import ended_by_signals
-from lrscout.errors import LrscoutError, OutputError, RecordError, WorkloadError
+from lrscout.errors import ForeignError, LrscoutError, OutputError, RecordError, WorkloadError, summary
 from lrscout.processes.deaths import SIGNALLED
 from lrscout.processes.new_files import FolderContents
 from lrscout.records import is_stream, new_record_path, remember, save, to_json, write_text
@@ -195,9 +195,27 @@ def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
         except LrscoutError as error:
             run.fail("failed", str(error))
             raise
-        except Exception as error:
-            run.fail("failed", f"{type(error).__name__}: {error}")
+        except ForeignError as error:
+            run.fail("failed", str(error))
             raise
+        except Exception as error:
+            run.fail("failed", summary(error))
+            raise
+
+
+@contextmanager
+def past_typer() -> Iterator[None]:
+    """Around everything that calls the user's code: what that raises passes typer, which takes some of it for its own.
+
+    Raises:
+        ForeignError: from the user's exception; lrscout's own, sys.exit and Ctrl-C stay what they are.
+    """
+    try:
+        yield
+    except (LrscoutError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise ForeignError(error) from error
 
 
 def show(record: RunRecord[Any], output: Output) -> None:

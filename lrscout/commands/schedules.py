@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from lrscout.commands.run import past_typer
 from lrscout.report.axes import Points
 from lrscout.report.output import Output
 from lrscout.report.schedules import list_schedules, plot_schedules, schedules_json
@@ -45,7 +46,8 @@ def preview(
     specs = parse_schedules(schedule or DEFAULT_SCHEDULES)
     with results_stream() as results:
         output = Output(results, sys.stderr, width=width)
-        curves = {spec.label: _points(spec, steps, app_dir) for spec in specs}
+        with past_typer():
+            curves = {spec.label: _points(spec, steps, app_dir) for spec in specs}
         output.result(plot_schedules(curves, steps, output.results_style))
         for spec in specs:
             if spec.needs_metric:

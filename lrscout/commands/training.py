@@ -12,7 +12,7 @@ import typer
 
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.options import flag_parameter, takes_settings
-from lrscout.commands.run import Run, running
+from lrscout.commands.run import Run, past_typer, running
 from lrscout.errors import UsageError
 from lrscout.records import load
 from lrscout.report.output import Progress
@@ -57,7 +57,7 @@ def run(invocation: Invocation[RunSettings]) -> None:
         settings = with_recorded(settings, record, str(path))
         warnings = warnings_about(settings, record)
     with running("run", invocation) as life:
-        with life.output.progress(settings.steps, "run") as progress:
+        with past_typer(), life.output.progress(settings.steps, "run") as progress:
             observer = _Observer(life, progress)
             unseen: deque[str] = deque(maxlen=LAST_LINES)
             on_output = unseen.append if invocation.mode == "quiet" else life.output.relay

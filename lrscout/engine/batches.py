@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -11,6 +13,9 @@ import torch
 from torch import Tensor
 
 from lrscout.errors import WorkloadError
+
+# the path of a Unix socket has at most 107 bytes, of which multiprocessing takes /pymp-abcdefgh/listener-abcdefgh
+LONGEST_FOLDER = 107 - 32
 
 
 class Batches(Iterator[Any]):
@@ -57,6 +62,24 @@ def batches_in(loader: Any) -> int | None:
         return len(loader) or None
     except (TypeError, NotImplementedError):  # an iterable dataset has no length
         return None
+
+
+def check_workers_can_send(loader: Any) -> None:
+    """See that the batches of a DataLoader's worker processes can arrive: else they wait for each other forever.
+
+    Raises:
+        WorkloadError: their sockets would have paths that are too long.
+    """
+    strategy = torch.multiprocessing.get_sharing_strategy()  # type: ignore[no-untyped-call]
+    if not getattr(loader, "num_workers", 0) or strategy != "file_descriptor":
+        return
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) > LONGEST_FOLDER:
+        raise WorkloadError(
+            f"The DataLoader's workers send batches through sockets in the folder for temporary files, whose path may"
+            f" have {LONGEST_FOLDER} bytes for that, but has {len(os.fsencode(folder))}: {folder}",
+            hint="Set TMPDIR to a folder with a shorter path, or num_workers=0.",
+        )
 
 
 def shut_down_workers(iterator: Any) -> None:

@@ -1,4 +1,4 @@
-"""Whether two runs start from the same state: a hash of the initial weights and the first batches."""
+"""Whether two runs start from the same state: hashes of the initial weights and the first batches."""
 
 from __future__ import annotations
 
@@ -19,29 +19,37 @@ class Fingerprint:
     """Hashes the weights of an open session, and its first batches as the steps take them."""
 
     def __init__(self, session: Session) -> None:
+        self._weights = weights_digest(session.workload.model)
         self._hash = hashlib.sha256()
         self._remaining = HASHED_BATCHES
-        for name, value in session.workload.model.state_dict().items():
-            self._hash.update(name.encode())
-            for tensor in tensors_in(value):  # get_extra_state of a module may return anything
-                self._add(tensor)
         session.on_batch = self._add_batch
         self._session = session
 
     def _add_batch(self, batch: Any) -> None:
         for tensor in tensors_in(batch):
-            self._add(tensor)
+            _add(self._hash, tensor)
         self._remaining -= 1
         if not self._remaining:
             self._session.on_batch = None
 
-    def _add(self, tensor: Tensor) -> None:
-        self._hash.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        if tensor.layout is torch.strided and tensor.numel():
-            elements = tensor.detach().reshape(-1)
-            elements = elements[:: max(1, elements.numel() // HASHED_ELEMENTS)].contiguous().cpu()
-            self._hash.update(bytes(elements.view(torch.uint8).tolist()))
+    def text(self) -> str:
+        """The hash of the weights, a blank, and that of the batches seen so far."""
+        return f"{self._weights} {self._hash.hexdigest()[:16]}"
 
-    def hexdigest(self) -> str:
-        """The hash of everything seen so far."""
-        return self._hash.hexdigest()[:32]
+
+def weights_digest(model: torch.nn.Module) -> str:
+    """A hash of the weights and buffers of a model."""
+    found = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        found.update(name.encode())
+        for tensor in tensors_in(value):  # get_extra_state of a module may return anything
+            _add(found, tensor)
+    return found.hexdigest()[:16]
+
+
+def _add(found: hashlib._Hash, tensor: Tensor) -> None:
+    found.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+    if tensor.layout is torch.strided and tensor.numel():
+        elements = tensor.detach().reshape(-1)
+        elements = elements[:: max(1, elements.numel() // HASHED_ELEMENTS)].contiguous().cpu()
+        found.update(bytes(elements.view(torch.uint8).tolist()))

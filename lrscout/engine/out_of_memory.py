@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
+from lrscout.errors import summary
 from lrscout.processes.memory_errors import means_out_of_memory
 
 
@@ -22,7 +23,7 @@ def _means_out_of_memory(error: BaseException, limited: bool) -> bool:
         return True
     if not isinstance(error, (RuntimeError, OSError, ImportError, SystemError)):
         return False  # a ValueError that quotes such a message comes from the user's code
-    return means_out_of_memory(str(error), limited)
+    return means_out_of_memory(summary(error), limited)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

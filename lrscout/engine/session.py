@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -14,9 +15,10 @@ from torch.optim import Optimizer
 
 from lrscout.engine.batches import Batches, to_device
 from lrscout.engine.devices import move_optimizer_state, resolve_device, spans_devices
+from lrscout.engine.losses import loss_of, scalar
 from lrscout.engine.randomness import seed_everything
 from lrscout.engine.state import backend_flags, eval_mode, preserved, reachable
-from lrscout.engine.workload import Workload, groups_of, loss_of, make_optimizer
+from lrscout.engine.workload import Workload, groups_of, make_optimizer
 from lrscout.errors import UsageError, WorkloadError
 from lrscout.settings import SessionSettings
 
@@ -254,27 +256,6 @@ class _PendingLoss:
         return self._loss.item()
 
 
-def scalar(loss: Any, name: str = "loss") -> Tensor:
-    """Check the loss that user code returned, and return it as a tensor of shape (); errors call it `name`.
-
-    Raises:
-        WorkloadError: it is not a tensor, does not have exactly one element, or is complex.
-    """
-    if not isinstance(loss, Tensor):
-        raise WorkloadError(
-            f"The {name} must be a tensor, not {type(loss).__name__!r}.",
-            hint="Is a return statement missing?" if loss is None else "Return the tensor itself, not its .item().",
-        )
-    if loss.numel() != 1:
-        raise WorkloadError(
-            f"The {name} must be a scalar, but has shape {tuple(loss.shape)}.",
-            hint="Reduce it, for example with .mean() or reduction='mean'.",
-        )
-    if loss.is_complex():
-        raise WorkloadError(f"The {name} must be real, not complex.", hint="Return a real value, such as .abs().")
-    return loss.reshape(()) if loss.dim() else loss
-
-
 def own_rates(groups: Sequence[Mapping[str, Any]]) -> list[float]:
     """The learning rate that the user configured for every parameter group.
 
@@ -330,6 +311,12 @@ def _check_optimizers(optimizers: Sequence[Optimizer]) -> None:
             raise UsageError(
                 f"{type(optimizer).__name__} has a parameter group without a learning rate.",
                 hint="Set its lr: lrscout scales the rates of all groups.",
+            )
+        rate = next((rate for rate in own_rates(optimizer.param_groups) if not math.isfinite(rate)), None)
+        if rate is not None:
+            raise UsageError(
+                f"{type(optimizer).__name__} has a parameter group with a learning rate of {rate}.",
+                hint="Give it a finite one: lrscout keeps the ratios between the rates of the groups.",
             )
 
 

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from lrscout.engine.batches import shut_down_workers
 from lrscout.engine.randomness import Restore, generator_owners, random_state
 from lrscout.engine.workload import groups_of
+from lrscout.errors import WorkloadError, summary
 
 T = TypeVar("T")
 
@@ -194,8 +195,12 @@ def _module_state(modules: Iterable[nn.Module]) -> Restore:
 def _optimizer_state(optimizer: Optimizer) -> Restore:
     # not with state_dict: loading one casts the state to the dtype of the parameters and creates new tensors
     attributes = dict(vars(optimizer))
-    state = [(parameter, _saved(entry)) for parameter, entry in optimizer.state.items()]
-    groups = [(group, {k: _saved(v) for k, v in group.items() if k != "params"}) for group in optimizer.param_groups]
+    name = type(optimizer).__name__
+    state = [(parameter, _saved(entry, f"{name}.state[...]")) for parameter, entry in optimizer.state.items()]
+    groups = [
+        (group, {k: _saved(v, f"{name}.param_groups[{i}][{k!r}]") for k, v in group.items() if k != "params"})
+        for i, group in enumerate(optimizer.param_groups)
+    ]
 
     def restore() -> None:
         vars(optimizer).clear()
@@ -212,14 +217,26 @@ def _optimizer_state(optimizer: Optimizer) -> Restore:
     return restore
 
 
-def _saved(value: Any) -> Any:
+def _saved(value: Any, where: str) -> Any:
+    """A copy of a part of an optimizer.
+
+    Raises:
+        WorkloadError: it cannot be copied; the message says `where` it is.
+    """
     if isinstance(value, Tensor):
         return _SavedTensor(value)
     if isinstance(value, dict):
-        return {k: _saved(v) for k, v in value.items()}
+        return {k: _saved(v, f"{where}[{k!r}]") for k, v in value.items()}
     if isinstance(value, list):  # LBFGS keeps lists of tensors
-        return [_saved(v) for v in value]
-    return copy.deepcopy(value)
+        return [_saved(v, f"{where}[{i}]") for i, v in enumerate(value)]
+    try:
+        return copy.deepcopy(value)
+    except Exception as error:  # of any type: objects say for themselves how they are copied
+        raise WorkloadError(
+            f"{where} holds an object of type {type(value).__name__!r}, which cannot be copied and so not be put back"
+            f" ({summary(error)}).",
+            hint="Keep it out of state and param_groups, for example as an attribute of the optimizer.",
+        ) from error
 
 
 def _restored(value: Any) -> Any:

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lrscout.engine.batches import samples_in, to_device
+from lrscout.engine.batches import batches_in, samples_in, to_device
+from lrscout.engine.losses import scalar
 from lrscout.engine.randomness import generator_owners, random_state, seed_everything
-from lrscout.engine.session import Session, scalar
+from lrscout.engine.session import Session
 from lrscout.engine.state import eval_mode
 from lrscout.errors import WorkloadError
+
+MOST_VAL_BATCHES = 100  # of a val_loader without a length, per evaluation: their mean is a tenth as noisy as one batch
 
 MetricFn = Callable[[torch.nn.Module, Any], Any]
 """(model, batch) -> a number; the batch is on the device, the model in eval mode."""
 
 
 class Trainee:
-    """An open session with the interface that a training run needs (lrscout.search.training.TrainingSession)."""
+    """An open session with the interface that a training run needs (lrscout.search.training.TrainingSession).
 
-    def __init__(self, session: Session, metric_fn: MetricFn | None = None) -> None:
+    `most_batches` are evaluated where the val_loader does not say how many it has: it may never end.
+    """
+
+    def __init__(
+        self, session: Session, metric_fn: MetricFn | None = None, most_batches: int = MOST_VAL_BATCHES
+    ) -> None:
         self.step = session.step
         self.losses = session.losses
         self._session, self._metric_fn = session, metric_fn
-        self._loader = session.workload.val_loader
+        self._loader, self._most_batches = session.workload.val_loader, most_batches
+        self._cut_at: int | None = None  # the batches of an evaluation, where the val_loader had more
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know about the evaluations so far."""
+        if self._cut_at is None:
+            return ()
+        return (
+            f"The val_loader did not end after {self._cut_at} batches: every evaluation stops there. Give it an end,"
+            " or a fixed list of batches, to decide how many.",
+        )
 
     def evaluate(self) -> float | None:
         """The mean loss or metric over the val_loader, weighted by samples per batch; None without a val_loader.
@@ -45,14 +64,18 @@ class Trainee:
         try:
             seed_everything(self._session.settings.seed)
             with torch.no_grad(), eval_mode(workload.model):
-                return self._mean()
+                return self._mean(self._loader)
         finally:
             restore()
 
-    def _mean(self) -> float:
+    def _mean(self, loader: Iterable[Any]) -> float:
         values: list[Tensor] = []
         samples: list[int] = []
-        for batch in self._loader or ():
+        limit = batches_in(loader) or self._most_batches
+        for count, batch in enumerate(loader):
+            if count == limit:
+                self._cut_at = limit
+                break
             batch = to_device(batch, self._session.device)
             values.append(self._value(batch))
             samples.append(samples_in(batch) or 0)

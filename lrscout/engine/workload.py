@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lrscout.engine.batches import check_workers_can_send
 from lrscout.errors import TargetError, UsageError, WorkloadError, did_you_mean
 from lrscout.settings import DEFAULT_OPTIMIZER
 
@@ -92,6 +93,7 @@ def make_workload(given: Any) -> Workload:
 
     Raises:
         TargetError: no adapter accepts the object, or a part of it has the wrong type.
+        WorkloadError: the workers of a loader could not send their batches.
     """
     for adapt in ADAPTERS.values():
         workload = adapt(given)
@@ -117,6 +119,7 @@ def _checked(workload: Workload) -> Workload:
                 f"The {name} must be iterable, not {type(loader).__name__!r}.",
                 hint="Use a DataLoader, a list of batches, or any object with __iter__.",
             )
+        check_workers_can_send(loader)
     for name in ("loss_fn", "step", "optimizer"):
         part = getattr(workload, name)
         if part is not None and not callable(part) and not isinstance(part, Optimizer):
@@ -189,78 +192,3 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
 def groups_of(optimizers: Iterable[Optimizer]) -> list[dict[str, Any]]:
     """The parameter groups of all optimizers, in order."""
     return [group for optimizer in optimizers for group in optimizer.param_groups]
-
-
-NO_LOSS_FN = (
-    "The target has no loss_fn, so lrscout passed the whole batch to the model: model(*batch), or model(**batch) for a "
-    "mapping. If the model does not compute its own loss, add a loss_fn or a step(model, batch) to the target."
-)
-
-LossOf = Callable[[Any], Tensor]
-
-
-def loss_of(workload: Workload) -> LossOf:
-    """The function of a workload that computes the loss of a batch; see `scalar` in session.py for checking its result.
-
-    Raises:
-        TargetError: `step` accepts neither (batch) nor (model, batch).
-    """
-    model, loss_fn, step = workload.model, workload.loss_fn, workload.step
-    if step is not None:
-        return (lambda batch: step(model, batch)) if _takes_model(step) else step
-    if loss_fn is not None:
-        return lambda batch: loss_fn(*_predict(model, batch))
-    return lambda batch: _own_loss(_forward(model, batch))
-
-
-def _takes_model(step: Callable[..., Tensor]) -> bool:
-    try:
-        signature = inspect.signature(step)
-    except (TypeError, ValueError):
-        return False
-    for arguments, takes_model in (((0,), False), ((0, 0), True)):
-        try:
-            signature.bind(*arguments)
-        except TypeError:
-            continue
-        return takes_model
-    raise TargetError(f"step{signature} must accept (batch) or (model, batch).")
-
-
-def _predict(model: nn.Module, batch: Any) -> tuple[Any, Any]:
-    if not isinstance(batch, Sequence) or isinstance(batch, str) or len(batch) != 2:
-        length = f" of length {len(batch)}" if isinstance(batch, (Sequence, Mapping)) else ""
-        raise WorkloadError(
-            f"With loss_fn, a batch must be (inputs, target), but the loader yielded {type(batch).__name__!r}{length}.",
-            hint="For other batches, use step(model, batch) -> loss instead.",
-        )
-    inputs, target = batch
-    return _call(model, inputs), target
-
-
-def _call(model: nn.Module, inputs: Any) -> Any:
-    if isinstance(inputs, Tensor):  # first, because it is the most common and the check for Mapping is slow
-        return model(inputs)
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    if isinstance(inputs, (tuple, list)):
-        return model(*inputs)
-    return model(inputs)
-
-
-def _forward(model: nn.Module, batch: Any) -> Any:
-    try:
-        return _call(model, batch)
-    except TypeError as error:
-        error.add_note(NO_LOSS_FN)  # the most common mistake is a missing loss_fn, which torch's message cannot explain
-        raise
-
-
-def _own_loss(output: Any) -> Tensor:
-    loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", output)
-    if not isinstance(loss, Tensor):
-        raise WorkloadError(
-            f"The target has no loss_fn, and the model returned {type(output).__name__!r} without a loss.",
-            hint='Add a loss_fn, or let the model return a scalar tensor or an object with .loss or ["loss"].',
-        )
-    return loss

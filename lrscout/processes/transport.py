@@ -7,7 +7,7 @@ import pickle
 from multiprocessing.connection import Connection
 from typing import Any
 
-from lrscout.errors import LrscoutError, RemoteError, UsageError, UserCodeError
+from lrscout.errors import LrscoutError, RemoteError, UsageError, UserCodeError, summary
 from lrscout.tracebacks import user_traceback
 
 
@@ -29,9 +29,9 @@ class _Pickler(pickle.Pickler):
 def _reduced(error: BaseException) -> tuple[Any, ...]:
     ours = error if isinstance(error, LrscoutError) else None
     theirs = error if ours is None else ours.__cause__ if ours.shows_cause else None
-    shown = None if theirs is None else (_summary(theirs), user_traceback(theirs))
+    shown = None if theirs is None else (summary(theirs), user_traceback(theirs))
     if ours is None:
-        return _revived, (UserCodeError, f"The target's code failed with {_summary(error)}.", None, shown)
+        return _revived, (UserCodeError, f"The target's code failed with {summary(error)}.", None, shown)
     # a class of the user's cannot be imported on the other side
     kind = next(kind for kind in type(ours).__mro__ if kind.__module__.partition(".")[0] == __name__.partition(".")[0])
     return _revived, (kind, ours.message, ours.hint, shown)
@@ -42,13 +42,6 @@ def _revived(kind: type[LrscoutError], message: str, hint: str | None, shown: tu
     if shown is not None:
         error.__cause__ = RemoteError(*shown)
     return error
-
-
-def _summary(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # its __str__ is the user's code too
-        return type(error).__name__
 
 
 def cannot_travel(error: Exception) -> UsageError:

@@ -197,7 +197,11 @@ def noise_text(noise: GradientNoise | None, dataset: int | None) -> str | None:
 
 
 def _samples(moment: NoiseMoment) -> str:
-    return f"more than {RESOLVED * moment.samples:,.0f} samples" if moment.noise is None else f"{moment.noise:,.0f} samples"
+    return (
+        f"more than {RESOLVED * moment.samples:,.0f} samples"
+        if moment.noise is None
+        else f"{moment.noise:,.0f} samples"
+    )
 
 
 def reasons(result: BatchSizeResult) -> list[str]:

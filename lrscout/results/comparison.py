@@ -28,7 +28,7 @@ class ComparedRun:
     auc: float | None  # mean training loss over the whole run
     points: tuple[TrainingPoint, ...]  # at most 50, each with the mean loss since the previous point
     seconds: float
-    fingerprint: str | None = None  # hash of the initial weights and the first batches
+    fingerprint: str | None = None  # of the initial weights, a blank, and what tells the first batches
     error: str | None = None  # why the run failed
 
 

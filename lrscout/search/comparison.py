@@ -116,6 +116,13 @@ def began_alike(runs: Iterable[ComparedRun]) -> bool:
     )
 
 
+def weights_alike(runs: Iterable[ComparedRun]) -> bool:
+    """Whether runs of several seeds all had the same initial weights."""
+    runs = [run for run in runs if run.fingerprint is not None]
+    weights = {str(run.fingerprint).partition(" ")[0] for run in runs}
+    return len(weights) == 1 and len({run.seed for run in runs}) > 1
+
+
 def rank(
     specs: Sequence[ScheduleSpec],
     peaks: Sequence[float],

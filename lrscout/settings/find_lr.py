@@ -94,7 +94,8 @@ class FindLrSettings(SessionSettings):
     rule: str = option(DEFAULT_RULE, "Rule that makes the suggestion.", choices=tuple(RULES))
     val_batches: int = option(
         0,
-        "Record the mean loss of this many fixed held-out batches instead of the training loss.",
+        "Record the mean loss of this many fixed held-out batches instead of the training loss. --refine evaluates as"
+        " many if the val_loader has no length.",
         at_least=0,
         only="target",
     )

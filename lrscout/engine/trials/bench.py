@@ -31,7 +31,7 @@ from lrscout.engine.trials.source import Source, dataset_size, evaluation_loader
 from lrscout.engine.trials.steps import take_steps, warm_up
 from lrscout.engine.trials.stopwatch import Stopwatch
 from lrscout.engine.workload import Workload
-from lrscout.errors import WorkloadError
+from lrscout.errors import WorkloadError, summary
 from lrscout.results import LoaderTiming, Outcome, OwnSize, Trial
 from lrscout.settings import FindBatchSizeSettings
 
@@ -152,7 +152,7 @@ class Bench:
         except TooFewSamples as error:
             outcome, reason = "too_few_samples", str(error)
         except (Exception, SystemExit) as error:
-            outcome, reason = "failed", f"{type(error).__name__}: {error}"
+            outcome, reason = "failed", summary(error)
             if is_out_of_memory(error, limited=request.limit_bytes is not None):
                 outcome = "out_of_memory"
             else:

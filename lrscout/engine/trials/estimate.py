@@ -16,11 +16,11 @@ from torch.optim import Optimizer
 from lrscout.attached.parts import bytes_of
 from lrscout.engine.batches import tensors_in, to_device
 from lrscout.engine.devices import resolve_device
-from lrscout.engine.session import scalar
+from lrscout.engine.losses import loss_of, scalar
 from lrscout.engine.trials.feed import Feed
 from lrscout.engine.trials.requests import ShapeEstimate
 from lrscout.engine.trials.source import Source, dataset_size
-from lrscout.engine.workload import Workload, loss_of, make_optimizer
+from lrscout.engine.workload import Workload, make_optimizer
 from lrscout.errors import LrscoutError, WorkloadError
 from lrscout.settings import FindBatchSizeSettings
 

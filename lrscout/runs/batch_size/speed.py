@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 
 from lrscout.engine.trials.requests import TimedSteps
-from lrscout.errors import LrscoutError
+from lrscout.errors import LrscoutError, summary
 from lrscout.formatting import format_seconds
 from lrscout.results import GradientNoise, StepTiming
 from lrscout.runs.batch_size.observer import BatchSizeObserver
@@ -82,7 +82,7 @@ def _noise(trials: Trials, plan: Plan, observer: BatchSizeObserver) -> tuple[Gra
 
 
 def _told(error: Exception) -> str:
-    return error.message if isinstance(error, LrscoutError) else f"{type(error).__name__}: {error}"
+    return error.message if isinstance(error, LrscoutError) else summary(error)
 
 
 class _Timer:

@@ -21,7 +21,7 @@ from lrscout.engine.trials.requests import (
     TrySize,
     make_bench,
 )
-from lrscout.errors import LrscoutError, UsageError, WorkloadError
+from lrscout.errors import LrscoutError, UsageError, WorkloadError, summary
 from lrscout.processes.deaths import Died, WorkerDiedError
 from lrscout.processes.executor import Executor, InProcess
 from lrscout.processes.messages import A, Limits, Request
@@ -215,7 +215,7 @@ class TargetTrials:
         except WorkerDiedError as error:
             raise WorkloadError(f"The process that timed it {error.died}.") from None
         except (Exception, SystemExit) as error:
-            text = error.message if isinstance(error, LrscoutError) else f"{type(error).__name__}: {error}"
+            text = error.message if isinstance(error, LrscoutError) else summary(error)
             lines = [line for line in text.splitlines() if line.strip(" .")]
             # an exception of a loader's worker is its traceback as text, with the exception itself at the end
             raise WorkloadError(lines[0] if len(lines) < 3 else lines[-1]) from error

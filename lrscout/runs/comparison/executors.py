@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
+from lrscout.errors import NoAnswerError
+from lrscout.formatting import format_lr
 from lrscout.processes.deaths import Died, WorkerDiedError
 from lrscout.processes.executor import Executor, InProcess
 from lrscout.processes.pool import WorkerPool
@@ -16,6 +19,7 @@ from lrscout.runs.comparison.requests import (
     Inspect,
     Inspection,
     LiveTarget,
+    Sweep,
     make_command_workbench,
     make_workbench,
 )
@@ -57,6 +61,21 @@ def _inspected(executor: Executor[Host]) -> Inspection:
         found = answer
     assert found is not None
     return found
+
+
+def rate_to_start_from(executor: Executor[Host], inspection: Inspection) -> tuple[float, str | None]:
+    """The rate that find-lr suggests; if it suggests none, the optimizer's own, with a warning that says so.
+
+    Raises:
+        NoAnswerError: the optimizer's rate cannot be used either.
+    """
+    try:
+        return executor.ask(Sweep()), None
+    except NoAnswerError as error:
+        lr = inspection.own_lr
+        if not 0 < lr < math.inf:
+            raise
+        return lr, f"{error.message} Started from the optimizer's own rate, {format_lr(lr)}; --lr sets another."
 
 
 def open_command(

@@ -23,7 +23,7 @@ from lrscout.results import (
     Target,
     TrainingPoint,
 )
-from lrscout.runs.comparison.executors import open_command, open_target
+from lrscout.runs.comparison.executors import open_command, open_target, rate_to_start_from
 from lrscout.runs.comparison.metric import metric_of
 from lrscout.runs.comparison.observer import ComparisonObserver
 from lrscout.runs.comparison.requests import (
@@ -33,7 +33,6 @@ from lrscout.runs.comparison.requests import (
     LiveTarget,
     MakeRun,
     MeasureCost,
-    Sweep,
 )
 from lrscout.runs.comparison.warnings import warnings_about
 from lrscout.schedules import parse_schedules, schedule_among
@@ -100,7 +99,10 @@ class _Comparison:
         tuned = settings.lr_mode == "tune"
         if self._center is None and settings.lr_mode != "fixed":
             self._observer.say("No --lr given: finding one with find-lr.")
-            self._center = self._executor.ask(Sweep())
+            self._center, problem = rate_to_start_from(self._executor, self._inspection)
+            if problem is not None:
+                self._observer.say("find-lr suggests none: starting from the optimizer's own rate.")
+                self._warnings[problem] = None
         self._fit_budget(tuned)
         self._tell_cost(tuned)
         count, lr = len(self._specs), self._center if self._center is not None else self._inspection.own_lr

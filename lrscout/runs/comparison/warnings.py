@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from lrscout.results import CommandTarget, ComparedRun, Target
 from lrscout.schedules import ScheduleSpec
-from lrscout.search.comparison import PlannedRun, began_alike
+from lrscout.search.comparison import PlannedRun, began_alike, weights_alike
 from lrscout.settings import CompareSchedulersSettings
 
 
@@ -30,6 +30,11 @@ def warnings_about(
             "Runs of the same seed began with different weights or batches, so they are not paired and small"
             f" differences stay hidden. {_how_to_pair(target)}"
         )
+    elif weights_alike(runs.values()):
+        found.append(
+            "Every seed began with the same weights, so the intervals cover the order of the data only, not the"
+            f" initialization. {_how_to_draw_weights(target)}"
+        )
     aucs = {run.auc for run in runs.values()}
     if tuned and len(aucs) == 1 and None not in aucs:
         found.append(
@@ -52,6 +57,13 @@ def _how_to_pair(target: Target | CommandTarget) -> str:
     if target.takes("seed"):
         return "The command draws random numbers that {seed} does not determine."
     return "Put {seed} where the command takes its seed, for example --seed {seed}."
+
+
+def _how_to_draw_weights(target: Target | CommandTarget) -> str:
+    if isinstance(target, CommandTarget):
+        return "Unless they are pretrained, seed the command before it makes its model."
+    where = "in the function that is the target" if target.path is not None else "in a function, and pass that"
+    return f"Unless they are pretrained, make the model {where}: one that is made once is made before any seed is set."
 
 
 def _about_rates(

@@ -103,8 +103,9 @@ class Workbench:
                 evaluated |= set(steps_between(steps, settings))
             elif session.workload.val_loader is None:
                 evaluated = set()
+            trainee = Trainee(session, self._metric_fn())
             result = run_training(
-                Trainee(session, self._metric_fn()),
+                trainee,
                 schedule,
                 steps,
                 evaluated,
@@ -112,7 +113,7 @@ class Workbench:
                 on_point=at_times(on_point),
             )
             metric = metric_of(settings, session.workload.val_loader is not None)
-            return FinishedRun(scored(plan, spec, result, metric, began.hexdigest()), session.warnings)
+            return FinishedRun(scored(plan, spec, result, metric, began.text()), (*session.warnings, *trainee.warnings))
 
     @contextmanager
     def _session(self, seed: int, jobs: int = 1) -> Iterator[Session]:

@@ -9,9 +9,10 @@ from typing import Any
 
 from lrscout.engine.batches import batches_in
 from lrscout.engine.environment import describe_environment
+from lrscout.engine.fingerprint import weights_digest
 from lrscout.engine.schedulers import attached_total, make_scheduler
 from lrscout.engine.session import Session
-from lrscout.engine.training import Trainee
+from lrscout.engine.training import MOST_VAL_BATCHES, Trainee
 from lrscout.engine.workload import Workload
 from lrscout.errors import UsageError
 from lrscout.results import Target
@@ -22,6 +23,11 @@ from lrscout.search.rules import CALIBRATED
 from lrscout.search.scout import HORIZON
 from lrscout.settings import FindLrSettings
 
+SAME_WEIGHTS = (
+    "Every seed of --seeds began with the same weights, so their rates differ by the order of the data only. Unless the"
+    " weights are pretrained, make the model in the function that is the target."
+)
+
 
 class LiveTrainer:
     """Trains a workload in this process, and restores it after every session."""
@@ -29,12 +35,13 @@ class LiveTrainer:
     def __init__(self, workload: Workload, settings: FindLrSettings, target: Target) -> None:
         self._workload, self._settings, self._where = workload, settings, target
         self._session = Session(workload, settings, val_batches=settings.val_batches)
+        self._trained: tuple[str, ...] = ()  # the warnings of the trainings that have ended
         self.target: Mapping[str, Any] = target.as_dict()
         self.environment: Mapping[str, Any] = describe_environment(self._session)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return self._session.warnings
+        return (*self._session.warnings, *self._trained)
 
     def length(self) -> TrainingLength:
         settings, batches = self._settings, batches_in(self._workload.train_loader)
@@ -66,18 +73,23 @@ class LiveTrainer:
     @contextmanager
     def probe(self, schedule: ScheduleSpec, peak: float, steps: int) -> Iterator[Scheduled]:
         with self._session.open() as session:
-            yield _scheduled(session, schedule, peak, steps)
+            yield _scheduled(Trainee(session), session, schedule, peak, steps)
 
     @contextmanager
     def train(self, schedule: ScheduleSpec, peak: float, steps: int) -> Iterator[Scheduled]:
         with Session(self._workload, self._settings).open() as session:
-            yield _scheduled(session, schedule, peak, steps)
+            trainee = Trainee(session, most_batches=self._settings.val_batches or MOST_VAL_BATCHES)
+            yield _scheduled(trainee, session, schedule, peak, steps)
+            self._trained = trainee.warnings
 
     def reseeded(self, seed: int) -> LiveTrainer:
         """A dotted path is built anew; live objects only see other random numbers."""
         workload = self._workload if self._where.path is None else open_workload(self._where, seed)
-        return LiveTrainer(workload, dataclasses.replace(self._settings, seed=seed), self._where)
+        other = LiveTrainer(workload, dataclasses.replace(self._settings, seed=seed), self._where)
+        if weights_digest(workload.model) == weights_digest(self._workload.model):
+            other._trained += (SAME_WEIGHTS,)
+        return other
 
 
-def _scheduled(session: Session, schedule: ScheduleSpec, peak: float, steps: int) -> Scheduled:
-    return Scheduled(Trainee(session), make_scheduler(schedule, session.optimizers, peak, steps))
+def _scheduled(trainee: Trainee, session: Session, schedule: ScheduleSpec, peak: float, steps: int) -> Scheduled:
+    return Scheduled(trainee, make_scheduler(schedule, session.optimizers, peak, steps))

@@ -1,0 +1,159 @@
+"""The loss of a batch: which part of a workload computes it, and what is wrong where it is not a scalar tensor."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from lrscout.engine.batches import batches_in
+from lrscout.engine.workload import Workload
+from lrscout.errors import TargetError, WorkloadError, summary
+
+NO_LOSS_FN = (
+    "The target has no loss_fn, so lrscout passed the whole batch to the model: model(*batch), or model(**batch) for a "
+    "mapping. If the model does not compute its own loss, add a loss_fn or a step(model, batch) to the target."
+)
+
+ONE_VALUE = "Expected more than 1 value per channel when training"  # how torch.nn.functional.batch_norm refuses
+
+MOST_KEYS = 5  # of a dict, in a hint
+LossOf = Callable[[Any], Tensor]
+
+
+def loss_of(workload: Workload) -> LossOf:
+    """The function of a workload that computes the loss of a batch; `scalar` checks its result.
+
+    Raises:
+        TargetError: `step` accepts neither (batch) nor (model, batch).
+    """
+    compute = _loss_of(workload)
+
+    def explained(batch: Any) -> Any:
+        try:
+            return compute(batch)
+        except ValueError as error:
+            if ONE_VALUE in summary(error):
+                error.add_note(_one_sample(workload.train_loader))
+            raise
+
+    return explained
+
+
+def _one_sample(loader: Any) -> str:
+    """What to do about a batch of one sample in front of a batch norm."""
+    samples, size = batches_in(getattr(loader, "dataset", None)), getattr(loader, "batch_size", None)
+    left = f": {samples} samples in batches of {size} leave 1" if samples and size and samples % size == 1 else ""
+    return (
+        f"A batch norm cannot train on a batch of one sample{left}. Give the train_loader drop_last=True, or another"
+        " batch size."
+    )
+
+
+def _loss_of(workload: Workload) -> LossOf:
+    model, loss_fn, step = workload.model, workload.loss_fn, workload.step
+    if step is not None:
+        return (lambda batch: step(model, batch)) if _takes_model(step) else step
+    if loss_fn is not None:
+        return lambda batch: loss_fn(*_predict(model, batch))
+    return lambda batch: _own_loss(_forward(model, batch))
+
+
+def _takes_model(step: Callable[..., Tensor]) -> bool:
+    try:
+        signature = inspect.signature(step)
+    except (TypeError, ValueError):
+        return False
+    for arguments, takes_model in (((0,), False), ((0, 0), True)):
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            continue
+        return takes_model
+    raise TargetError(f"step{signature} must accept (batch) or (model, batch).")
+
+
+def _predict(model: nn.Module, batch: Any) -> tuple[Any, Any]:
+    if not isinstance(batch, Sequence) or isinstance(batch, str) or len(batch) != 2:
+        length = f" of length {len(batch)}" if isinstance(batch, (Sequence, Mapping)) else ""
+        raise WorkloadError(
+            f"With loss_fn, a batch must be (inputs, target), but the loader yielded {type(batch).__name__!r}{length}.",
+            hint="For other batches, use step(model, batch) -> loss instead.",
+        )
+    inputs, target = batch
+    return _call(model, inputs), target
+
+
+def _call(model: nn.Module, inputs: Any) -> Any:
+    if isinstance(inputs, Tensor):  # first, because it is the most common and the check for Mapping is slow
+        return model(inputs)
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    if isinstance(inputs, (tuple, list)):
+        return model(*inputs)
+    return model(inputs)
+
+
+def _forward(model: nn.Module, batch: Any) -> Any:
+    try:
+        return _call(model, batch)
+    except TypeError as error:
+        error.add_note(NO_LOSS_FN)  # the most common mistake is a missing loss_fn, which torch's message cannot explain
+        raise
+
+
+def _own_loss(output: Any) -> Tensor:
+    loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", output)
+    if not isinstance(loss, Tensor):
+        raise WorkloadError(
+            f"The target has no loss_fn, and the model returned {type(output).__name__!r} without a loss.",
+            hint='Add a loss_fn, let the model return a scalar tensor or an object with .loss or ["loss"], or define '
+            + f"step(model, batch) to return the loss{_where_it_may_be(output)}.",
+        )
+    return loss
+
+
+def _where_it_may_be(output: Any) -> str:
+    """The scalars among the parts of a tuple, as a model that returns (logits, loss) has one."""
+    if not isinstance(output, (tuple, list)):
+        return ""
+    scalars = [index for index, part in enumerate(output) if isinstance(part, Tensor) and part.numel() == 1]
+    return f", such as part [{scalars[0]}] of what the model returns" if len(scalars) == 1 else ""
+
+
+def scalar(loss: Any, name: str = "loss") -> Tensor:
+    """Check the loss that user code returned, and return it as a tensor of shape (); errors call it `name`.
+
+    Raises:
+        WorkloadError: it is not a tensor, does not have exactly one element, or is complex.
+    """
+    if not isinstance(loss, Tensor):
+        raise WorkloadError(
+            f"The {name} must be a tensor, not {type(loss).__name__!r}.",
+            hint=_instead_of(loss, name),
+        )
+    if loss.numel() != 1:
+        raise WorkloadError(
+            f"The {name} must be a scalar, but has shape {tuple(loss.shape)}.",
+            hint="Reduce it, for example with .mean() or reduction='mean'.",
+        )
+    if loss.is_complex():
+        raise WorkloadError(f"The {name} must be real, not complex.", hint="Return a real value, such as .abs().")
+    return loss.reshape(()) if loss.dim() else loss
+
+
+def _instead_of(loss: Any, name: str) -> str:
+    """What to return instead of something that is not a tensor."""
+    if loss is None:
+        return "Is a return statement missing?"
+    if isinstance(loss, Mapping):
+        keys = [repr(key) for key in loss]
+        shown = ", ".join(keys[:MOST_KEYS]) + (", ..." if len(keys) > MOST_KEYS else "")
+        tensors = [key for key, value in loss.items() if isinstance(value, Tensor)]
+        which = repr(name if name in loss else next(iter(tensors), name))
+        return f"It has the keys {shown}: return the tensor, for example {name}[{which}], or define step(model, batch)."
+    if isinstance(loss, (tuple, list)):
+        return f"It has {len(loss)} parts: return the tensor among them, or define step(model, batch)."
+    return "Return the tensor itself, not its .item()."
