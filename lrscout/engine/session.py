@@ -18,7 +18,7 @@ from lrscout.engine.devices import move_optimizer_state, resolve_device, spans_d
 from lrscout.engine.losses import loss_of, scalar
 from lrscout.engine.randomness import seed_everything
 from lrscout.engine.state import backend_flags, eval_mode, preserved, reachable
-from lrscout.engine.workload import Workload, groups_of, make_optimizer
+from lrscout.engine.workload import Workload, groups_of, make_optimizer, own_clipping
 from lrscout.errors import UsageError, WorkloadError
 from lrscout.settings import SessionSettings
 
@@ -98,6 +98,12 @@ class Session:
         messages = []
         if self.skipped_steps:
             messages.append(f"The gradient scaler skipped {self.skipped_steps} steps because gradients overflowed.")
+        clipping = own_clipping(self.workload)
+        if clipping is not None and self.settings.clip_norm is None and self.settings.clip_value is None:
+            name, value = clipping
+            messages.append(
+                f"The target's own {name} of {value:g} is not applied here: --clip-norm {value:g} clips alike."
+            )
         if "lr" in self.settings.optimizer_arg:
             messages.append("--optimizer-arg lr has no effect, because every step sets the learning rate.")
         if self._held_out_given < self._val_batches:

@@ -189,6 +189,25 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
     return parameters
 
 
+CLIPPING = ("max_grad_norm", "gradient_clip_val", "grad_clip", "clip_grad", "clip_grad_norm", "grad_norm_clip")
+HOLDERS = ("hparams", "args", "config", "_trainer")  # where modules and trainers keep such settings, too
+
+
+def own_clipping(workload: Workload) -> tuple[str, float] | None:
+    """The name and the value of a setting by which the user's own trainer or module clips gradients; None without one.
+
+    A session does not run that trainer, so its clipping has no effect there.
+    """
+    owners = [getattr(workload.step, "__self__", None), workload.model]
+    for owner in [*owners, *(vars(each).get(holder) for each in owners if each is not None for holder in HOLDERS)]:
+        values = owner if isinstance(owner, Mapping) else getattr(owner, "__dict__", {})
+        for name in CLIPPING:
+            value = values.get(name)
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
+                return name, float(value)
+    return None
+
+
 def groups_of(optimizers: Iterable[Optimizer]) -> list[dict[str, Any]]:
     """The parameter groups of all optimizers, in order."""
     return [group for optimizer in optimizers for group in optimizer.param_groups]

@@ -10,6 +10,7 @@ import tempfile
 import threading
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -261,3 +262,41 @@ def test_live_objects_may_have_a_val_loader():
 def test_a_val_loader_beside_a_dotted_path_is_refused_by_its_name():
     with pytest.raises(TargetError, match="val_loader cannot be passed with a dotted path"):
         lrscout_package.find_lr("met:build", val_loader=[])
+
+
+# --- clipping
+
+
+class OwnTrainer:
+    """A trainer of the user's, whose step lrscout is given."""
+
+    def __init__(self, **settings: object) -> None:
+        self.model, self.args = nn.Linear(3, 1), SimpleNamespace(**settings)
+
+    def step(self, batch):
+        return (self.model(batch[0]) - batch[1]).square().mean()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (
+            {"max_grad_norm": 1.0},
+            ("The target's own max_grad_norm of 1 is not applied here: --clip-norm 1 clips alike.",),
+        ),
+        ({"max_grad_norm": 0.0}, ()),
+        ({"clip_grad": True}, ()),
+        ({}, ()),
+    ],
+)
+def test_the_clipping_of_an_own_trainer_is_said_not_to_be_applied(settings, told):
+    trainer = OwnTrainer(**settings)
+    workload = linear_workload(model=trainer.model, step=trainer.step, loss_fn=None)
+    assert make_session(workload).warnings == told
+    assert make_session(workload, clip_norm=0.5).warnings == ()
+
+
+def test_the_clipping_among_the_hyperparameters_of_a_module_is_said_not_to_be_applied():
+    workload = linear_workload()
+    workload.model.hparams = {"gradient_clip_val": 0.5}
+    assert "gradient_clip_val of 0.5 is not applied" in make_session(workload).warnings[0]
