@@ -12,7 +12,7 @@ from lrscout.report.terminal import Style
 from lrscout.results import BatchSizeResult, StepTiming, Trial
 from lrscout.search.goodput import efficiency, relative_time
 
-NOTED_WIDTH, FULL_WIDTH = 60, 90  # columns from which the notes fit, and the efficiency too
+NOTED_WIDTH, FULL_WIDTH = 60, 100  # columns from which the notes fit, and the efficiency too
 PLAIN_HEAD = ("batch size", "outcome", "peak memory", "samples/s", "note")
 TIMED_HEAD = ("batch size", "outcome", "peak memory", "samples/s", "efficiency", "time to loss", "note")
 SHORT = {"batch size": "size", "peak memory": "peak", "time to loss": "time"}
