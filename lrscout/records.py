@@ -26,8 +26,16 @@ LAST = "last"  # file in the cache folder with the path of the last record, whic
 def to_json(record: RunRecord[Any]) -> str:
     """The record as a JSON document."""
     document = {"schema": record.schema, **_plain(record)}
-    text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # file names may be invalid Unicode
+    return _UNUSUAL.sub(_json_escaped, json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+_UNUSUAL = re.compile(r"[^ -~\n]|##\[")  # GitHub runs what follows ##[ anywhere in a log
+
+
+def _json_escaped(found: re.Match[str]) -> str:
+    """Letters as they are, since people read them; control characters as JSON escapes them."""
+    text = found[0]
+    return "#\\u0023[" if text == "##[" else text if text.isprintable() else json.dumps(text)[1:-1]
 
 
 def from_json(text: str, name: str = "the record") -> RunRecord[Any]:
