@@ -27,7 +27,7 @@ from lrscout.records import from_json, to_json
 from lrscout.tracebacks import BUG
 
 DOCUMENTS = {name: json.loads(to_json(record)) for name, record in records().items()}
-MANY = int(os.environ.get("FUZZ", "300"))  # mutations of the fast test; `make fuzz` tries 20,000
+MANY = int(os.environ.get("FUZZ", "200"))  # mutations of the fast test; `make fuzz` tries 20,000
 SECONDS = 5.0  # that one record may take on a busy machine
 MEGABYTES = 300  # that this process may grow by
 
