@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo batch compare test test-slow format lint types check bench bench-lr bench-attach bench-batch bench-compare peers peers-batch signals clean
+.PHONY: help demo batch compare test test-slow format lint types check bench bench-lr bench-attach bench-batch bench-compare peers peers-batch signals fuzz clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -27,6 +27,9 @@ test: $(INSTALLED)  ## run the tests
 
 test-slow: $(INSTALLED)  ## run the tests that take long
 	$(PYTEST) -m slow
+
+fuzz: $(INSTALLED)  ## show 20,000 mutated records (FUZZ=N for another number)
+	FUZZ=$(or $(FUZZ),20000) $(PYTEST) tests/faults -k mutated
 
 format: $(INSTALLED)  ## format the code
 	$(BIN)/ruff format .

@@ -9,8 +9,8 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
@@ -21,6 +21,7 @@ from lrscout.commands import COMMANDS, TRAINING_COMMAND, Command, variable_behin
 from lrscout.errors import ForeignError, LrscoutError
 from lrscout.report.stdout import redirect_stdout_to_stderr
 
+UsageMistake: Any = typer.BadParameter.__base__  # typer does not export it
 # rich_markup_mode=None: help stays plain text, which costs no import of rich and keeps brackets as they are
 SETTINGS: dict[str, Any] = {
     "rich_markup_mode": None,
@@ -29,8 +30,29 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+@contextmanager
+def _legible_mistakes() -> Iterator[None]:
+    """Escapes what typer's messages, which it prints itself, quote from the command line."""
+    try:
+        yield
+    except UsageMistake as error:
+        from lrscout.report.ci import escape_commands
+        from lrscout.report.terminal import printable
+
+        error.message = escape_commands(printable(error.message))
+        raise
+
+
 class LazyGroup(TyperGroup):
     """Lists all commands by their names and help, and imports the one that is called."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with _legible_mistakes():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _legible_mistakes():
+            return super().invoke(ctx)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, listed, rest = super().resolve_command(ctx, args)

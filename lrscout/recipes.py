@@ -19,6 +19,7 @@ from lrscout.settings import (
     coerce,
     fields_of,
     positive_name,
+    told,
 )
 from lrscout.yaml_nodes import Document, Node
 
@@ -188,8 +189,15 @@ def _check_value(document: Document, node: Node, setting: Field) -> Any:
         return None
     problem = bounds_problem(setting, value)
     if problem is not None:
-        meant = perhaps(str(value), setting.option.choices)
-        document.add_problem(node.position, ". ".join(filter(None, [f"{setting.name} {value!r} {problem}", meant])))
+        meant = perhaps(told(value), setting.option.choices)
+        document.add_problem(
+            node.position,
+            ". ".join(
+                filter(
+                    None, [f"{setting.name} {told(value) if isinstance(value, int) else repr(value)} {problem}", meant]
+                )
+            ),
+        )
     if setting.type is dict and setting.name not in COMMANDS:  # keys of a section are checked as settings
         for key, (key_node, _) in node.entries.items():
             if not isinstance(key, str):

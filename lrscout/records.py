@@ -13,21 +13,30 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from lrscout.errors import RecordError
-from lrscout.results import RESULTS, SCHEMA, RunRecord
+from lrscout.reading import MismatchError, read_record
+from lrscout.results import SCHEMA, RunRecord
 
 KEPT_RECORDS = 200  # in the cache folder; older ones are deleted
+DAMAGED = "It was changed since lrscout wrote it, or another program wrote it: make it again."
 LAST = "last"  # file in the cache folder with the path of the last record, which may be anywhere
 
 
 def to_json(record: RunRecord[Any]) -> str:
     """The record as a JSON document."""
     document = {"schema": record.schema, **_plain(record)}
-    text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # file names may be invalid Unicode
+    return _UNUSUAL.sub(_json_escaped, json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+_UNUSUAL = re.compile(r"[^ -~\n]|##\[")  # GitHub runs what follows ##[ anywhere in a log
+
+
+def _json_escaped(found: re.Match[str]) -> str:
+    """Letters as they are, since people read them; control characters as JSON escapes them."""
+    text = found[0]
+    return "#\\u0023[" if text == "##[" else text if text.isprintable() else json.dumps(text)[1:-1]
 
 
 def from_json(text: str, name: str = "the record") -> RunRecord[Any]:
@@ -40,14 +49,13 @@ def from_json(text: str, name: str = "the record") -> RunRecord[Any]:
         document = json.loads(text)
         schema = document["schema"]
         if schema == SCHEMA:
-            result = document["result"]
-            kind = None if result is None else RESULTS[document["command"]]
-            record: RunRecord[Any] = _read(RunRecord, {**document, "result": _read(kind, result)})
-            return record
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            return read_record(document)
+    except MismatchError as error:
+        raise RecordError(f"{name} is not an lrscout record: {error}.", hint=DAMAGED) from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordError(f"{name} is not an lrscout record ({type(error).__name__}: {error}).") from None
     raise RecordError(
-        f"{name} has schema {schema!r}, but this version of lrscout reads schema {SCHEMA}.",
+        f"{name} has schema {schema!r:.40}, but this version of lrscout reads schema {SCHEMA}.",
         hint="Use the version of lrscout that wrote it, or a newer one.",
     )
 
@@ -220,25 +228,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return str(value)
-
-
-def _read(hint: Any, value: Any) -> Any:
-    """The inverse of `_plain` for a type hint; null becomes nan for a float.
-
-    Keys added by a newer version are ignored.
-    """
-    if hint is float:
-        return math.nan if value is None else value
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        hints = get_type_hints(hint)
-        return hint(
-            **{f.name: _read(hints[f.name], value[f.name]) for f in dataclasses.fields(hint) if f.name in value}
-        )
-    kinds = get_args(hint)
-    if get_origin(hint) is UnionType:
-        return None if value is None else _read(next(kind for kind in kinds if kind is not NoneType), value)
-    if get_origin(hint) is tuple:
-        return tuple(_read(kinds[0], item) for item in value)
-    if get_origin(hint) is Mapping:
-        return {key: _read(kinds[1], item) for key, item in value.items()}
-    return value

@@ -68,7 +68,7 @@ def test_junit_xml_is_well_formed_for_any_text():
     root = ElementTree.fromstring(text)
     suite = root.find("testsuite")
     assert (suite.get("tests"), suite.get("failures"), suite.get("time")) == ("2", "1", "1.500")
-    assert suite.find("testcase/failure").get("message") == "p = 0.4?[0m"
+    assert suite.find("testcase/failure").get("message") == "p = 0.4\\x1b[0m"
 
 
 @pytest.mark.parametrize(("environ", "kept"), [({"GITHUB_ACTIONS": "true"}, False), ({}, True)])

@@ -10,6 +10,7 @@ from lrscout.report.exports import to_markdown
 from lrscout.report.find_lr import summary, sweep_end
 from lrscout.report.lr_tables import describe
 from lrscout.report.terminal import Style
+from lrscout.report.views import printed
 from lrscout.results import LrResult, RunRecord, Suggestion, SweepPoint
 from lrscout.search.rules import RULES
 
@@ -171,7 +172,7 @@ def test_the_groups_fit_into_40_columns():
 
 
 def test_markup_and_escapes_in_names_are_shown_as_text():
-    text = summary(dataclasses.replace(RECORD, target={"path": "[red]x[/]:[/a/b]\x1b[31m"}), PLAIN)
+    text = summary(printed(dataclasses.replace(RECORD, target={"path": "[red]x[/]:[/a/b]\x1b[31m"})), PLAIN)
     assert "[red]x[/]:[/a/b]\\x1b[31m" in text
 
 

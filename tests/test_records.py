@@ -158,9 +158,17 @@ def test_a_path_of_invalid_unicode_round_trips_through_a_file(tmp_path):
 
 def test_keys_of_newer_versions_are_ignored():
     document = json.loads(to_json(RECORD))
+    document["environment"]["lrscout"] = "999.0"
     document["new"] = document["result"]["new"] = document["result"]["suggestion"]["new"] = 1
     document["result"]["points"][0]["new"] = 1
     assert from_json(json.dumps(document)).result.suggestion == RESULT.suggestion
+
+
+def test_a_key_that_this_version_cannot_have_written_is_an_error():
+    document = json.loads(to_json(RECORD))
+    document["result"]["suggestion"]["reasons"] = "no"
+    with pytest.raises(RecordError, match=r"result\.suggestion\.reasons is unknown \(Did you mean 'reason'\?\)"):
+        from_json(json.dumps(document))
 
 
 def test_keys_with_a_default_may_be_missing():

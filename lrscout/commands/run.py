@@ -21,7 +21,7 @@ from lrscout.records import is_stream, new_record_path, remember, save, to_json,
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import Output
 from lrscout.report.stdout import results_stream
-from lrscout.report.views import view_of
+from lrscout.report.views import printed, view_of
 from lrscout.results import CommandTarget, RunRecord, Status
 from lrscout.runs.new_files import new_files_sentence
 from lrscout.settings import CommandSettings
@@ -220,17 +220,17 @@ def past_typer() -> Iterator[None]:
 
 def show(record: RunRecord[Any], output: Output) -> None:
     """Put a record where the user reads it, in the output's mode."""
-    view = view_of(record)
+    view, shown = view_of(record), printed(record)
     if output.mode == "json":
         output.result(to_json(record))
     elif output.mode == "quiet":
-        answer = view.answer(record)
+        answer = view.answer(shown)
         if answer is not None:
             output.result(answer)
     else:
-        output.result(view.summary(record, output.results_style))
-    problem = view.problem(record)
+        output.result(view.summary(shown, output.results_style))
+    problem = view.problem(shown)
     if output.mode != "human" and problem is not None:
         output.warn(problem)
-    for warning in record.warnings:
+    for warning in shown.warnings:
         output.warn(warning)

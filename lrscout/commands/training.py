@@ -64,7 +64,7 @@ def run(invocation: Invocation[RunSettings]) -> None:
             finished = train_program(target, settings, observer, on_output, warnings=warnings)
         life.conclude(finished)
         if finished.status == "failed" and unseen:
-            life.output.warn("\n  ".join(["The program's last lines:", *unseen]))
+            life.output.warn("\n".join(["The program's last lines:", *unseen]))
         raise typer.Exit(_exit_code(finished, life))
 
 

@@ -8,16 +8,19 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from lrscout.formatting import format_clock, format_loss, format_lr, format_seconds
-from lrscout.report.terminal import printable
+from lrscout.report.terminal import printable, printable_lines
 from lrscout.results import ComparedRun
 
 Say = Callable[[str], None]
-_COMMAND = re.compile(r"(?m)^(\s*)(::|##\[)")
+_COMMAND = re.compile(r"(^|[\r\n])([^\S\r\n]*)::")
 
 
 def escape_commands(text: str) -> str:
-    """The text with lines escaped that GitHub would run as commands."""
-    return _COMMAND.sub(r"\1\\\2", text)
+    """The text with everything escaped that GitHub would run: `::` at the start of a line, `##[` anywhere.
+
+    Source: https://github.com/actions/runner/blob/main/src/Runner.Common/ActionCommand.cs.
+    """
+    return _COMMAND.sub(r"\1\2\\::", text).replace("##[", "##\\[")
 
 
 class Service(Protocol):
@@ -114,12 +117,12 @@ class GitLab(PlainLog):
 
 
 def _escaped(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return escape_commands(printable_lines(text)).replace("%", "%25").replace("\n", "%0A")
 
 
 def github_outputs(values: Sequence[tuple[str, str]]) -> str:
     """Lines for the file GITHUB_OUTPUT."""
-    return "".join(f"{name}={' '.join(value.split())}\n" for name, value in values)
+    return "".join(f"{name}={printable(' '.join(value.split()))}\n" for name, value in values)
 
 
 def junit_xml(suite: str, cases: Sequence[tuple[str, bool, str]], seconds: float) -> str:
@@ -141,8 +144,8 @@ def junit_xml(suite: str, cases: Sequence[tuple[str, bool, str]], seconds: float
 
 
 def _xml_text(text: str) -> str:
-    """The text with characters that XML does not allow replaced by "?"."""
-    return "".join(c if c in "\t\n" or (c >= " " and c not in "\x7f\ufffe\uffff") else "?" for c in text)
+    """The text with control characters escaped, most of which XML does not allow."""
+    return printable_lines(text)
 
 
 def run_line(run: ComparedRun, done: int, total: int, seconds_left: float | None) -> str:
@@ -151,5 +154,5 @@ def run_line(run: ComparedRun, done: int, total: int, seconds_left: float | None
     seed = "tuning" if run.role == "tune" else f"seed {run.seed}"
     left = "" if seconds_left is None else f"  {format_clock(seconds_left)} left"
     count = f"run {done:>{len(str(total))}}/{total}"
-    line = f"{count}  {printable(run.label)}  {seed}  lr {format_lr(run.peak_lr)}  {outcome}"
+    line = f"{count}  {run.label}  {seed}  lr {format_lr(run.peak_lr)}  {outcome}"
     return f"{line}  {format_seconds(run.seconds)}{left}"

@@ -11,7 +11,7 @@ from lrscout.formatting import format_loss, format_lr, format_seconds
 from lrscout.report.compare_plot import plot_schedules_losses
 from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, table, unfinished
-from lrscout.report.terminal import PAGE, Style, printable
+from lrscout.report.terminal import PAGE, Style
 from lrscout.results import CompareRecord, CompareResult, Difference, FinalMetric, RankedSchedule
 
 FIVE_COLUMNS = 66  # columns of text from which all columns of the table fit
@@ -20,7 +20,7 @@ HEAD = ("schedule", "peak lr", "{metric}", "difference", "verdict")
 
 def summary(record: CompareRecord, style: Style) -> str:
     """Everything a person reads: the answer in a sentence, the ranking, facts and plots."""
-    result, title = record.result, printable(headline(record))
+    result, title = record.result, headline(record)
     title = title if style.unicode else title.replace("±", "+-")
     if result is None:
         return title
@@ -80,7 +80,7 @@ def facts(record: CompareRecord) -> dict[str, str]:
         known |= _method(record.result, record.settings)
         known["time"] = f"{format_seconds(record.result.seconds)} of training"
     known |= common_facts(record)
-    return {name: printable(value) for name, value in known.items() if value not in (None, "")}
+    return {name: str(value) for name, value in known.items() if value not in (None, "")}
 
 
 def _method(result: CompareResult, settings: Mapping[str, object]) -> dict[str, object]:
@@ -131,7 +131,7 @@ def _ranking(result: CompareResult, style: Style) -> str:
 
 
 def _head(result: CompareResult) -> list[str]:
-    return [name.format(metric=printable(result.metric.name.rpartition(":")[2])) for name in HEAD]
+    return [name.format(metric=result.metric.name.rpartition(":")[2]) for name in HEAD]
 
 
 def _cells(row: RankedSchedule, result: CompareResult, unicode: bool = True) -> list[str]:

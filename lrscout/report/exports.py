@@ -9,7 +9,7 @@ from io import StringIO
 from typing import Any
 
 from lrscout.report.markdown import code, inline, markdown_table
-from lrscout.report.views import view_of
+from lrscout.report.views import printed, view_of
 from lrscout.results import RunRecord
 
 
@@ -17,7 +17,7 @@ def to_csv(record: RunRecord[Any]) -> str:
     """The measurements with all digits; cells that are not finite are empty."""
     file = StringIO()
     rows = csv.writer(file, lineterminator="\n")
-    for row in view_of(record).rows(record):
+    for row in view_of(record).rows(printed(record)):
         rows.writerow([_csv_cell(cell) for cell in row])
     return file.getvalue()
 
@@ -30,7 +30,7 @@ def _csv_cell(value: object) -> object:
 
 def to_markdown(record: RunRecord[Any]) -> str:
     """The summary as GitHub-flavored Markdown, with plots in code blocks."""
-    view = view_of(record)
+    view, record = view_of(record), printed(record)
     blocks = [f"## {inline(view.headline(record))}"]
     blocks += view.markdown(record)
     blocks.append("\n".join(f"- {name}: {inline(value)}" for name, value in view.facts(record).items()))

@@ -13,7 +13,7 @@ from lrscout.report.lr_plot import plot_sweep
 from lrscout.report.lr_tables import OPTIMIZER_HEAD, USES, group_table, optimizer_rows, rule_rows, use_table
 from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.tables import add_row, common_facts, fact_grid, opening, rendered, sentence, table, unfinished
-from lrscout.report.terminal import PAGE, Style, printable
+from lrscout.report.terminal import PAGE, Style
 from lrscout.results import LrRecord, LrResult, Probing, Suggestion
 
 DESCRIBED_WIDTH = 60  # columns from which the descriptions of the rules fit
@@ -24,7 +24,7 @@ def summary(record: LrRecord, style: Style) -> str:
     """Everything a person reads: the suggestion and its reasons, tables, facts and the plot."""
     result = record.result
     if result is None:
-        return printable(headline(record))
+        return headline(record)
     suggestion = result.suggestion
     blocks: list[RenderableType] = [opening(record, headline(record), reasons(suggestion), suggestion.lr is not None)]
     if result.others:
@@ -160,7 +160,7 @@ def facts(record: LrRecord) -> dict[str, str]:
             known["horizon"] = f"training for about {_count(record.settings.get('horizon'))} steps (--horizon)"
         known["time"] = format_seconds(result.seconds)
     known |= common_facts(record)
-    return {name: printable(value) for name, value in known.items() if value not in (None, "")}
+    return {name: str(value) for name, value in known.items() if value not in (None, "")}
 
 
 def _probes(probing: Probing) -> str:

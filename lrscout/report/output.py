@@ -19,7 +19,7 @@ from lrscout.report.progress import (
     sweep_facts,
 )
 from lrscout.report.streams import write, write_safely
-from lrscout.report.terminal import detect
+from lrscout.report.terminal import detect, printable_lines
 from lrscout.tracebacks import user_traceback
 
 Mode = Literal["human", "json", "quiet"]
@@ -31,8 +31,8 @@ __all__ = ["Output", "Progress"]
 class Output:
     """Writes results to stdout and messages to stderr.
 
-    Characters that cannot be encoded are escaped. A broken pipe raises BrokenPipeError for results and is ignored for
-    messages.
+    Control characters are escaped, and so are characters that cannot be encoded: whatever a text quotes, it is only
+    read. A broken pipe raises BrokenPipeError for results and is ignored for messages.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Output:
             BrokenPipeError: the reader has closed the pipe.
             OutputError: it cannot be written for another reason.
         """
+        text = printable_lines(text, self.results_style.color)
         try:
             write(self._results, self._escaped(text).rstrip("\n") + "\n")
         except BrokenPipeError:
@@ -73,20 +74,20 @@ class Output:
     def note(self, text: str) -> None:
         """Write information, unless the mode is quiet."""
         if self.mode != "quiet":
-            self._say(text)
+            self._say(_indented(text))
 
     def relay(self, line: str) -> None:
-        """Write a line that another program printed."""
+        """Write a line that another program printed: its colors are its own."""
         if self.mode != "quiet":
-            self._say(line)
+            self._write(line)
 
     def warn(self, text: str) -> None:
         """Write a warning."""
-        self._say(self._colored("Warning:", YELLOW) + f" {text}")
+        self._say(_indented(text), self._colored("Warning:", YELLOW) + " ")
 
     def error(self, error: LrscoutError) -> None:
         """Write an error and its hint."""
-        self._say(self._colored("Error:", RED) + f" {error.message}")
+        self._say(_indented(error.message), self._colored("Error:", RED) + " ")
         if error.hint is not None:
             self._say(error.hint)
 
@@ -105,7 +106,10 @@ class Output:
     def _set_above(self, say: Say | None) -> None:
         self._above = say
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, prefix: str = "") -> None:
+        self._write(prefix + printable_lines(text))
+
+    def _write(self, text: str) -> None:
         text = self._escaped(text)
         if self._above is not None:
             self._above(text.rstrip("\n"))
@@ -114,3 +118,8 @@ class Output:
 
     def _colored(self, text: str, code: str) -> str:
         return f"{code}{text}\x1b[0m" if self.messages_style.color else text
+
+
+def _indented(text: str) -> str:
+    """The text with its further lines indented, so that none of them can pass for a message of its own."""
+    return text.replace("\n", "\n  ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 from lrscout.report.axes import Axis, Points
 from lrscout.report.terminal import Style, printable, trim
 
+EDGE = 1e-6  # of an axis: how far beyond it a point may be
 MAX_WIDTH = 120  # wider plots show nothing more
 DOCS = "plotext._doc.doc"
 MIN_HEIGHT = 6  # the frame, the labels and three rows
@@ -50,7 +52,7 @@ def draw(
 ) -> str:
     """A plot of the series with a legend below.
 
-    Points must lie within the axes. `size` is in characters, excluding the label of the x axis and the legend.
+    Points beyond the axes are left out. `size` is in characters, excluding the label of the x axis and the legend.
     """
     cells = _cells(_plotext(series, x, y, size, style))
     left = widest(y)
@@ -103,18 +105,24 @@ def _plotext(series: Sequence[Series], x: Axis, y: Axis, size: tuple[int, int], 
             glyph = (each.drawn or each.symbol) if style.unicode else each.symbol.translate(ASCII)
             marker = plotext.marker(glyph, plotext.pixel(number))
             for points in filter(None, each.pieces):
-                xs, ys = [x.fraction(p[0]) for p in points], [y.fraction(p[1]) for p in points]
-                signal = figure.signal(xs, ys, marker=marker)
-                figure.draw(signal.lines() if each.line else signal)
+                within = [at for at in ((x.fraction(p[0]), y.fraction(p[1])) for p in points) if _is_within(*at)]
+                if within:
+                    signal = figure.signal(*map(list, zip(*within)), marker=marker)
+                    figure.draw(signal.lines() if each.line else signal)
         for name, axis in (("x", x), ("y", y)):
             ruler = figure.ruler(name)
             ruler.lim(0, 1)
-            places = [min(max(axis.fraction(at), 0), 1) for at, _ in axis.ticks]
-            ruler.ticks(places, [label for _, label in axis.ticks])
+            places = [(axis.fraction(at), label) for at, label in axis.ticks if math.isfinite(axis.fraction(at))]
+            ruler.ticks([min(max(place, 0), 1) for place, _ in places], [label for _, label in places])
         try:
             return str(figure.build().string(colorless=False))
         finally:
             figure.clear()
+
+
+def _is_within(x: float, y: float) -> bool:
+    """Whether a point is on the plot: as rounding leaves it, and not nan."""
+    return -EDGE <= x <= 1 + EDGE and -EDGE <= y <= 1 + EDGE
 
 
 _TOKEN = re.compile(r"\x1b\[(?:38;5;(\d+)|[0-9;]*)m|(.)")

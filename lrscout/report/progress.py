@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 from lrscout.formatting import format_clock, format_loss, format_lr
 from lrscout.report.streams import write_safely
-from lrscout.report.terminal import Style, columns, is_terminal
+from lrscout.report.terminal import Style, columns, is_terminal, printable
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -118,7 +118,7 @@ class LiveProgress:
         facts = self._facts(*values)
         text = progress_line((step, self._total), self._label, facts, left, width - 1, self._unicode)
         self._live.console.width = width  # the terminal may have been resized
-        line = Text(text, no_wrap=True, overflow="crop")
+        line = Text(printable(text), no_wrap=True, overflow="crop")
         line.highlight_regex("━+|#+", "bright_blue")
         self._live.update(line, refresh=True)
         self._next = monotonic() + REDRAW_SECONDS

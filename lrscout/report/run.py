@@ -10,7 +10,7 @@ from rich.text import Text
 from lrscout.formatting import format_loss, format_lr, format_seconds
 from lrscout.report.run_plot import plot_training
 from lrscout.report.tables import common_facts, fact_grid, rendered, unfinished
-from lrscout.report.terminal import PAGE, Style, printable
+from lrscout.report.terminal import PAGE, Style
 from lrscout.results import TrainRunRecord, TrainRunResult
 
 
@@ -18,8 +18,8 @@ def summary(record: TrainRunRecord, style: Style) -> str:
     """Everything a person reads: how the training went, and plots of its loss and its rate."""
     result = record.result
     if result is None:
-        return printable(headline(record))
-    opening = Text(printable(headline(record)), style="bold" if record.status == "ok" else "bold yellow")
+        return headline(record)
+    opening = Text(headline(record), style="bold" if record.status == "ok" else "bold yellow")
     blocks: list[RenderableType] = [opening, fact_grid(facts(record))]
     text = "\n\n".join(rendered(block, style) for block in blocks)
     return f"{text}\n\n{plot_training(result, style)}"
@@ -68,7 +68,7 @@ def facts(record: TrainRunRecord) -> dict[str, str]:
         known["time"] = format_seconds(result.seconds)
         known["exit code"] = result.exit_code
     known |= common_facts(record)
-    return {name: printable(value) for name, value in known.items() if value not in (None, "")}
+    return {name: str(value) for name, value in known.items() if value not in (None, "")}
 
 
 def _taken(result: TrainRunResult) -> str:

@@ -57,8 +57,8 @@ def opening(record: RunRecord[Any], headline: str, reasons: Sequence[str], found
         lines = ["These are the results from before the failure."]
     elif record.status == "interrupted":
         lines.append("The search was interrupted; these are the results so far.")
-    text = Text().append(printable(headline), style="bold" if found and record.status == "ok" else "bold yellow")
-    return text.append("".join("\n" + printable(line) for line in lines))
+    text = Text().append(headline, style="bold" if found and record.status == "ok" else "bold yellow")
+    return text.append("".join("\n" + line for line in lines))
 
 
 def sentence(text: str) -> str:

@@ -101,8 +101,24 @@ def columns_of(line: str) -> int:
 
 
 def printable(text: object) -> str:
-    """Untrusted text with control characters escaped, so that it cannot change the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    """Untrusted text in one line with control characters escaped, so that it cannot change the terminal."""
+    plain = str(text)
+    if plain.isprintable():
+        return plain
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)
+
+
+def printable_lines(text: str, color: bool = False) -> str:
+    """Text of several lines, each of them printable; with `color`, color codes are kept."""
+    lines = text.expandtabs().split("\n")
+    if not color:
+        return "\n".join(map(printable, lines))
+    return "\n".join("".join(part if _CODE.fullmatch(part) else printable(part) for part in _parts(x)) for x in lines)
+
+
+def _parts(line: str) -> list[str]:
+    """The line cut before and after each color code."""
+    return re.split(f"({_CODE.pattern})", line)
 
 
 PAGE = Style(width=80, color=False, unicode=True, live=False)

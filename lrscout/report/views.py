@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from lrscout.report.terminal import Style
+from lrscout.report.terminal import Style, printable
 from lrscout.results import BatchSizeResult, CompareResult, LrResult, RunRecord, TrainRunResult
 
 R = TypeVar("R")
@@ -49,6 +50,23 @@ class View(Protocol[R_contra]):
 def view_of(record: RunRecord[R]) -> View[R]:
     """The view of the command that made this record."""
     return cast("View[R]", import_module(VIEWS[record.command]))
+
+
+def printed(record: RunRecord[R]) -> RunRecord[R]:
+    """The record with every text in it printable and in one line, whoever wrote it; views show texts as they are."""
+    return cast("RunRecord[R]", _printed(record))
+
+
+def _printed(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return type(value)(**{f.name: _printed(getattr(value, f.name)) for f in fields(value)})
+    if isinstance(value, Mapping):
+        return {_printed(key): _printed(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_printed, value))
+    return value
 
 
 if TYPE_CHECKING:  # so that mypy checks each module against the protocol

@@ -16,7 +16,6 @@ TORCH = "torch:"  # the prefix of schedulers from torch.optim.lr_scheduler
 RUN_VALUES = ("$total", "$peak", "$warmup")  # placeholders in arguments of torch's schedulers and user code
 DEFAULT_SCHEDULES = ("constant", "linear:warmup=0.05", "cosine:warmup=0.05", "wsd:warmup=0.05")
 _GIVEN = re.compile(r"(.*?)(?::(\s*[\w-]+\s*=.*))?", re.DOTALL)  # names may contain colons, keys may not
-_COMMA = re.compile(r",(?![^\[]*\])")  # outside brackets
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +161,7 @@ def _read(text: str) -> tuple[str, dict[str, Any]]:
     assert match is not None  # the pattern matches any text
     name, pairs = match[1], match[2]
     params: dict[str, Any] = {}
-    for pair in _COMMA.split(pairs) if pairs is not None else ():
+    for pair in _pairs(pairs) if pairs is not None else ():
         key, equals, value = pair.partition("=")
         key = key.strip().replace("-", "_")
         if not equals or not key:
@@ -171,6 +170,18 @@ def _read(text: str) -> tuple[str, dict[str, Any]]:
             raise UsageError(f"{text!r} gives {key!r} twice.", hint="Keep one of them.")
         params[key] = _literal(value.strip())
     return name, params
+
+
+def _pairs(text: str) -> list[str]:
+    """The text cut at its commas, but for those that a closing bracket follows before an opening one."""
+    found, end, is_inside = [], len(text), False
+    for place in range(len(text) - 1, -1, -1):
+        if text[place] in "[]":
+            is_inside = text[place] == "]"
+        elif text[place] == "," and not is_inside:
+            found.append(text[place + 1 : end])
+            end = place
+    return [text[:end], *reversed(found)]
 
 
 def _no_pair(pair: str, text: str) -> UsageError:

@@ -13,6 +13,7 @@ from lrscout.schedules import ScheduleSpec, schedule_among
 from lrscout.search.comparison import MIN_SEEDS
 from lrscout.search.paired import SIGNIFICANT, Estimate, difference_of, holm
 
+_RELATION = re.compile(r"\s(worse|better)\s+than\s")
 FORM = "Use the form 'cosine worse than constant', with worse, better, not worse or not better."
 
 
@@ -44,13 +45,18 @@ def parse_condition(text: str, specs: Sequence[ScheduleSpec]) -> Condition:
     Raises:
         UsageError: the text has another form, or names a schedule that is not compared.
     """
-    found = re.fullmatch(r"\s*(.+?)\s+(not\s+)?(worse|better)\s+than\s+(.+?)\s*", text)
+    text = text.strip()
+    found = _RELATION.search(text)
     if found is None:
         raise UsageError(f"--fail-if {text!r} is not a valid condition.", hint=FORM)
-    left, right = (schedule_among(name, specs).label for name in (found[1], found[4]))
+    # cut by hand: a pattern for all of it takes quadratic time for many blanks
+    words = text[: found.start()].rsplit(None, 1)
+    is_negated = len(words) == 2 and words[1] == "not"
+    names = words[0] if is_negated else text[: found.start()].rstrip(), text[found.end() :].lstrip()
+    left, right = (schedule_among(name, specs).label for name in names)
     if left == right:
         raise UsageError(f"--fail-if {text!r} compares {left} with itself.", hint=FORM)
-    return Condition(left, found[3], right, found[2] is not None)
+    return Condition(left, found[1], right, is_negated)
 
 
 def check_conditions(conditions: Sequence[Condition], result: CompareResult) -> list[Check]:

@@ -20,6 +20,7 @@ from lrscout.settings.fields import (
     make_settings,
     option,
     positive_name,
+    told,
 )
 from lrscout.settings.find_batch_size import FindBatchSizeSettings
 from lrscout.settings.find_lr import FindLrSettings
@@ -48,6 +49,7 @@ __all__ = [
     "make_settings",
     "option",
     "positive_name",
+    "told",
 ]
 
 COMMANDS: dict[str, type[Settings]] = {

@@ -72,6 +72,7 @@ class CompareSchedulersSettings(SessionSettings):
         "CPU threads per run; by default 1 on the CPU, since the last digits depend on it, else the cores divided by"
         " --jobs. A training command gets it as OMP_NUM_THREADS.",
         at_least=1,
+        at_most=1024,
     )
 
     def __post_init__(self) -> None:

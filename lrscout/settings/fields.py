@@ -23,6 +23,7 @@ class Option:
     at_least: float | None = None
     above: float | None = None
     below: float | None = None
+    at_most: int | None = None  # of a whole number; by default LARGEST
     choices: tuple[str, ...] = ()  # of a registry's keys; those of a Literal are read from the type
     metavar: str | None = None
     flags: tuple[str, ...] = ()  # on the command line, if they differ from the name
@@ -131,17 +132,30 @@ def coerce(field: Field, value: Any) -> Any:
         try:
             return float(value)
         except OverflowError:
-            raise UsageError(f"{field.name} is too large.") from None
+            raise UsageError(f"{field.name} is too large: {told(value)}, where 308 digits are the most.") from None
     if field.type is dict and isinstance(value, Mapping):
         return dict(value)
     if field.type is tuple and isinstance(value, Sequence) and not isinstance(value, str):
         check = field.option.item
         return tuple(value) if check is None else tuple(item for item in value if check(item) is not None)
     if field.option.number_too and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise UsageError(f"{field.name} {told(value)} must be at most {LARGEST}.")
         return str(value)
     if isinstance(value, field.type) and not (field.type is int and isinstance(value, bool)):
         return value
-    raise UsageError(f"{field.name} must be {field.option.amount or KIND_NAMES[field.type]}, not {value!r}.")
+    found = told(value) if isinstance(value, int) else repr(value)
+    raise UsageError(f"{field.name} must be {field.option.amount or KIND_NAMES[field.type]}, not {found}.")
+
+
+LARGEST = 2**63 - 1  # whole number: what torch takes for a seed with room for further ones, and more than any count
+
+
+def told(value: Any) -> str:
+    """A value as a message shows it: a number of hundreds of digits by their count."""
+    if isinstance(value, int) and abs(value) > 10**40:
+        return f"(a number of about {int(value.bit_length() * math.log10(2))} digits)"
+    return str(value)
 
 
 KIND_NAMES = {
@@ -161,7 +175,9 @@ def bounds_problem(field: Field, value: Any) -> str | None:
         return f"must be one of {', '.join(limits.choices)}"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    if not math.isfinite(value):
+    if isinstance(value, int) and value > (limits.at_most or LARGEST):
+        return f"must be at most {limits.at_most or LARGEST}"
+    if isinstance(value, float) and not math.isfinite(value):
         return "must be finite"
     if limits.at_least is not None and not value >= limits.at_least:
         return f"must be at least {limits.at_least:g}"
@@ -175,7 +191,7 @@ def bounds_problem(field: Field, value: Any) -> str | None:
 def _check(field: Field, value: Any) -> None:
     problem = bounds_problem(field, value)
     if problem is not None:
-        raise UsageError(f"{field.flag} {value} {problem}.", hint=perhaps(str(value), field.option.choices))
+        raise UsageError(f"{field.flag} {told(value)} {problem}.", hint=perhaps(told(value), field.option.choices))
 
 
 def check_kind(settings: Settings, kind: Kind) -> None:

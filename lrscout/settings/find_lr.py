@@ -12,7 +12,7 @@ from lrscout.search.refinement import MIN_STEPS_PER_PROBE, OFFSETS
 from lrscout.search.rules import DEFAULT_RULE, RULES
 from lrscout.search.scout import HORIZON
 from lrscout.settings.fields import option
-from lrscout.settings.quantities import seconds
+from lrscout.settings.quantities import LONGEST, seconds
 from lrscout.settings.session import SessionSettings
 
 DEFAULT_RANGE = (1e-7, 10.0)
@@ -32,7 +32,7 @@ def read_refine(text: str) -> RefineBudget:
     Raises:
         UsageError: it is neither steps nor a time, or too few steps.
     """
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > LONGEST:
         return RefineBudget(seconds=seconds(text, "--refine", "For example 650 (steps), 90s or 5m."))
     steps = int(text)
     if steps < MIN_STEPS_PER_PROBE * len(OFFSETS):
@@ -74,7 +74,7 @@ class FindLrSettings(SessionSettings):
         number_too=True,
     )
     seeds: int = option(1, "Repeat the search with this many seeds and suggest the median.", at_least=1)
-    steps: int = option(bracket.SWEEP_STEPS, "Optimizer steps of the sweeps, per seed.", at_least=3)
+    steps: int = option(bracket.SWEEP_STEPS, "Optimizer steps of the sweeps, per seed.", at_least=3, at_most=1_000_000)
     max_steps: int | None = option(
         None,
         "Maximum number of optimizer steps per seed. Short trainings follow the sweeps if these alone cannot tell the"
