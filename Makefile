@@ -71,8 +71,11 @@ signals: $(INSTALLED)  ## measure what else might tell the learning rate: Prodig
 	cd tests/benchmarks/lr_suite && OMP_NUM_THREADS=1 ../../../$(BIN)/python signals.py
 	cd tests/benchmarks/lr_suite && OMP_NUM_THREADS=1 ../../../$(BIN)/python signals.py --lengths
 
-bench-batch: $(INSTALLED)  ## measure the search for batch sizes: trials and time of fit, binsearch and Lightning
+bench-batch: $(INSTALLED)  ## measure the search for batch sizes: what it costs, how good and how stable its answer is
+	$(BIN)/python -c 'import mnist1d' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check mnist1d
 	$(BIN)/python tests/benchmarks/batch_size/bench.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/batch_size/regret.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/batch_size/regret.py --tasks digits_cnn_bn_adamw --times 10
 
 peers-batch:  ## install Lightning for bench-batch, in an environment of its own (.venv-peers)
 	$(PYTHON) -m venv .venv-peers

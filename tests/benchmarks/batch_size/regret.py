@@ -7,7 +7,7 @@ seconds of a step, which are measured here, that is how long a size takes; the r
 than the best. It is told for what lrscout recommends, for the largest size that fits, for the fastest, and for 32; then
 again for made-up accelerators, on which a step takes as long for so many samples as for none of them and those again.
 
-With --times, the first task is searched so many times beside a process that keeps the machine busy in spells.
+With --times, the first task is searched so many times, beside processes that keep every core busy in spells.
 """
 
 from __future__ import annotations
@@ -53,6 +53,16 @@ def steps_of(task: Mapping[str, Any]) -> dict[int, float]:
     """The steps to the target at every size, at its best rate."""
     reached = {int(size): [s for s in rates.values() if s is not None] for size, rates in task["sizes"].items()}
     return {size: min(found) for size, found in sorted(reached.items()) if found}
+
+
+def critical_size(steps: Mapping[int, float]) -> float:
+    """The N of the curve 1 + N / B that fits the steps at sizes B best, in logarithms."""
+
+    def error(critical: float) -> float:
+        logs = [math.log(each / (1 + critical / size)) for size, each in steps.items()]
+        return sum((value - mean(logs)) ** 2 for value in logs)
+
+    return min((2 ** (exponent / 10) for exponent in range(141)), key=error)
 
 
 def between(known: Mapping[int, float], size: int) -> float:
@@ -158,7 +168,8 @@ def main() -> None:
         moments = ", ".join(f"{m['noise'] or math.nan:.0f} at {m['step']}" for m in result["noise"]["moments"])
         took = sum(trial["seconds"] for trial in result["trials"])
         print(
-            f"{name:22} {chosen['lrscout']:5}  noise scale {scale:6.0f} ({moments});"
+            f"{name:22} {chosen['lrscout']:5}  noise scale {scale:6.0f} ({moments}), by the truth"
+            f" {critical_size(steps):.0f};"
             f" {took:.0f} s of trials, {result['seconds']:.0f} s in all",
             flush=True,
         )
