@@ -96,7 +96,8 @@ def test_the_json_document_has_the_keys_that_scripts_read(lrscout_command):
     assert (result["budget_bytes"], result["margin"]) == (100 << 20, 0.05)
     keys = {"batch_size", "outcome", "peak_bytes", "samples_per_second", "seconds", "steps"}
     assert all(keys <= set(trial) for trial in result["trials"])
-    assert result["batch_size"] in [t["batch_size"] for t in result["trials"]]
+    assert all({"batch_size", "samples", "seconds", "low", "high"} <= set(timing) for timing in result["timings"])
+    assert result["batch_size"] in [t["batch_size"] for t in result["timings"]]
 
 
 @pytest.mark.parametrize("samples", [100, 1])
