@@ -69,6 +69,12 @@ def rotate(
     return timed()
 
 
+def samples_at(known: Mapping[int, int], size: int) -> int:
+    """The samples in a step of this size, by those of the nearest size in `known`; the size itself if that is empty."""
+    near = min(known, key=lambda each: abs(each - size), default=None)
+    return size if near is None else max(1, size * known[near] // near)
+
+
 def expected_seconds(times: Mapping[int, Sequence[float]], size: int) -> float:
     """The median of a size, or what the line through the nearest timed sizes says; 0 if nothing is known."""
     if size in times:

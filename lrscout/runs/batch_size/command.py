@@ -24,6 +24,7 @@ from lrscout.runs.lr.command import search_command
 from lrscout.runs.programs import OnOutput, chosen_optimizers, driven_together, environment_facts, target_facts
 from lrscout.search.noise import LAST_STEPS, MOST_BATCHES, measured_moments, summarized
 from lrscout.search.observed import ObservedSizes
+from lrscout.search.throughput import samples_at
 from lrscout.settings import FindBatchSizeSettings
 
 ONE_SAMPLE = " Models with batch norm cannot train on one sample: try --min 2."
@@ -125,7 +126,7 @@ class CommandTrials:
 
             step()
             step()
-            return TimedSteps(tuple(_timed(step)), self._samples_of(batch_size))
+            return TimedSteps(tuple(_timed(step)), samples_at(self._samples, batch_size))
 
     @property
     def overhead(self) -> float:
@@ -151,7 +152,7 @@ class CommandTrials:
             own_lr = driven_together(found.optimizers, every).own_lr
             try:
                 left = seconds - started.overhead
-                for moment in measured_moments(session, own_lr, self._samples_of(batch_size), left):
+                for moment in measured_moments(session, own_lr, samples_at(self._samples, batch_size), left):
                     moments.append(moment)
             except CommandFailedError:
                 raise
@@ -167,11 +168,6 @@ class CommandTrials:
         """
         at_size = replace(self._target, command=self._target.filled(batch_size=batch_size))
         return search_command(at_size, find_lr_settings(self._settings), WaitingLrObserver(self._on_wait))
-
-    def _samples_of(self, size: int) -> int:
-        """The samples in a step, by those of the trial with the nearest size."""
-        near = min(self._samples, key=lambda each: abs(each - size), default=None)
-        return size if near is None else max(1, size * self._samples[near] // near)
 
     def close(self) -> None:
         """Nothing is left to end: every trial ends what it started."""

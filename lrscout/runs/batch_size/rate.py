@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from lrscout.errors import LrscoutError
+from lrscout.errors import LrscoutError, summary
 from lrscout.processes.messages import Report, Request
 from lrscout.results import (
     BatchSizeResult,
@@ -112,4 +112,4 @@ def _instead(result: BatchSizeResult) -> str:
 def _told(error: BaseException) -> str:
     if isinstance(error, LrscoutError):
         return f"{error.message} {error.hint or ''}".rstrip()
-    return f"{type(error).__name__}: {error}"
+    return summary(error)

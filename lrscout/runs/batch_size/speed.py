@@ -14,7 +14,7 @@ from lrscout.runs.batch_size.observer import BatchSizeObserver
 from lrscout.runs.batch_size.trials import Trials
 from lrscout.search.goodput import efficiency
 from lrscout.search.noise import BATCH
-from lrscout.search.throughput import rotate, timings_of
+from lrscout.search.throughput import rotate, samples_at, timings_of
 
 NOISE_SHARE = 0.5  # of the time, for the noise of the gradients
 LEAST_SECONDS = 10.0  # without --time-budget, if the trials took less
@@ -110,11 +110,8 @@ class _Timer:
         return timed.seconds
 
     def samples_of(self, size: int) -> int:
-        """The samples in a step of this size, by those of the sizes that were timed if it was not."""
-        if size in self._samples or not self._samples:
-            return self._samples.get(size, size)
-        near = min(self._samples, key=lambda each: abs(each - size))
-        return max(1, size * self._samples[near] // near)
+        """The samples in a step of this size, by those of the sizes that were timed."""
+        return samples_at(self._samples, size)
 
     def weigh(self, noise: float | None) -> Callable[[int], float]:
         """What a second of a size's steps costs: the lower, the more its samples are worth."""
