@@ -7,8 +7,8 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-import torch
 from attaching import PROGRAMS
+from gradients_by_hand import in_metric, totals
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -57,15 +57,9 @@ def by_hand(name: str, counted=slice(None)) -> tuple[int, float, float]:
         own = slice(step * SIZE, (step + 1) * SIZE)
         nn.functional.cross_entropy(model(inputs[own]), labels[own]).backward()
         if step >= REAL:
-            gradients.append(torch.cat([_in_metric(p, optimizer).flatten() for p in model[counted].parameters()]))
+            gradients.append(in_metric(model[counted].parameters(), optimizer))
         optimizer.step()
-    total = torch.stack(gradients).sum(0)
-    return len(gradients), sum(float(g.square().sum()) for g in gradients), float(total.square().sum())
-
-
-def _in_metric(parameter, optimizer):
-    state = optimizer.state[parameter]
-    return parameter.grad / (state["exp_avg_sq"].sqrt() + 1e-8).sqrt() if "exp_avg_sq" in state else parameter.grad
+    return totals(gradients)
 
 
 @pytest.mark.parametrize("arguments", [("--scaler",), ("--optimizer", "AdamW", "--closure")])

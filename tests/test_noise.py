@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from gradients_by_hand import in_metric, totals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -62,18 +63,11 @@ def test_gradients_are_added_up_in_the_metric_of_the_optimizer(make):
         if number == 2:
             hook = optimizer.register_step_pre_hook(found.note)
         if number >= 2:
-            seen.append(torch.cat([_weighted(p, optimizer.state.get(p, {})).flatten() for p in model.parameters()]))
+            seen.append(in_metric(model.parameters(), optimizer))
         optimizer.step()
     hook.remove()
-    count, squares, square = found.totals()
-    assert count == 4
-    assert squares == pytest.approx(float(sum(g.square().sum() for g in seen)), rel=1e-4)
-    assert square == pytest.approx(float(torch.stack(seen).sum(0).square().sum()), rel=1e-4)
-
-
-def _weighted(parameter, state):
-    mean_square = state.get("exp_avg_sq", state.get("square_avg"))
-    return parameter.grad if mean_square is None else parameter.grad / (mean_square.sqrt() + 1e-8).sqrt()
+    assert found.totals()[0] == 4
+    assert found.totals() == pytest.approx(totals(seen), rel=1e-4)
 
 
 def test_parameters_without_a_gradient_and_sparse_gradients_do_no_harm():

@@ -7,6 +7,7 @@ from itertools import cycle
 
 import pytest
 import torch
+from gradients_by_hand import in_metric, totals
 from small_workloads import digest, make_net, random_digest
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -67,15 +68,9 @@ def by_hand(accumulate=1, clip_norm=None, dtype=None, make=torch.optim.SGD) -> t
         if clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         if step >= REAL:
-            gradients.append(torch.cat([_in_metric(p, optimizer).flatten() for p in model.parameters()]).double())
+            gradients.append(in_metric(model.parameters(), optimizer).double())
         optimizer.step()
-    total = torch.stack(gradients).sum(0)
-    return len(gradients), sum(float(g.square().sum()) for g in gradients), float(total.square().sum())
-
-
-def _in_metric(parameter, optimizer):
-    state = optimizer.state[parameter]
-    return parameter.grad / (state["exp_avg_sq"].sqrt() + 1e-8).sqrt() if "exp_avg_sq" in state else parameter.grad
+    return totals(gradients)
 
 
 @pytest.mark.parametrize(
