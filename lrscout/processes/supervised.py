@@ -20,7 +20,7 @@ from lrscout.errors import UsageError
 from lrscout.processes import supervisor
 
 KEPT_LINES = 300  # of the output: a launcher's report stands after the tracebacks of all ranks
-TERM_SECONDS = 2.0  # between SIGTERM and SIGKILL
+TERM_SECONDS = 1.0  # between SIGTERM and SIGKILL
 JOIN_SECONDS = 2.0  # for the last lines; on systems without /proc, an escaped process may hold the pipe open
 
 
