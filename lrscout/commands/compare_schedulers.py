@@ -20,7 +20,7 @@ from lrscout.records import append_text, cached_records, check_writable, load, t
 from lrscout.report.ci import GitHub, GitLab, PlainLog, Service, github_outputs, junit_xml, run_line
 from lrscout.report.exports import to_markdown
 from lrscout.report.views import view_of
-from lrscout.results import ComparedRun, CompareRecord, CompareResult
+from lrscout.results import CommandTarget, ComparedRun, CompareRecord, CompareResult
 from lrscout.runs.comparison.observer import ComparisonObserver, OnStep
 from lrscout.runs.comparison.search import compare
 from lrscout.schedules import parse_schedules, schedule_among
@@ -77,6 +77,8 @@ def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> Non
         service.begin()
         with past_typer():
             try:
+                if invocation.settings.jobs == "1" and not isinstance(invocation.target, CommandTarget):
+                    run.load("lrscout.runs.comparison.workbench")
                 record = compare(invocation.target, invocation.settings, _Observer(run, service), before)
             except Exception as error:
                 service.failed(summary(error))

@@ -31,6 +31,7 @@ def _searched(invocation: Invocation[FindLrSettings], run: Run, observer: LrObse
     target, settings = invocation.target, invocation.settings
     if isinstance(target, CommandTarget):
         return search_command(target, settings, observer, run.output.relay)
+    run.load("lrscout.runs.lr.live")
     from lrscout.runs.lr.live import LiveTrainer  # here and not above: they bring torch
     from lrscout.runs.targets import open_workload
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import typer
 
 from lrscout.commands.invocation import Invocation
-from lrscout.commands.signals import ended_by_signals
+from lrscout.commands.signals import EndingSignals, ended_by_signals
 from lrscout.errors import ForeignError, LrscoutError, OutputError, RecordError, WorkloadError, summary
 from lrscout.processes.deaths import SIGNALLED
 from lrscout.processes.new_files import FolderContents
@@ -34,7 +35,7 @@ SAVE_SHARE = 0.02  # of the time that they may take
 class Run:
     """One run, from the command line to its exit code."""
 
-    def __init__(self, command: str, invocation: Invocation[Any], output: Output, signals: Sequence[int] = ()) -> None:
+    def __init__(self, command: str, invocation: Invocation[Any], output: Output, signals: EndingSignals) -> None:
         self.output = output
         self._command, self._invocation = command, invocation
         self._path: Path | None = invocation.output
@@ -46,7 +47,12 @@ class Run:
         self._concluded = False
         self._can_save = True
         self._folder = Path.cwd()  # the user's code may change it
-        self._signals = signals  # that have ended the run
+        self._signals = signals
+
+    def load(self, module: str) -> None:
+        """Import a module that brings torch, so that Ctrl-C ends that too."""
+        with self._signals.insisting():
+            importlib.import_module(module)
 
     def keep(self, so_far: Callable[[], RunRecord[Any]], at_once: bool = False) -> None:
         """Remember how to make the record so far, and write it every few seconds; cheap to call at every step."""
@@ -66,8 +72,8 @@ class Run:
 
     def exit_code(self, status: Status) -> int:
         """The exit code of a run that ended like this; after a signal, the one that a shell gives."""
-        if status == "interrupted" and self._signals:
-            return SIGNALLED + self._signals[0]
+        if status == "interrupted" and self._signals.number is not None:
+            return SIGNALLED + self._signals.number
         return EXIT_CODES[status]
 
     def conclude(self, record: RunRecord[Any]) -> None:
