@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from lrscout.errors import RecordError, UsageError
+from lrscout.errors import RecordError, TargetError, UsageError, did_you_mean
+from lrscout.project import find_project
 from lrscout.recipes import Recipe, load_recipe, parse_pairs
 from lrscout.records import check_writable
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import Mode
 from lrscout.results import CommandTarget, Target
-from lrscout.settings import Settings, check_kind, fields_of, make_settings
+from lrscout.settings import Kind, Settings, check_kind, fields_of, make_settings, of_kind
 
 S = TypeVar("S", bound=Settings)
 
@@ -35,6 +36,7 @@ class Invocation(Generic[S]):
     mode: Mode
     width: int | None
     more: Mapping[str, Any]  # the command's own flags that are not settings
+    project: Path | None = None  # the file of the current folder that settings have come from
 
 
 def read_invocation(
@@ -52,12 +54,23 @@ def read_invocation(
     Raises:
         UsageError: something cannot be used, found out before anything runs.
     """
-    recipe = load_recipe(values["recipe"]) if values["recipe"] is not None else None
+    project = find_project() if values["recipe"] is None else None
+    recipe = load_recipe(values["recipe"]) if values["recipe"] is not None else project
+    path = given.get("target")
+    if recipe is not None and path is not None and training_command is None:
+        if path in recipe.targets:
+            recipe, given = recipe.named(path), {name: value for name, value in given.items() if name != "target"}
+        elif project is not None:
+            recipe = project.about_another(path)
     exports = {name: values[f"export_{name}"] for name in EXPORTS if values[f"export_{name}"] is not None}
     _check_outputs([values["output"], *exports.values()])
     target = _target_from(recipe, values, given, training_command) or _default(default_target, values)
-    made = make_settings(settings, _settings_from(command, settings, recipe, given))
-    check_kind(made, "command" if isinstance(target, CommandTarget) else "target")
+    kind: Kind = "command" if isinstance(target, CommandTarget) else "target"
+    from_file = {} if recipe is None else recipe.settings_for(command)
+    if project is not None:  # written for all targets
+        from_file = of_kind(settings, from_file, kind)
+    made = make_settings(settings, _with_given(settings, from_file, given))
+    check_kind(made, kind)
     return Invocation(
         target=target,
         settings=made,
@@ -67,6 +80,7 @@ def read_invocation(
         mode=_mode(values["json"], values["quiet"]),
         width=values["width"],
         more={},
+        project=None if project is None else project.path,
     )
 
 
@@ -84,6 +98,9 @@ def _target_from(
             )
         return CommandTarget(command, os.getcwd())
     path = given.get("target")
+    if path is not None and ":" not in path and recipe is not None and recipe.targets:
+        known = did_you_mean(path, tuple(recipe.targets))
+        raise TargetError(f"{path!r} is neither a target nor the name of one in {recipe.path}.", hint=known)
     if path is None and recipe is not None and recipe.command is not None:
         return CommandTarget(recipe.command, str(recipe.path.absolute().parent))
     path = path or (recipe.target if recipe else None)
@@ -108,8 +125,9 @@ def _mode(json: bool, quiet: bool) -> Mode:
     return "json" if json else "quiet" if quiet else "human"
 
 
-def _settings_from(command: str, settings: type[S], recipe: Recipe | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    merged = recipe.settings_for(command) if recipe else {}
+def _with_given(settings: type[S], from_file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a file, overridden by what was given otherwise."""
+    merged = dict(from_file)
     for field in fields_of(settings):
         if field.name not in given:
             continue

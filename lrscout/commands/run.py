@@ -182,6 +182,8 @@ def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
         verbose = invocation.more.get("verbose", False)
         output = Output(results, sys.stderr, mode=invocation.mode, width=invocation.width, verbose=verbose)
         run = Run(command, invocation, output, signals)
+        if invocation.project is not None:
+            output.note(f"Settings: {invocation.project}")
         try:
             yield run
         except typer.Exit:
