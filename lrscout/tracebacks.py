@@ -33,7 +33,13 @@ def user_traceback(error: BaseException) -> str:
         kept = kept[first:]  # the standard library between our code and the user's
         # None: format() then leaves out the "Traceback" line above nothing
         member.stack = StackSummary.from_list(kept) if kept else None  # type: ignore[assignment]
-    return "".join(shown.format()).rstrip("\n") + _unprintable_text(error)
+    return "".join(shown.format()).rstrip("\n") + _unprintable_text(error) + _about_input(error)
+
+
+def _about_input(error: BaseException) -> str:
+    """What an input() in the user's code should be replaced by."""
+    asked = isinstance(error, EOFError) and error.args == ("EOF when reading a line",)
+    return "\nThere is no standard input here: pass what the target asks for with -k name=value." if asked else ""
 
 
 def _unprintable_text(error: BaseException) -> str:

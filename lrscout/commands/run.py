@@ -15,6 +15,7 @@ import typer
 
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.signals import EndingSignals, ended_by_signals
+from lrscout.commands.stdin import no_stdin
 from lrscout.errors import ForeignError, LrscoutError, OutputError, RecordError, WorkloadError, summary
 from lrscout.processes.deaths import SIGNALLED
 from lrscout.processes.new_files import FolderContents
@@ -178,7 +179,7 @@ def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
         typer.Exit: Ctrl-C (130), or a signal that ends a run as Ctrl-C does (128 and its number).
         Exception: whatever the body raised.
     """
-    with results_stream() as results, ended_by_signals() as signals:
+    with results_stream() as results, no_stdin(), ended_by_signals() as signals:
         verbose = invocation.more.get("verbose", False)
         output = Output(results, sys.stderr, mode=invocation.mode, width=invocation.width, verbose=verbose)
         run = Run(command, invocation, output, signals)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from lrscout.engine.session import ratios_of, set_rates
+from lrscout.engine.rates import ratios_of, set_rates
 from lrscout.engine.target import call_mismatch, find_target
 from lrscout.engine.workload import groups_of
 from lrscout.errors import UsageError, WorkloadError, did_you_mean

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lrscout.engine.imports import TrainedError, own_arguments, steps_forbidden
+from lrscout.engine.imports import TrainedError, own_arguments, own_signal_handlers, steps_forbidden
 from lrscout.errors import TargetError, TargetImportError, did_you_mean, perhaps
 from lrscout.results import Target
 
@@ -33,7 +33,7 @@ def load_target(target: Target) -> Any:
         TargetError: the path does not name an object, or the arguments do not match its signature.
         TargetImportError: the user's code raised an exception while it was imported, which is the cause.
     """
-    with own_arguments(target):
+    with own_arguments(target), own_signal_handlers():
         return make_target(find_target(target), target)
 
 

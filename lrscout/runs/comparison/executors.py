@@ -26,6 +26,7 @@ from lrscout.runs.comparison.requests import (
 from lrscout.settings import CompareSchedulersSettings
 
 ATTEMPTS = 2  # at a run whose process dies
+TELLING = {"PYTHONFAULTHANDLER": "1"}  # where a segfault in the user's code happened
 
 
 def open_target(
@@ -42,7 +43,8 @@ def open_target(
         executor = InProcess(Workbench(0, target, settings, live))
     else:
         workers = 1 if settings.jobs == "auto" else int(settings.jobs)
-        executor = WorkerPool(make_starter(), make_workbench, (target, settings), workers=workers, attempts=ATTEMPTS)
+        starter = make_starter(TELLING)
+        executor = WorkerPool(starter, make_workbench, (target, settings), workers=workers, attempts=ATTEMPTS)
     try:
         inspection = _inspected(executor)
     except BaseException:
