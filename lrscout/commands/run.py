@@ -16,6 +16,7 @@ import typer
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.signals import EndingSignals, ended_by_signals
 from lrscout.commands.stdin import no_stdin
+from lrscout.commands.watchdog import Watchdog
 from lrscout.errors import ForeignError, LrscoutError, OutputError, RecordError, WorkloadError, summary
 from lrscout.processes.deaths import SIGNALLED
 from lrscout.processes.new_files import FolderContents
@@ -49,15 +50,27 @@ class Run:
         self._can_save = True
         self._folder = Path.cwd()  # the user's code may change it
         self._signals = signals
+        self.watchdog = Watchdog(None)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Around what --timeout is for, where the run is not that of a training command, which is waited for."""
+        is_target = not isinstance(self._invocation.target, CommandTarget)
+        self.watchdog = Watchdog(getattr(self._invocation.settings, "timeout", None) if is_target else None)
+        with self.watchdog:
+            yield
 
     def load(self, module: str) -> None:
         """Import a module that brings torch, so that Ctrl-C ends that too."""
+        self.watchdog.rest()  # both need the timer
         with self._signals.insisting():
             importlib.import_module(module)
+        self.watchdog.hear()
 
     def keep(self, so_far: Callable[[], RunRecord[Any]], at_once: bool = False) -> None:
         """Remember how to make the record so far, and write it every few seconds; cheap to call at every step."""
         self._so_far = so_far
+        self.watchdog.hear()
         if self._path is not None and is_stream(self._path):
             return  # whoever reads it gets one document
         started = time.monotonic()

@@ -121,7 +121,7 @@ def start_command(
     return AttachedCommand(
         target.filled(**values),
         cwd=target.cwd,
-        timeout=settings.timeout,
+        timeout=settings.command_timeout,
         keep_environment=keep,
         since=since,
         listen=settings.listen,
