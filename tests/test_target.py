@@ -155,6 +155,10 @@ ERRORS = [
     ("nowhere.py:build", "There is no file 'nowhere.py'"),
     ("modd.py:build", "Did you mean 'mod.py'"),
     ("missing/mod.py:build", "no folder 'missing' either"),
+    (f"{'x' * 300}.py:build", "There is no file 'xxx"),
+    (f"{'x' * 300}/mod.py:build", "no folder 'xxx"),
+    (f"{'-' * 300}:build", "is not a valid module name"),
+    ("~nobody-here/mod.py:build", "There is no file '~nobody-here/mod.py'"),
     ("mod/build:build", "Write a file with its extension"),
     ("mod:biuld", "(?s)module 'mod' has no attribute 'biuld'.*Did you mean 'build'"),
     ("mod:Made.methd", "(?s)class 'Made' has no attribute 'methd'.*Did you mean 'method'"),
@@ -173,6 +177,8 @@ def test_path_that_leads_nowhere_says_where_it_ended(path: str, message: str) ->
 def test_app_dir_that_is_not_there_is_an_error() -> None:
     with pytest.raises(TargetError, match="folder 'nowhere' does not exist"):
         load("mod:value", app_dir="nowhere")
+    with pytest.raises(TargetError, match=r"folder 'x*' does not exist"):
+        load("mod:value", app_dir="x" * 300)
 
 
 CALLS = [
