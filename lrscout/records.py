@@ -11,7 +11,8 @@ import math
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,30 @@ def load(path: Path) -> RunRecord[Any]:
         reason = error.strerror if isinstance(error, OSError) else error
         raise RecordError(f"Cannot read {path}: {reason}.", hint=hint) from error
     return from_json(text, str(path))
+
+
+@contextmanager
+def consistent(name: str) -> Iterator[None]:
+    """Around what uses the values of a record together, each of which has been checked alone.
+
+    Raises:
+        RecordError: they contradict each other.
+    """
+    try:
+        yield
+    except (
+        ArithmeticError,
+        AssertionError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RecursionError,
+        StopIteration,
+    ) as error:
+        raise RecordError(
+            f"{name} cannot be used: its values contradict each other ({type(error).__name__}: {error}).",
+            hint="If nobody has changed it since lrscout wrote it, please report it as a bug, with the file.",
+        ) from error
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:

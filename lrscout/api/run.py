@@ -13,7 +13,7 @@ from lrscout.api.answers import Answer, page
 from lrscout.api.keywords import RunKeywords
 from lrscout.api.targets import program_of
 from lrscout.errors import UsageError
-from lrscout.records import load
+from lrscout.records import consistent, load
 from lrscout.report.output import Output
 from lrscout.report.run import headline
 from lrscout.report.run_plot import plot_training
@@ -75,9 +75,10 @@ def run(
     target = None if command is None else program_of(command)
     if record is not None:
         found, name = _record_of(record)
-        target = target or recorded_command(found, name)
-        made = with_recorded(made, found, name)
-        warnings = warnings_about(made, found)
+        with consistent(name):
+            target = target or recorded_command(found, name)
+            made = with_recorded(made, found, name)
+            warnings = warnings_about(made, found)
     if target is None:
         raise UsageError("No training command given.", hint='For example run(["python", "train.py"], lr=2e-3, ...).')
     return RunResult.of(train_program(target, made, None, Output(None, sys.stderr).relay, warnings=warnings))
