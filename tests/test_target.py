@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -172,6 +173,20 @@ def test_path_that_leads_nowhere_says_where_it_ended(path: str, message: str) ->
     with pytest.raises(TargetError, match=message) as raised:
         load(path)
     assert not raised.value.shows_cause
+
+
+def test_folder_that_may_not_be_looked_into_is_passed_over(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "lost+found").mkdir()
+    stat = os.stat
+
+    def refused(path: Any, *args: Any, **more: Any) -> os.stat_result:
+        if "lost+found/" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))  # root may look anywhere
+        return stat(path, *args, **more)
+
+    monkeypatch.setattr(os, "stat", refused)
+    with pytest.raises(TargetError, match="There is no module 'nowhere'"):
+        load("nowhere:build")
 
 
 def test_app_dir_that_is_not_there_is_an_error() -> None:

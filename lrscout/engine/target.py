@@ -145,11 +145,15 @@ def _import_module(name: str) -> ModuleType:
     try:
         return _run_import(name, f"-m {name}")
     except ModuleNotFoundError as error:
-        known = tuple(p.stem for p in Path(sys.path[0]).iterdir() if p.suffix == ".py" or (p / "__init__.py").exists())
-        meant = perhaps(name, known) if name == error.name else None
+        meant = perhaps(name, _modules_in(Path(sys.path[0]))) if name == error.name else None
         searched = f"Searched {sys.path[0]} and the installed packages; use --app-dir DIR to search another folder."
         hint = " ".join(filter(None, [meant, searched]))
         raise TargetError(f"There is no module {error.name!r}.", hint=hint) from None
+
+
+def _modules_in(folder: Path) -> tuple[str, ...]:
+    # os.path.exists and glob pass over what may not be looked into
+    return tuple(p.stem for p in folder.glob("*") if p.suffix == ".py" or os.path.exists(p / "__init__.py"))
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -159,7 +163,7 @@ def _import_file(path: Path) -> ModuleType:
         raise TargetError(f"There is no file {str(path)!r}.", hint=_nearby_files(path))
     resolved = path.resolve()
     names, folder = [resolved.stem], resolved.parent
-    while (folder / "__init__.py").is_file():
+    while os.path.isfile(folder / "__init__.py"):
         names.insert(0, folder.name)
         folder = folder.parent
     if resolved.stem == "__init__":
