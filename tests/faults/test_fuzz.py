@@ -216,7 +216,7 @@ def problems(kind: str, tried: Input) -> list[str]:
     is_colored = isinstance(tried, Typed) and bool(tried.variables.get("FORCE_COLOR"))
     said = COLORS.sub("", given.err) if is_colored else given.err
     has_told = not given.code or getattr(tried, "told", "") in said
-    is_users = kind == "training" and given.code == 1 and "tiny.py" in said  # in code of the target's
+    is_users = given.code == 1 and "tiny.py" in said and BUG not in said  # an exception of the target's
     found = {
         f"exit code {given.code}": given.code not in CODES,
         f"it took {given.seconds:.1f} s": given.seconds > seconds,
