@@ -24,6 +24,7 @@ from lrscout.settings import (
 from lrscout.yaml_nodes import Document, Node
 
 VERSION = 1  # of the recipe schema
+MAX_BYTES = 1_000_000  # of a recipe: more than anybody writes, and as much as is read of a checkpoint or a device
 COMMON = ("seed", "device", "precision")  # settings allowed at the top level, for all commands
 
 
@@ -101,14 +102,18 @@ def _quoting_hint(flag: str) -> str:
 
 
 def _read_text(path: Path) -> str:
+    hint = "--recipe takes the path of a YAML file."
     try:
-        return path.read_bytes().decode()
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise RecipeError(f"{path} has more than the {MAX_BYTES} bytes of a recipe.", hint=hint)
+        return content.decode()
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise RecipeError(f"{path}:{line}: the file is not valid UTF-8.", hint="Save the recipe as UTF-8.") from None
     except (OSError, ValueError) as error:  # ValueError: the path contains a null character
         reason = getattr(error, "strerror", None) or error
-        hint = "--recipe takes the path of a YAML file."
         raise RecipeError(f"Cannot read the recipe {path}: {reason}.", hint=hint) from None
 
 

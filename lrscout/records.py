@@ -11,7 +11,8 @@ import math
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from lrscout.results import SCHEMA, RunRecord
 
 KEPT_RECORDS = 200  # in the cache folder; older ones are deleted
 DAMAGED = "It was changed since lrscout wrote it, or another program wrote it: make it again."
+BEGINNING = 1024  # bytes of a file, which tell whether it may be a record
 LAST = "last"  # file in the cache folder with the path of the last record, which may be anywhere
 
 
@@ -80,7 +82,7 @@ def write_text(path: Path, text: str) -> None:
             path.write_text(text, encoding="utf-8", errors="surrogateescape")
             return
         place = _real(path)
-        temporary = place.with_name(f".{place.name}.{os.getpid()}")
+        temporary = _temporary(place)
         try:
             temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
             temporary.replace(place)
@@ -110,13 +112,19 @@ def check_writable(path: Path) -> None:
         RecordError: the file cannot be written.
     """
     place = _real(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise RecordError(f"Cannot write {path}: it is a folder.", hint="Add the name of a file.")
-    if not place.parent.is_dir():
+    if not os.path.isdir(place.parent):
         raise RecordError(f"Cannot write {path}: the folder {place.parent} does not exist.", hint="Create it first.")
-    needed = [path] if path.exists() else []
+    needed = [path] if os.path.exists(path) else []
     if not is_stream(path):
         needed.append(place.parent)  # a new file replaces the old one
+        try:
+            os.lstat(_temporary(place))
+        except FileNotFoundError:
+            pass
+        except OSError as error:  # its name is too long
+            raise RecordError(f"Cannot write {path}: {error.strerror}.") from error
     for needs in needed:
         if not os.access(needs, os.W_OK):
             raise RecordError(f"Cannot write {path}: permission denied for {needs}.")
@@ -124,12 +132,17 @@ def check_writable(path: Path) -> None:
 
 def is_stream(path: Path) -> bool:
     """Whether this is a device or a pipe, which must not be replaced by a file."""
-    return path.exists() and not path.is_file() and not path.is_dir()
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def _real(path: Path) -> Path:
     """The file that a symlink points to. (Path.resolve raises RuntimeError for circular links.)"""
     return Path(os.path.realpath(path))
+
+
+def _temporary(place: Path) -> Path:
+    """Where a file is written before it replaces the old one."""
+    return place.with_name(f".{place.name}.{os.getpid()}")
 
 
 def load(path: Path) -> RunRecord[Any]:
@@ -138,13 +151,43 @@ def load(path: Path) -> RunRecord[Any]:
     Raises:
         RecordError: the file cannot be read or is not a record.
     """
+    hint = "Without a file, `lrscout show` shows the last record."
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        hint = "Without a file, `lrscout show` shows the last record."
+        with path.open("rb") as file:
+            begin = file.read(BEGINNING)
+            if not begin.lstrip().startswith(b"{"):  # a checkpoint or a device: no reason to read all of it
+                raise RecordError(f"{path} is not an lrscout record: it does not begin with {{.", hint=hint)
+            text = (begin + file.read()).decode()
+    except UnicodeDecodeError as error:
+        raise RecordError(f"Cannot read {path}: it is not UTF-8 text.", hint=hint) from error
+    except (OSError, ValueError) as error:  # ValueError: the path has a NUL
+        reason = error.strerror if isinstance(error, OSError) else error
         raise RecordError(f"Cannot read {path}: {reason}.", hint=hint) from error
     return from_json(text, str(path))
+
+
+@contextmanager
+def consistent(name: str) -> Iterator[None]:
+    """Around what uses the values of a record together, each of which has been checked alone.
+
+    Raises:
+        RecordError: they contradict each other.
+    """
+    try:
+        yield
+    except (
+        ArithmeticError,
+        AssertionError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RecursionError,
+        StopIteration,
+    ) as error:
+        raise RecordError(
+            f"{name} cannot be used: its values contradict each other ({type(error).__name__}: {error}).",
+            hint="If nobody has changed it since lrscout wrote it, please report it as a bug, with the file.",
+        ) from error
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
@@ -200,7 +243,7 @@ def last_record() -> Path:
     folder = cache_folder()
     try:
         named = Path((folder / LAST).read_text(encoding="utf-8", errors="surrogateescape").removesuffix("\n"))
-        if named.is_file():
+        if os.path.isfile(named):
             return named
     except OSError:
         pass

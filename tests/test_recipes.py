@@ -463,6 +463,14 @@ def test_path_that_is_not_a_file_is_an_error_with_a_hint(tmp_path: Path, name: s
     assert caught.value.hint
 
 
+def test_a_file_too_long_for_a_recipe_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "model.ckpt"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(RecipeError, match=r"model\.ckpt has more than the 1000000 bytes of a recipe"):
+        load_recipe(path)
+
+
 def test_invalid_utf_8_is_an_error_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "latin.yaml"
     path.write_bytes("version: 1\ndevice: caf\xe9\n".encode("latin-1"))

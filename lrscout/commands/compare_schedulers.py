@@ -229,7 +229,7 @@ def _earlier(invocation: Invocation[CompareSchedulersSettings]) -> tuple[Path | 
         UsageError: the record named is of another comparison.
     """
     named = invocation.output
-    if not invocation.more["resume"] or (named is not None and not named.exists()):
+    if not invocation.more["resume"] or (named is not None and not os.path.exists(named)):
         return named, None
     for path in [named] if named is not None else cached_records(COMMAND):
         try:

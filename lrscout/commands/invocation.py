@@ -125,6 +125,6 @@ def _check_outputs(paths: list[Path | None]) -> None:
     named = [path for path in paths if path is not None]
     for path in named:
         check_writable(path)
-        plain = path.is_file() or not path.exists()  # two outputs may well go to one device
-        if plain and sum(other.resolve() == path.resolve() for other in named) > 1:
+        plain = os.path.isfile(path) or not os.path.exists(path)  # two outputs may well go to one device
+        if plain and sum(os.path.realpath(other) == os.path.realpath(path) for other in named) > 1:
             raise RecordError(f"{path} is the file of two outputs.", hint="Give each its own file.")

@@ -46,7 +46,8 @@ def open_target(
         starter = make_starter(TELLING)
         executor = WorkerPool(starter, make_workbench, (target, settings), workers=workers, attempts=ATTEMPTS)
     try:
-        inspection = _inspected(executor)
+        runs = len(settings.schedules) * settings.seeds
+        inspection = _inspected(executor, at_most=runs)  # with --jobs 9999 the others never have anything to do
     except BaseException:
         executor.close()
         raise
@@ -55,9 +56,9 @@ def open_target(
     return executor, inspection
 
 
-def _inspected(executor: Executor[Host]) -> Inspection:
+def _inspected(executor: Executor[Host], at_most: int) -> Inspection:
     found: Inspection | None = None
-    for _, answer in executor.run([Inspect()] * executor.workers):
+    for _, answer in executor.run([Inspect()] * min(executor.workers, at_most)):
         if isinstance(answer, Died):
             raise WorkerDiedError(answer)
         found = answer
