@@ -10,14 +10,17 @@ import json
 import math
 import os
 import re
+import secrets
+import stat
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lrscout.errors import RecordError
 from lrscout.reading import MismatchError, read_record
-from lrscout.results import SCHEMA, RunRecord
+from lrscout.results import RESULTS, SCHEMA, RunRecord
 
 KEPT_RECORDS = 200  # in the cache folder; older ones are deleted
 DAMAGED = "It was changed since lrscout wrote it, or another program wrote it: make it again."
@@ -78,16 +81,43 @@ def write_text(path: Path, text: str) -> None:
     try:
         if is_stream(path):
             path.write_text(text, encoding="utf-8", errors="surrogateescape")
-            return
-        place = _real(path)
-        temporary = place.with_name(f".{place.name}.{os.getpid()}")
-        try:
-            temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
-            temporary.replace(place)
-        finally:
-            temporary.unlink(missing_ok=True)
+        else:
+            _replace(_real(path), text)
     except OSError as error:
         raise RecordError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+
+def _replace(place: Path, text: str) -> None:
+    """Write a new file and move it into place, so that even after a power cut there is the old one or the new one."""
+    old = place.stat() if place.exists() else None
+    mode = 0o666 if old is None else stat.S_IMODE(old.st_mode)
+    temporary = place.with_name(f".lrscout-{secrets.token_hex(8)}")  # nobody can have put a link there
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+            if old is not None:
+                _take_over(descriptor, old)
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        temporary.replace(place)
+    finally:
+        temporary.unlink(missing_ok=True)
+    with suppress(OSError):  # not every file system can do it
+        folder = os.open(place.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _take_over(descriptor: int, old: os.stat_result) -> None:
+    """Give an open file the owner and the mode of the file that it will replace, as far as we may."""
+    if hasattr(os, "fchown"):  # not on Windows
+        with suppress(OSError):
+            os.fchown(descriptor, old.st_uid, old.st_gid)
+        with suppress(OSError):
+            os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
 
 
 def append_text(path: Path, text: str) -> None:
@@ -169,13 +199,23 @@ def new_record_path(command: str, target: str | None) -> Path:
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for old in sorted(folder.glob("*.json"))[: 1 - KEPT_RECORDS]:  # names start with the time
+        for old in _records_in(folder)[KEPT_RECORDS - 1 :]:
             old.unlink(missing_ok=True)
     except OSError as error:
         raise RecordError(f"Cannot write records to {folder}: {error.strerror or error}.") from error
     slug = re.sub(r"[^A-Za-z0-9]+", "-", target or "")[-40:].strip("-")
-    name = "-".join(filter(None, [time.strftime("%Y%m%dT%H%M%S"), command, slug, str(os.getpid())]))
+    # not the pid: two containers that share the folder may both have the same
+    name = "-".join(filter(None, [time.strftime("%Y%m%dT%H%M%S"), command, slug, secrets.token_hex(4)]))
     return folder / f"{name}.json"
+
+
+_NAME = re.compile(rf"\d{{8}}T\d{{6}}-({'|'.join(RESULTS)})(-[A-Za-z0-9-]+)?-[0-9a-f]+\.json")
+
+
+def _records_in(folder: Path, command: str | None = None) -> list[Path]:
+    """The records in a folder that bear names of ours, newest first: all, or those of a command."""
+    named = ((path, _NAME.fullmatch(path.name)) for path in folder.glob("*.json"))
+    return sorted((path for path, name in named if name and command in (None, name[1])), reverse=True)
 
 
 def remember(path: Path) -> None:
@@ -204,15 +244,15 @@ def last_record() -> Path:
             return named
     except OSError:
         pass
-    records = sorted(folder.glob("*.json"))
+    records = _records_in(folder)
     if not records:
         raise RecordError(f"No records in {folder}.", hint="Run `lrscout find-lr` first, or pass the path of a record.")
-    return records[-1]
+    return records[0]
 
 
 def cached_records(command: str) -> list[Path]:
     """The records of a command in the cache folder, newest first."""
-    return sorted(cache_folder().glob(f"*-{command}-*.json"), reverse=True)
+    return _records_in(cache_folder(), command)
 
 
 def _plain(value: Any) -> Any:
