@@ -1,4 +1,4 @@
-"""Run records as JSON documents: written atomically, listed, and read back.
+"""Run records as JSON documents: written, listed, and read back.
 
 Numbers that are not finite are written as null.
 """
@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from lrscout.errors import RecordError
+from lrscout.files import write_text
 from lrscout.reading import MismatchError, read_record
-from lrscout.results import SCHEMA, RunRecord
+from lrscout.results import RESULTS, SCHEMA, RunRecord
 
 KEPT_RECORDS = 200  # in the cache folder; older ones are deleted
 DAMAGED = "It was changed since lrscout wrote it, or another program wrote it: make it again."
@@ -69,80 +71,6 @@ def save(record: RunRecord[Any], path: Path) -> None:
         RecordError: the file cannot be written.
     """
     write_text(path, to_json(record) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file atomically, or write to a device or a pipe.
-
-    Raises:
-        RecordError: the file cannot be written.
-    """
-    try:
-        if is_stream(path):
-            path.write_text(text, encoding="utf-8", errors="surrogateescape")
-            return
-        place = _real(path)
-        temporary = _temporary(place)
-        try:
-            temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
-            temporary.replace(place)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise RecordError(f"Cannot write {path}: {error.strerror or error}.") from error
-
-
-def append_text(path: Path, text: str) -> None:
-    """Append to a file that other programs write to as well.
-
-    Raises:
-        RecordError: the file cannot be written.
-    """
-    try:
-        with path.open("a", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-    except OSError as error:
-        raise RecordError(f"Cannot write {path}: {error.strerror or error}.") from error
-
-
-def check_writable(path: Path) -> None:
-    """Check that a file can be written, before a long run whose output goes there.
-
-    Raises:
-        RecordError: the file cannot be written.
-    """
-    place = _real(path)
-    if os.path.isdir(path):
-        raise RecordError(f"Cannot write {path}: it is a folder.", hint="Add the name of a file.")
-    if not os.path.isdir(place.parent):
-        raise RecordError(f"Cannot write {path}: the folder {place.parent} does not exist.", hint="Create it first.")
-    needed = [path] if os.path.exists(path) else []
-    if not is_stream(path):
-        needed.append(place.parent)  # a new file replaces the old one
-        try:
-            os.lstat(_temporary(place))
-        except FileNotFoundError:
-            pass
-        except OSError as error:  # its name is too long
-            raise RecordError(f"Cannot write {path}: {error.strerror}.") from error
-    for needs in needed:
-        if not os.access(needs, os.W_OK):
-            raise RecordError(f"Cannot write {path}: permission denied for {needs}.")
-
-
-def is_stream(path: Path) -> bool:
-    """Whether this is a device or a pipe, which must not be replaced by a file."""
-    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
-
-
-def _real(path: Path) -> Path:
-    """The file that a symlink points to. (Path.resolve raises RuntimeError for circular links.)"""
-    return Path(os.path.realpath(path))
-
-
-def _temporary(place: Path) -> Path:
-    """Where a file is written before it replaces the old one."""
-    return place.with_name(f".{place.name}.{os.getpid()}")
 
 
 def load(path: Path) -> RunRecord[Any]:
@@ -212,13 +140,23 @@ def new_record_path(command: str, target: str | None) -> Path:
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for old in sorted(folder.glob("*.json"))[: 1 - KEPT_RECORDS]:  # names start with the time
+        for old in _records_in(folder)[KEPT_RECORDS - 1 :]:
             old.unlink(missing_ok=True)
     except OSError as error:
         raise RecordError(f"Cannot write records to {folder}: {error.strerror or error}.") from error
     slug = re.sub(r"[^A-Za-z0-9]+", "-", target or "")[-40:].strip("-")
-    name = "-".join(filter(None, [time.strftime("%Y%m%dT%H%M%S"), command, slug, str(os.getpid())]))
+    # not the pid: two containers that share the folder may both have the same
+    name = "-".join(filter(None, [time.strftime("%Y%m%dT%H%M%S"), command, slug, secrets.token_hex(4)]))
     return folder / f"{name}.json"
+
+
+_NAME = re.compile(rf"\d{{8}}T\d{{6}}-({'|'.join(RESULTS)})(-[A-Za-z0-9-]+)?-[0-9a-f]+\.json")
+
+
+def _records_in(folder: Path, command: str | None = None) -> list[Path]:
+    """The records in a folder that bear names of ours, newest first: all, or those of a command."""
+    named = ((path, _NAME.fullmatch(path.name)) for path in folder.glob("*.json"))
+    return sorted((path for path, name in named if name and command in (None, name[1])), reverse=True)
 
 
 def remember(path: Path) -> None:
@@ -247,15 +185,15 @@ def last_record() -> Path:
             return named
     except OSError:
         pass
-    records = sorted(folder.glob("*.json"))
+    records = _records_in(folder)
     if not records:
         raise RecordError(f"No records in {folder}.", hint="Run `lrscout find-lr` first, or pass the path of a record.")
-    return records[-1]
+    return records[0]
 
 
 def cached_records(command: str) -> list[Path]:
     """The records of a command in the cache folder, newest first."""
-    return sorted(cache_folder().glob(f"*-{command}-*.json"), reverse=True)
+    return _records_in(cache_folder(), command)
 
 
 def _plain(value: Any) -> Any:

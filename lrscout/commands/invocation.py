@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from lrscout.errors import RecordError, UsageError
+from lrscout.files import check_writable
 from lrscout.recipes import Recipe, load_recipe, parse_pairs
-from lrscout.records import check_writable
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import Mode
 from lrscout.results import CommandTarget, Target
@@ -52,6 +52,7 @@ def read_invocation(
     Raises:
         UsageError: something cannot be used, found out before anything runs.
     """
+    _check_folder()
     recipe = load_recipe(values["recipe"]) if values["recipe"] is not None else None
     exports = {name: values[f"export_{name}"] for name in EXPORTS if values[f"export_{name}"] is not None}
     _check_outputs([values["output"], *exports.values()])
@@ -119,6 +120,16 @@ def _settings_from(command: str, settings: type[S], recipe: Recipe | None, given
         merged.pop(f"no_{field.name}", None)
         merged[field.name] = value
     return merged
+
+
+def _check_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError(
+            "The folder that lrscout was started in does not exist any more.",
+            hint="Go to another one, or `cd .` if it is back.",
+        ) from None
 
 
 def _check_outputs(paths: list[Path | None]) -> None:

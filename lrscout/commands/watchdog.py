@@ -48,7 +48,7 @@ class Watchdog:
             return
         self._heard = now
         signal.setitimer(signal.ITIMER_REAL, self._seconds, REPEAT_SECONDS)
-        with suppress(AttributeError, OSError, ValueError):  # stderr is missing or closed
+        with suppress(RuntimeError, OSError, ValueError):  # stderr is missing or closed
             faulthandler.dump_traceback_later(self._seconds + GRACE_SECONDS, exit=True)
 
     def rest(self) -> None:
