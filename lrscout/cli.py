@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 import lrscout
 from lrscout.commands import COMMANDS, TRAINING_COMMAND, Command, variable_behind
 from lrscout.errors import ForeignError, LrscoutError
-from lrscout.report.stdout import redirect_stdout_to_stderr
+from lrscout.report.stdout import open_standard_descriptors, redirect_stdout_to_stderr
 
 UsageMistake: Any = typer.BadParameter.__base__  # typer does not export it
 # rich_markup_mode=None: help stays plain text, which costs no import of rich and keeps brackets as they are
@@ -130,12 +131,16 @@ def _tell(error: BaseException) -> int:
 
 def entry() -> None:
     """The console script."""
+    open_standard_descriptors()
+    with suppress(RuntimeError, OSError, ValueError):  # stderr is missing or closed
+        faulthandler.enable(all_threads=False)  # a segfault in the user's code tells where it happened
     code = main()
     redirect_stdout_to_stderr()
     if "torch" not in sys.modules:
         sys.exit(code)
     # With torch loaded, taking the interpreter apart costs a second. Exit handlers run; what is left are frees.
-    atexit._run_exitfuncs()
+    with suppress(KeyboardInterrupt):  # one of the user's may hang
+        atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):  # missing, broken, closed
             stream.flush()

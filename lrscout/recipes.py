@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from lrscout.settings import (
 from lrscout.yaml_nodes import NOWHERE, Document, Node, PlainDocument
 
 VERSION = 1  # of the recipe schema
+MAX_BYTES = 1_000_000  # of a recipe: more than anybody writes, and as much as is read of a checkpoint or a device
 COMMON = ("seed", "device", "precision")  # settings allowed at the top level, for all commands
 
 
@@ -93,46 +94,6 @@ def checked(path: Path, document: AnyDocument, start: str | None) -> Recipe:
     return recipe
 
 
-def parse_value(text: str) -> Any:
-    """The value of `text` as it would be read from a recipe.
-
-    Raises:
-        UsageError: the text is not valid YAML.
-    """
-    document = Document(text)
-    if text.lstrip().startswith("#"):
-        document.add_problem((1, 1), "YAML reads this as a comment")  # color=#fff would become null
-    if document.problems:
-        _, _, problem = min(document.problems)
-        raise UsageError(f"Cannot read {text!r}: {problem}.", hint=_quoting_hint("-k"))
-    return document.root.value
-
-
-def parse_pairs(pairs: Sequence[str], flag: str = "--kwarg") -> dict[str, Any]:
-    """The key=value pairs of a repeatable flag, as a dict.
-
-    Raises:
-        UsageError: a pair has no "=" or no key, a key is repeated, or a value is not valid YAML.
-    """
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        key = key.strip()
-        if not equals or not key:
-            raise UsageError(f"{flag} must be key=value, not {pair!r}.", hint=f"For example: {flag} width=64")
-        if key in values:
-            raise UsageError(f"{flag} sets {key!r} twice.", hint="Remove one of them.")
-        try:
-            values[key] = parse_value(text)
-        except UsageError as error:
-            raise UsageError(f"{flag} {key}: {error.message}", hint=_quoting_hint(flag)) from None
-    return values
-
-
-def _quoting_hint(flag: str) -> str:
-    return f"""Quote text that has a special meaning in YAML, for example: {flag} 'glob="*.csv"'"""
-
-
 # Validation against the declared settings
 
 
@@ -142,14 +103,18 @@ def read_text(path: Path) -> str:
     Raises:
         RecipeError: it cannot be read, or is not UTF-8.
     """
+    hint = "--recipe takes the path of a YAML file."
     try:
-        return path.read_bytes().decode()
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise RecipeError(f"{path} has more than the {MAX_BYTES} bytes of a recipe.", hint=hint)
+        return content.decode()
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise RecipeError(f"{path}:{line}: the file is not valid UTF-8.", hint="Save the recipe as UTF-8.") from None
     except (OSError, ValueError) as error:  # ValueError: the path contains a null character
         reason = getattr(error, "strerror", None) or error
-        hint = "--recipe takes the path of a YAML file."
         raise RecipeError(f"Cannot read the recipe {path}: {reason}.", hint=hint) from None
 
 

@@ -1,4 +1,4 @@
-"""Run records as JSON documents: written atomically, listed, and read back.
+"""Run records as JSON documents: written, listed, and read back.
 
 Numbers that are not finite are written as null.
 """
@@ -10,17 +10,21 @@ import json
 import math
 import os
 import re
+import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lrscout.errors import RecordError
+from lrscout.files import write_text
 from lrscout.reading import MismatchError, read_record
-from lrscout.results import SCHEMA, RunRecord
+from lrscout.results import RESULTS, SCHEMA, RunRecord
 
 KEPT_RECORDS = 200  # in the cache folder; older ones are deleted
 DAMAGED = "It was changed since lrscout wrote it, or another program wrote it: make it again."
+BEGINNING = 1024  # bytes of a file, which tell whether it may be a record
 LAST = "last"  # file in the cache folder with the path of the last record, which may be anywhere
 
 
@@ -69,82 +73,49 @@ def save(record: RunRecord[Any], path: Path) -> None:
     write_text(path, to_json(record) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file atomically, or write to a device or a pipe.
-
-    Raises:
-        RecordError: the file cannot be written.
-    """
-    try:
-        if is_stream(path):
-            path.write_text(text, encoding="utf-8", errors="surrogateescape")
-            return
-        place = _real(path)
-        temporary = place.with_name(f".{place.name}.{os.getpid()}")
-        try:
-            temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
-            temporary.replace(place)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise RecordError(f"Cannot write {path}: {error.strerror or error}.") from error
-
-
-def append_text(path: Path, text: str) -> None:
-    """Append to a file that other programs write to as well.
-
-    Raises:
-        RecordError: the file cannot be written.
-    """
-    try:
-        with path.open("a", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-    except OSError as error:
-        raise RecordError(f"Cannot write {path}: {error.strerror or error}.") from error
-
-
-def check_writable(path: Path) -> None:
-    """Check that a file can be written, before a long run whose output goes there.
-
-    Raises:
-        RecordError: the file cannot be written.
-    """
-    place = _real(path)
-    if path.is_dir():
-        raise RecordError(f"Cannot write {path}: it is a folder.", hint="Add the name of a file.")
-    if not place.parent.is_dir():
-        raise RecordError(f"Cannot write {path}: the folder {place.parent} does not exist.", hint="Create it first.")
-    needed = [path] if path.exists() else []
-    if not is_stream(path):
-        needed.append(place.parent)  # a new file replaces the old one
-    for needs in needed:
-        if not os.access(needs, os.W_OK):
-            raise RecordError(f"Cannot write {path}: permission denied for {needs}.")
-
-
-def is_stream(path: Path) -> bool:
-    """Whether this is a device or a pipe, which must not be replaced by a file."""
-    return path.exists() and not path.is_file() and not path.is_dir()
-
-
-def _real(path: Path) -> Path:
-    """The file that a symlink points to. (Path.resolve raises RuntimeError for circular links.)"""
-    return Path(os.path.realpath(path))
-
-
 def load(path: Path) -> RunRecord[Any]:
     """Read a record from a file.
 
     Raises:
         RecordError: the file cannot be read or is not a record.
     """
+    hint = "Without a file, `lrscout show` shows the last record."
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        hint = "Without a file, `lrscout show` shows the last record."
+        with path.open("rb") as file:
+            begin = file.read(BEGINNING)
+            if not begin.lstrip().startswith(b"{"):  # a checkpoint or a device: no reason to read all of it
+                raise RecordError(f"{path} is not an lrscout record: it does not begin with {{.", hint=hint)
+            text = (begin + file.read()).decode()
+    except UnicodeDecodeError as error:
+        raise RecordError(f"Cannot read {path}: it is not UTF-8 text.", hint=hint) from error
+    except (OSError, ValueError) as error:  # ValueError: the path has a NUL
+        reason = error.strerror if isinstance(error, OSError) else error
         raise RecordError(f"Cannot read {path}: {reason}.", hint=hint) from error
     return from_json(text, str(path))
+
+
+@contextmanager
+def consistent(name: str) -> Iterator[None]:
+    """Around what uses the values of a record together, each of which has been checked alone.
+
+    Raises:
+        RecordError: they contradict each other.
+    """
+    try:
+        yield
+    except (
+        ArithmeticError,
+        AssertionError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RecursionError,
+        StopIteration,
+    ) as error:
+        raise RecordError(
+            f"{name} cannot be used: its values contradict each other ({type(error).__name__}: {error}).",
+            hint="If nobody has changed it since lrscout wrote it, please report it as a bug, with the file.",
+        ) from error
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
@@ -169,13 +140,23 @@ def new_record_path(command: str, target: str | None) -> Path:
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for old in sorted(folder.glob("*.json"))[: 1 - KEPT_RECORDS]:  # names start with the time
+        for old in _records_in(folder)[KEPT_RECORDS - 1 :]:
             old.unlink(missing_ok=True)
     except OSError as error:
         raise RecordError(f"Cannot write records to {folder}: {error.strerror or error}.") from error
     slug = re.sub(r"[^A-Za-z0-9]+", "-", target or "")[-40:].strip("-")
-    name = "-".join(filter(None, [time.strftime("%Y%m%dT%H%M%S"), command, slug, str(os.getpid())]))
+    # not the pid: two containers that share the folder may both have the same
+    name = "-".join(filter(None, [time.strftime("%Y%m%dT%H%M%S"), command, slug, secrets.token_hex(4)]))
     return folder / f"{name}.json"
+
+
+_NAME = re.compile(rf"\d{{8}}T\d{{6}}-({'|'.join(RESULTS)})(-[A-Za-z0-9-]+)?-[0-9a-f]+\.json")
+
+
+def _records_in(folder: Path, command: str | None = None) -> list[Path]:
+    """The records in a folder that bear names of ours, newest first: all, or those of a command."""
+    named = ((path, _NAME.fullmatch(path.name)) for path in folder.glob("*.json"))
+    return sorted((path for path, name in named if name and command in (None, name[1])), reverse=True)
 
 
 def remember(path: Path) -> None:
@@ -200,19 +181,19 @@ def last_record() -> Path:
     folder = cache_folder()
     try:
         named = Path((folder / LAST).read_text(encoding="utf-8", errors="surrogateescape").removesuffix("\n"))
-        if named.is_file():
+        if os.path.isfile(named):
             return named
     except OSError:
         pass
-    records = sorted(folder.glob("*.json"))
+    records = _records_in(folder)
     if not records:
         raise RecordError(f"No records in {folder}.", hint="Run `lrscout find-lr` first, or pass the path of a record.")
-    return records[-1]
+    return records[0]
 
 
 def cached_records(command: str) -> list[Path]:
     """The records of a command in the cache folder, newest first."""
-    return sorted(cache_folder().glob(f"*-{command}-*.json"), reverse=True)
+    return _records_in(cache_folder(), command)
 
 
 def _plain(value: Any) -> Any:

@@ -108,6 +108,40 @@ def test_what_a_program_overwrites_or_deletes_is_put_back(folder, way, caplog):
     assert "files that were put back: " in caplog.text
 
 
+def protected(folder: Path, notes: Path, saving: str) -> None:
+    """Run a few lines under protection, without torch, and put back what they change."""
+    code = (
+        "import os, pathlib, sys; from lrscout.attached.protection import Protection;"
+        f"Protection(sys.argv[1], os.getcwd(), {DAYS}); {saving}"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", code, notes], cwd=folder, env=environment, check=True)
+    put_back(notes)
+
+
+def test_what_an_earlier_search_has_left_is_not_overwritten_nor_in_the_way(folder, tmp_path_factory):
+    """One in a container that was killed: in the next one, the processes have the same pids."""
+    names = "{os.getpid()}-1-last.pt", "{os.getpid()}-2-previous.pt"
+    left = "os.mkdir('.lrscout-kept');" + "".join(
+        f"pathlib.Path(f'.lrscout-kept/{name}').write_text('years of work');" for name in names
+    )
+    before = contents(folder)
+    protected(
+        folder, tmp_path_factory.mktemp("notes"), f"{left} open('last.pt', 'w').close(); os.remove('previous.pt')"
+    )
+    after = contents(folder)
+    assert {name: after.get(name) for name in before} == before
+    assert [after[name] for name in set(after) - set(before)] == ["years of work"] * 2
+
+
+def test_a_file_with_the_longest_name_is_put_back(folder, tmp_path_factory):
+    path = folder / ("x" * 252 + ".pt")
+    path.write_text("days of work")
+    os.utime(path, (1e9, 1e9))
+    protected(folder, tmp_path_factory.mktemp("notes"), f"open('{path.name}', 'w').close()")
+    assert path.read_text() == "days of work"
+
+
 def test_what_is_new_stays_and_logs_are_written_on(folder):
     (folder / "log.txt").write_text("first\n")
     searched(folder, "torch.save(w, 'new.pt'); open('log.txt', 'a').write('second')")

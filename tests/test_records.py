@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import stat
 import threading
 import time
@@ -14,13 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrscout import records
+from lrscout import records, results
 from lrscout.errors import RecordError
+from lrscout.files import append_text, check_writable, write_text
 from lrscout.records import (
-    append_text,
     cache_folder,
     cached_records,
-    check_writable,
     from_json,
     last_record,
     load,
@@ -28,7 +28,6 @@ from lrscout.records import (
     remember,
     save,
     to_json,
-    write_text,
 )
 from lrscout.results import LrResult, RunRecord, SeedSweep, Suggestion, SweepPoint
 
@@ -202,25 +201,80 @@ def test_a_saved_record_can_be_loaded(tmp_path):
     assert (tmp_path / "r.json").read_text().endswith("}\n")
 
 
-def fail_to_replace(self, target):
+def fail(*arguments):
     raise OSError(28, "No space left on device")
 
 
-def fail_to_write(self, text, **more):
-    self.write_bytes(b"half")
-    raise OSError(28, "No space left on device")
-
-
-@pytest.mark.parametrize(("method", "fault"), [("replace", fail_to_replace), ("write_text", fail_to_write)])
-def test_a_failing_write_leaves_the_old_file_and_no_temporary(tmp_path, monkeypatch, method, fault):
+@pytest.mark.parametrize(("where", "what"), [(Path, "replace"), (os, "fsync")])
+def test_a_failing_write_leaves_the_old_file_and_no_temporary(tmp_path, monkeypatch, where, what):
     path = tmp_path / "r.json"
     path.write_text("old")
     with monkeypatch.context() as patched:
-        patched.setattr(Path, method, fault)
+        patched.setattr(where, what, fail)
         with pytest.raises(RecordError, match="No space left on device"):
             write_text(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["r.json"]
+
+
+def test_a_file_is_on_the_disk_before_it_replaces_the_old_one(tmp_path, monkeypatch):
+    """A power cut cannot be tried here: after one, a file that was renamed and never synced is empty."""
+    path, done, replace, sync = tmp_path / "r.json", [], Path.replace, os.fsync
+    monkeypatch.setattr(os, "fsync", lambda number: done.append(stat.S_IFMT(os.fstat(number).st_mode)) or sync(number))
+    monkeypatch.setattr(Path, "replace", lambda self, place: done.append("replaced") or replace(self, place))
+    write_text(path, "text")
+    assert done == [stat.S_IFREG, "replaced", stat.S_IFDIR]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
+def test_a_file_keeps_its_mode_when_it_is_written_again(tmp_path, mode):
+    path = tmp_path / "r.json"
+    path.write_text("old")
+    path.chmod(mode)
+    write_text(path, "new")
+    assert (stat.S_IMODE(path.stat().st_mode), path.read_text()) == (mode, "new")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+def test_a_new_file_follows_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "r.json", "text")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "r.json").stat().st_mode) == 0o640
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
+def test_a_file_keeps_its_owner_when_root_writes_it_again(tmp_path):
+    path = tmp_path / "r.json"
+    path.write_text("old")
+    os.chown(path, 1234, 4321)
+    write_text(path, "new")
+    assert (path.stat().st_uid, path.stat().st_gid) == (1234, 4321)
+
+
+def test_no_link_that_waits_in_the_folder_is_followed(tmp_path, monkeypatch):
+    """Not even one with the right name, were it known."""
+    (tmp_path / "secret").write_text("untouched")
+    path = tmp_path / "r.json"
+    for name in (f".{path.name}.{os.getpid()}", ".lrscout-guessed"):
+        (tmp_path / name).symlink_to(tmp_path / "secret")
+    write_text(path, "text")
+    monkeypatch.setattr(records.secrets, "token_hex", lambda count: "guessed")
+    with pytest.raises(RecordError, match="File exists"):
+        write_text(path, "more")
+    assert (tmp_path / "secret").read_text() == "untouched"
+    assert path.read_text() == "text"
+
+
+def test_two_writers_do_not_share_a_temporary_file(tmp_path, monkeypatch):
+    used, replace = [], Path.replace
+    monkeypatch.setattr(Path, "replace", lambda self, place: used.append(self.name) or replace(self, place))
+    for _ in range(20):
+        write_text(tmp_path / "r.json", "text")
+    assert len(set(used)) == 20
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_no_temporary(tmp_path, monkeypatch):
@@ -254,7 +308,7 @@ def test_readers_see_the_old_or_the_new_document_and_never_half_of_one(tmp_path)
     deadline = time.monotonic() + 60
     for i in count():
         write_text(path, texts[i % 2])
-        if (i >= 200 and set(seen) >= set(texts)) or time.monotonic() > deadline:
+        if (i >= 50 and set(seen) >= set(texts)) or time.monotonic() > deadline:
             break
     done.set()
     reader.join()
@@ -354,6 +408,12 @@ def test_a_file_in_a_missing_folder_cannot_be_written(tmp_path):
         check_writable(tmp_path / "missing" / "r.json")
 
 
+@pytest.mark.parametrize("name", ["x" * 256, "x" * 300, "x" * 300 + "/r.json"])
+def test_a_file_whose_name_is_too_long_cannot_be_written(tmp_path, name):
+    with pytest.raises(RecordError, match=f"Cannot write .*{name}"):
+        check_writable(tmp_path / name)
+
+
 @pytest.mark.parametrize("closed", ["folder", "folder/r.json"])
 def test_a_file_needs_permission_for_itself_and_its_folder(tmp_path, monkeypatch, closed):
     # the folder counts even where the file may be written: a new file takes the old one's place
@@ -377,10 +437,28 @@ def test_loading_a_folder_says_so(tmp_path):
         load(tmp_path)
 
 
-def test_loading_a_binary_file_says_so(tmp_path):
-    (tmp_path / "r.json").write_bytes(b"\xff\xfe\x00")
+def test_loading_a_path_with_a_nul_says_so():
+    with pytest.raises(RecordError, match="embedded null"):
+        load(Path("r\0.json"))
+
+
+def test_loading_a_file_in_another_encoding_says_so(tmp_path):
+    (tmp_path / "r.json").write_bytes(b'{"command": "\xff"}')
     with pytest.raises(RecordError, match="not UTF-8"):
         load(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04" + b"\0" * 5000, b"[]", b"\xff\xfe{\0"])
+def test_of_what_does_not_begin_as_a_record_only_the_beginning_is_read(tmp_path, content):
+    (tmp_path / "r.json").write_bytes(content)
+    with pytest.raises(RecordError, match=r"r\.json is not an lrscout record: it does not begin with {"):
+        load(tmp_path / "r.json")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
+def test_a_device_without_an_end_is_not_read_to_its_end():
+    with pytest.raises(RecordError, match="/dev/zero is not an lrscout record"):
+        load(Path("/dev/zero"))
 
 
 # The cache folder and the last record
@@ -409,12 +487,18 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
 def test_a_new_record_is_named_by_command_and_target(cache):
     path = new_record_path("find-lr", "my/train.py:build")
     assert path.parent == cache
-    assert path.name.endswith(f"-find-lr-my-train-py-build-{os.getpid()}.json")
+    assert re.fullmatch(r"\d{8}T\d{6}-find-lr-my-train-py-build-[0-9a-f]{8}\.json", path.name)
     check_writable(path)
 
 
 def test_a_new_record_without_a_target_has_a_name_too():
-    assert new_record_path("find-lr", None).name.endswith(f"-find-lr-{os.getpid()}.json")
+    assert re.fullmatch(r"\d{8}T\d{6}-find-lr-[0-9a-f]{8}\.json", new_record_path("find-lr", None).name)
+
+
+def test_two_records_of_one_second_and_one_pid_have_two_names(monkeypatch):
+    """As in two containers, each with a process 7, that share the folder."""
+    monkeypatch.setattr(records.time, "strftime", lambda form: "20260101T000000")
+    assert len({new_record_path("find-lr", "train.py:build") for _ in range(20)}) == 20
 
 
 def test_a_cache_folder_that_cannot_be_created_is_an_error(cache):
@@ -425,16 +509,38 @@ def test_a_cache_folder_that_cannot_be_created_is_an_error(cache):
         remember(cache / "r.json")
 
 
-def test_the_oldest_records_are_deleted(cache, monkeypatch):
+OTHERS = (
+    "notes.json",
+    "2019.json",
+    "20190101T000000.json",
+    "20190101T000000-sweep-a-1.json",
+    "20190101-find-lr-a-1.json",
+)
+"""Files of other people, that sort before the records."""
+
+
+def test_the_oldest_records_are_deleted_and_nobody_elses_files(cache, monkeypatch):
     monkeypatch.setattr(records, "KEPT_RECORDS", 3)
     cache.mkdir(parents=True)
-    for year in (2021, 2023, 2020, 2022):
-        (cache / f"{year}.json").touch()
-    (cache / "last").touch()
-    write_text(new_record_path("find-lr", None), "{}")
-    kept = sorted(path.name for path in cache.iterdir())
-    assert len(kept) == 4
-    assert {"2022.json", "2023.json", "last"} < set(kept)
+    names = [
+        f"{year}0101T000000-{name}.json" for year, name in zip(range(2020, 2024), ("run-9", *["find-lr-a-b-7f"] * 3))
+    ]
+    for name in (*names, *OTHERS, "last"):
+        (cache / name).touch()
+    new = new_record_path("find-lr", None)
+    write_text(new, "{}")
+    assert {path.name for path in cache.iterdir()} == {*names[2:], *OTHERS, "last", new.name}
+
+
+def test_a_record_that_this_version_names_is_one_that_it_finds(cache):
+    made = {
+        new_record_path(command, target)
+        for command in results.RESULTS
+        for target in (None, "a/b.py:build", "größe", "-")
+    }
+    for path in made:
+        path.touch()
+    assert {path for command in results.RESULTS for path in cached_records(command)} == made
 
 
 def test_the_last_record_may_be_anywhere(tmp_path, monkeypatch):
@@ -455,17 +561,18 @@ def test_a_record_with_an_odd_name_is_remembered(tmp_path, name):
 @pytest.mark.parametrize("pointer", [None, "", "/nowhere/gone.json\n", "\0", "x" * 5000])
 def test_a_stale_pointer_falls_back_to_the_newest_record(cache, pointer):
     cache.mkdir(parents=True)
-    for name in ("20240101T000000.json", "20250101T000000.json", "20230101T000000.json"):
-        (cache / name).touch()
+    for name in ("20240101T000000-find-lr-1", "20250101T000000-run-a-1", "20230101T000000-find-lr-1", "zoo"):
+        (cache / f"{name}.json").touch()
     if pointer is not None:
         (cache / "last").write_text(pointer)
-    assert last_record() == cache / "20250101T000000.json"
+    assert last_record() == cache / "20250101T000000-run-a-1.json"
 
 
 def test_a_commands_own_records_are_found_the_newest_first(cache):
     cache.mkdir(parents=True)
     for name in ("20240101T000000-find-lr-a-1", "20250101T000000-find-lr-a-1", "20260101T000000-find-batch-size-a-1"):
         (cache / f"{name}.json").touch()
+    (cache / "20270101T000000-run-my-find-lr-py-1.json").touch()  # a run of my/find_lr.py
     found = [path.name[:4] for path in cached_records("find-lr")]
     assert found == ["2025", "2024"]
 

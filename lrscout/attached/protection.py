@@ -18,6 +18,7 @@ from .patches import Patches
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pkl", ".pickle", ".npz", ".npy", ".tar", ".distcp")
 KEPT = ".lrscout-kept"  # the folder, where the command was started
 MOST_FILES = 10_000  # of a folder that is renamed
+LONGEST_NAME = 50  # of a file's name, in characters: with 17 in front, file systems have room for 255 bytes
 
 
 class Protection:
@@ -35,7 +36,6 @@ class Protection:
         self._device = os.stat(self._home).st_dev
         self._patches = Patches()
         self._lock, self._thread = threading.Lock(), threading.local()
-        self._count = 0
         sys.addaudithook(self._on_event)  # for good: there is no way to remove one
 
     def cover(self, module: Any, name: str, keyword: str) -> None:
@@ -119,8 +119,9 @@ class Protection:
     def _note(self, path: str, found: os.stat_result) -> str:
         """Note where a file is kept, before it is; a note without a file means nothing."""
         os.makedirs(self._store, exist_ok=True)
-        self._count += 1
-        kept = os.path.join(self._store, f"{os.getpid()}-{self._count}-{os.path.basename(path)}")
+        # no pid: those of a container that was killed come again in the next one, which must not write over its files
+        name = f"{os.urandom(8).hex()}-{os.path.basename(path)[-LONGEST_NAME:]}"
+        kept = os.path.join(self._store, name)
         with open(self._notes, "a", encoding="utf-8") as notes:
             notes.write(json.dumps([path, kept, found.st_ino]) + "\n")
         return kept

@@ -21,7 +21,7 @@ def find_lr(invocation: Invocation[FindLrSettings]) -> None:
     """Suggest a learning rate: raise it over a short training run until the loss diverges, and read the curve."""
     settings = invocation.settings
     with running("find-lr", invocation) as run:
-        with past_typer(), run.output.progress(settings.steps, "find-lr") as progress:
+        with past_typer(), run.watched(), run.output.progress(settings.steps, "find-lr") as progress:
             record = _searched(invocation, run, _Observer(run, progress))
         run.finish(record)
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from lrscout.errors import UsageError
-from lrscout.records import write_text
+from lrscout.files import write_text
 from lrscout.report.output import Output
 
 FILES = {"tuning.py": "tuning.py", "lrscout.yaml": "lrscout.yaml"}  # where each template goes

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from lrscout.errors import RecordError, TargetError, UsageError, did_you_mean
+from lrscout.files import check_writable
+from lrscout.pairs import parse_pairs
 from lrscout.project import find_project
-from lrscout.recipes import Recipe, load_recipe, parse_pairs
-from lrscout.records import check_writable
+from lrscout.recipes import Recipe, load_recipe
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import Mode
 from lrscout.results import CommandTarget, Target
@@ -54,6 +55,7 @@ def read_invocation(
     Raises:
         UsageError: something cannot be used, found out before anything runs.
     """
+    _check_folder()
     project = find_project() if values["recipe"] is None else None
     recipe = load_recipe(values["recipe"]) if values["recipe"] is not None else project
     path = given.get("target")
@@ -139,10 +141,20 @@ def _with_given(settings: type[S], from_file: Mapping[str, Any], given: Mapping[
     return merged
 
 
+def _check_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError(
+            "The folder that lrscout was started in does not exist any more.",
+            hint="Go to another one, or `cd .` if it is back.",
+        ) from None
+
+
 def _check_outputs(paths: list[Path | None]) -> None:
     named = [path for path in paths if path is not None]
     for path in named:
         check_writable(path)
-        plain = path.is_file() or not path.exists()  # two outputs may well go to one device
-        if plain and sum(other.resolve() == path.resolve() for other in named) > 1:
+        plain = os.path.isfile(path) or not os.path.exists(path)  # two outputs may well go to one device
+        if plain and sum(os.path.realpath(other) == os.path.realpath(path) for other in named) > 1:
             raise RecordError(f"{path} is the file of two outputs.", hint="Give each its own file.")

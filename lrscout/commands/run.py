@@ -15,10 +15,13 @@ import typer
 
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.signals import EndingSignals, ended_by_signals
+from lrscout.commands.stdin import no_stdin
+from lrscout.commands.watchdog import Watchdog
 from lrscout.errors import ForeignError, LrscoutError, OutputError, RecordError, WorkloadError, summary
+from lrscout.files import is_stream, write_text
 from lrscout.processes.deaths import SIGNALLED
 from lrscout.processes.new_files import FolderContents
-from lrscout.records import is_stream, new_record_path, remember, save, to_json, write_text
+from lrscout.records import new_record_path, remember, save, to_json
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import Output
 from lrscout.report.stdout import results_stream
@@ -45,23 +48,38 @@ class Run:
         self._before = FolderContents(target.cwd) if isinstance(target, CommandTarget) and is_search else None
         self._next_save = time.monotonic() + SAVE_SECONDS
         self._concluded = False
-        self._can_save = True
+        self._has_warned = False  # that the record so far cannot be saved
         self._folder = Path.cwd()  # the user's code may change it
         self._signals = signals
+        self.watchdog = Watchdog(None)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Around what --timeout is for, where the run is not that of a training command, which is waited for."""
+        is_target = not isinstance(self._invocation.target, CommandTarget)
+        self.watchdog = Watchdog(getattr(self._invocation.settings, "timeout", None) if is_target else None)
+        with self.watchdog:
+            yield
 
     def load(self, module: str) -> None:
         """Import a module that brings torch, so that Ctrl-C ends that too."""
+        self.watchdog.rest()  # both need the timer
         with self._signals.insisting():
             importlib.import_module(module)
+        self.watchdog.hear()
 
     def keep(self, so_far: Callable[[], RunRecord[Any]], at_once: bool = False) -> None:
         """Remember how to make the record so far, and write it every few seconds; cheap to call at every step."""
         self._so_far = so_far
+        self.watchdog.hear()
         if self._path is not None and is_stream(self._path):
             return  # whoever reads it gets one document
         started = time.monotonic()
         if at_once or started >= self._next_save:
-            self._save(so_far())
+            problem = self._save(so_far())
+            if problem is not None and not self._has_warned:
+                self._has_warned = True
+                self.output.warn(f"{problem.message} The run goes on; lrscout will try again.")
             taken = time.monotonic() - started
             self._next_save = started + max(SAVE_SECONDS, taken / SAVE_SHARE)
 
@@ -81,14 +99,14 @@ class Run:
         left = self._left_files()
         if left is not None:
             record = replace(record, warnings=(*record.warnings, left))
-        saved = self._save(record)  # first: whoever reads the result may go away
-        problems: list[LrscoutError] = [*([] if saved is None else [saved]), *self._export(record)]
+        unsaved = self._save_at_last(record)  # first: whoever reads the result may go away
+        problems: list[LrscoutError] = [*([] if unsaved is None else [unsaved]), *self._export(record)]
         self._concluded = True
         try:
             show(record, self.output)
         except OutputError as error:
             problems.append(error)
-        if self._path is not None and saved is None:
+        if self._path is not None and unsaved is None:
             self._remember(self._path)
         for problem in problems[1:]:
             self.output.error(problem)
@@ -104,7 +122,7 @@ class Run:
             return
         if self._so_far is not None:
             record = replace(self._so_far(), status=status, error=error)
-            problem = self._save(record)
+            problem = self._save_at_last(record)
             if problem is not None:
                 self.output.error(problem)
             elif self._path is not None:
@@ -134,19 +152,33 @@ class Run:
         return new_files_sentence(self._before.new(except_for={path.absolute() for path in own if path is not None}))
 
     def _save(self, record: RunRecord[Any]) -> RecordError | None:
-        """Write the record; a cache folder that cannot be written to is worth a warning, a named file is an error."""
-        if not self._can_save:
-            return None
+        """Write the record; returns why it cannot be written."""
         try:
             if self._path is None:
                 self._path = new_record_path(self._command, self._invocation.target.label)
             save(record, self._path)
         except RecordError as error:
-            if self._invocation.output is not None:
-                return error
-            self.output.warn(f"{error.message} The record is not saved.")
-            self._path, self._can_save = None, False
+            return error
         return None
+
+    def _save_at_last(self, record: RunRecord[Any]) -> RecordError | None:
+        """Write the record for good; a file that was asked for and cannot be written is an error, the cache a warning.
+
+        Instead of the file, the record goes to the cache.
+        """
+        problem = self._save(record)
+        if problem is None:
+            return None
+        if self._invocation.output is None:
+            self.output.warn(" ".join(filter(None, [problem.message, "The record is not saved.", problem.hint])))
+            self._path = None
+            return None
+        try:
+            instead = new_record_path(self._command, self._invocation.target.label)
+            save(record, instead)
+        except RecordError:
+            return problem
+        return RecordError(problem.message, hint=f"The record is in {instead} instead.")
 
     def _told(self, path: Path) -> Path:
         """A path as the user knows it: relative to the folder that lrscout was started in, if it is there."""
@@ -178,7 +210,7 @@ def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
         typer.Exit: Ctrl-C (130), or a signal that ends a run as Ctrl-C does (128 and its number).
         Exception: whatever the body raised.
     """
-    with results_stream() as results, ended_by_signals() as signals:
+    with results_stream() as results, no_stdin(), ended_by_signals() as signals:
         verbose = invocation.more.get("verbose", False)
         output = Output(results, sys.stderr, mode=invocation.mode, width=invocation.width, verbose=verbose)
         run = Run(command, invocation, output, signals)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TextIO
 
+from lrscout.report.streams import write_safely
+
 
 @contextmanager
 def results_stream() -> Iterator[TextIO | None]:
@@ -19,7 +21,7 @@ def results_stream() -> Iterator[TextIO | None]:
     try:
         descriptor = stdout.fileno()
         stdout.flush()
-        sys.stderr.flush()
+        write_safely(sys.stderr, "")  # it may be missing
         saved = os.dup(descriptor)
     except (AttributeError, OSError, ValueError):
         with redirect_stdout(sys.stderr):
@@ -37,6 +39,15 @@ def results_stream() -> Iterator[TextIO | None]:
         os.close(saved)
         with suppress(OSError):  # a broken pipe has been reported by the write
             results.close()
+
+
+def open_standard_descriptors() -> None:
+    """Have 0, 1 and 2 lead nowhere where they are closed: the next file opened would get the number, and the prints."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # which takes the lowest number that is free
 
 
 def redirect_stdout_to_stderr() -> None:

@@ -1,7 +1,7 @@
 """What lrscout tunes: a model, its data, its loss and its optimizer. Put your own where a comment says so.
 
-    lrscout check          # is this target sound?
-    lrscout tune           # batch size, learning rate and schedule
+lrscout check          # is this target sound?
+lrscout tune           # batch size, learning rate and schedule
 """
 
 from __future__ import annotations
