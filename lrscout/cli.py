@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -131,12 +132,15 @@ def _tell(error: BaseException) -> int:
 def entry() -> None:
     """The console script."""
     open_standard_descriptors()
+    with suppress(RuntimeError, OSError, ValueError):  # stderr is missing or closed
+        faulthandler.enable(all_threads=False)  # a segfault in the user's code tells where it happened
     code = main()
     redirect_stdout_to_stderr()
     if "torch" not in sys.modules:
         sys.exit(code)
     # With torch loaded, taking the interpreter apart costs a second. Exit handlers run; what is left are frees.
-    atexit._run_exitfuncs()
+    with suppress(KeyboardInterrupt):  # one of the user's may hang
+        atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):  # missing, broken, closed
             stream.flush()

@@ -104,9 +104,10 @@ class ForeignError(Exception):
 def summary(error: BaseException) -> str:
     """The type and the text of an exception, as the last line of its traceback has them."""
     try:
-        return f"{type(error).__name__}: {error}"
+        text = str(error)
     except Exception:  # its __str__ is the user's code too
-        return type(error).__name__
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def perhaps(name: str, known: list[str] | tuple[str, ...]) -> str | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from lrscout.settings import (
     positive_name,
     told,
 )
-from lrscout.yaml_nodes import Document, Node
+from lrscout.yaml_nodes import NOWHERE, Document, Node, PlainDocument
 
 VERSION = 1  # of the recipe schema
+MAX_BYTES = 1_000_000  # of a recipe: more than anybody writes, and as much as is read of a checkpoint or a device
 COMMON = ("seed", "device", "precision")  # settings allowed at the top level, for all commands
 
 
@@ -37,10 +38,34 @@ class Recipe:
     kwargs: Mapping[str, Any]
     common: Mapping[str, Any]  # the settings in COMMON given at the top level
     sections: Mapping[str, Mapping[str, Any]]  # settings by command
+    targets: Mapping[str, Recipe] = field(default_factory=dict)  # what each name stands for
 
     def settings_for(self, command: str) -> dict[str, Any]:
         """The common settings, overridden by those of the command's section."""
         return {**self.common, **self.sections.get(command, {})}
+
+    def about_another(self, target: str) -> Recipe:
+        """The settings for a target that the file does not name: arguments belong to the one that it names."""
+        return self if target == self.target else replace(self, kwargs={})
+
+    def named(self, name: str) -> Recipe:
+        """One of the targets, with everything that it does not set itself."""
+        own = self.targets[name]
+        varied = own.target is None and own.command is None  # the same target, with other arguments
+        return replace(
+            self,
+            target=self.target if varied else own.target,
+            command=self.command if varied else own.command,
+            kwargs={**self.kwargs, **own.kwargs} if varied else own.kwargs,
+            common={**self.common, **own.common},
+            sections={
+                each: {**self.sections.get(each, {}), **own.sections.get(each, {})}
+                for each in {**self.sections, **own.sections}
+            },
+        )
+
+
+AnyDocument = Document | PlainDocument
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -49,102 +74,108 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         RecipeError: the file cannot be read or is invalid; the message lists all errors in order.
     """
-    document = Document(_read_text(path))
-    recipe = _check_recipe(path, document)
+    document = Document(read_text(path))
+    return checked(path, document, "start with 'version: 1'")
+
+
+def checked(path: Path, document: AnyDocument, start: str | None) -> Recipe:
+    """The recipe in a document; `start` is how to begin one that has no version, where it must have one.
+
+    Raises:
+        RecipeError: it is invalid; the message lists all errors in order.
+    """
+    recipe = _check_recipe(path, document, start)
     if document.problems:
-        lines = [f"{path}:{line}:{column}: {message}" for line, column, message in sorted(document.problems)]
+        lines = [
+            f"{path}: {message}" if (line, column) == NOWHERE else f"{path}:{line}:{column}: {message}"
+            for line, column, message in sorted(document.problems)
+        ]
         raise RecipeError("\n".join(lines if len(lines) == 1 else [f"{len(lines)} errors in {path}:", *lines]))
     return recipe
-
-
-def parse_value(text: str) -> Any:
-    """The value of `text` as it would be read from a recipe.
-
-    Raises:
-        UsageError: the text is not valid YAML.
-    """
-    document = Document(text)
-    if text.lstrip().startswith("#"):
-        document.add_problem((1, 1), "YAML reads this as a comment")  # color=#fff would become null
-    if document.problems:
-        _, _, problem = min(document.problems)
-        raise UsageError(f"Cannot read {text!r}: {problem}.", hint=_quoting_hint("-k"))
-    return document.root.value
-
-
-def parse_pairs(pairs: Sequence[str], flag: str = "--kwarg") -> dict[str, Any]:
-    """The key=value pairs of a repeatable flag, as a dict.
-
-    Raises:
-        UsageError: a pair has no "=" or no key, a key is repeated, or a value is not valid YAML.
-    """
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        key = key.strip()
-        if not equals or not key:
-            raise UsageError(f"{flag} must be key=value, not {pair!r}.", hint=f"For example: {flag} width=64")
-        if key in values:
-            raise UsageError(f"{flag} sets {key!r} twice.", hint="Remove one of them.")
-        try:
-            values[key] = parse_value(text)
-        except UsageError as error:
-            raise UsageError(f"{flag} {key}: {error.message}", hint=_quoting_hint(flag)) from None
-    return values
-
-
-def _quoting_hint(flag: str) -> str:
-    return f"""Quote text that has a special meaning in YAML, for example: {flag} 'glob="*.csv"'"""
 
 
 # Validation against the declared settings
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a file of settings.
+
+    Raises:
+        RecipeError: it cannot be read, or is not UTF-8.
+    """
+    hint = "--recipe takes the path of a YAML file."
     try:
-        return path.read_bytes().decode()
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise RecipeError(f"{path} has more than the {MAX_BYTES} bytes of a recipe.", hint=hint)
+        return content.decode()
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise RecipeError(f"{path}:{line}: the file is not valid UTF-8.", hint="Save the recipe as UTF-8.") from None
     except (OSError, ValueError) as error:  # ValueError: the path contains a null character
         reason = getattr(error, "strerror", None) or error
-        hint = "--recipe takes the path of a YAML file."
         raise RecipeError(f"Cannot read the recipe {path}: {reason}.", hint=hint) from None
 
 
-def _check_recipe(path: Path, document: Document) -> Recipe:
+def _check_recipe(path: Path, document: AnyDocument, start: str | None) -> Recipe:
     root = document.root
-    top = _check_settings(document, root, _top_fields(), SessionSettings)
+    top = _check_settings(document, root, [VERSION_FIELD, *_target_fields(), TARGETS_FIELD], SessionSettings)
     if not root.broken and not isinstance(root.value, dict):
         problem = "the recipe is empty" if root.value is None else "the recipe must be a mapping"
-        document.add_problem(root.position, f"{problem}; start with 'version: {VERSION}'")
-    elif not root.broken and "version" not in top:
-        document.add_problem(root.position, f"version is missing; start with 'version: {VERSION}'")
+        document.add_problem(root.position, f"{problem}; {start}")
+    elif not root.broken and "version" not in top and start is not None:
+        document.add_problem(root.position, f"version is missing; {start}")
     elif top.get("version") not in (VERSION, None):
         _, node = root.entries["version"]
         document.add_problem(node.position, f"version must be {VERSION}, not {node.value}")
-    if top.get("target") and top.get("command"):
-        document.add_problem(root.entries["command"][0].position, "a recipe has a target or a command, not both")
+    recipe = _recipe_of(path, document, root, top)
+    if not top.get("targets"):
+        return recipe
+    return replace(recipe, targets=_named_targets(path, document, root.entries["targets"][1]))
+
+
+def _recipe_of(path: Path, document: AnyDocument, node: Node, values: Mapping[str, Any]) -> Recipe:
+    """What a mapping says of a target and the settings for it."""
+    if values.get("target") and values.get("command"):
+        document.add_problem(node.entries["command"][0].position, "a recipe has a target or a command, not both")
     return Recipe(
         path=path,
-        target=_from_folder(top.get("target"), path.absolute().parent),
-        command=tuple(map(str, top["command"])) if top.get("command") else None,
-        kwargs=top.get("kwargs") or {},
-        common={name: top[name] for name in COMMON if name in top},
+        target=_from_folder(values.get("target"), path.absolute().parent),
+        command=tuple(map(str, values["command"])) if values.get("command") else None,
+        kwargs=values.get("kwargs") or {},
+        common={name: values[name] for name in COMMON if name in values},
         sections={
-            name: _check_settings(document, root.entries[name][1], fields_of(settings), settings)
+            name: _check_settings(document, node.entries[name][1], fields_of(settings), settings)
             for name, settings in COMMANDS.items()
-            if name in top
+            if name in values
         },
     )
 
 
-def _top_fields() -> list[Field]:
-    """The keys of the top level, declared like settings so that the same checks apply."""
-    top = [Field("version", int, False, None, Option("")), Field("target", str, False, None, Option(""))]
-    top.append(Field("command", tuple, True, None, Option("", item=_check_word)))
+def _named_targets(path: Path, document: AnyDocument, node: Node) -> dict[str, Recipe]:
+    found = {}
+    for name, (key, value) in node.entries.items():
+        if not isinstance(name, str) or ":" in name or not name.strip():
+            document.add_problem(key.position, f"the name of a target must be text without a colon, not {name!r}")
+        elif not value.broken and not isinstance(value.value, dict):
+            document.add_problem(value.position, f"{name} must be a mapping, for example {{target: train.py:build}}")
+        else:
+            values = _check_settings(document, value, _target_fields(), SessionSettings)
+            found[name] = _recipe_of(path, document, value, values)
+    return found
+
+
+VERSION_FIELD = Field("version", int, False, None, Option(""))
+TARGETS_FIELD = Field("targets", dict, True, None, Option(""))
+
+
+def _target_fields() -> list[Field]:
+    """What can be said of a target, declared like settings so that the same checks apply."""
+    target = [Field("target", str, False, None, Option(""))]
+    target.append(Field("command", tuple, True, None, Option("", item=_check_word)))
     sections = [Field(name, dict, True, None, Option("")) for name in ("kwargs", *COMMANDS)]
-    return [*top, *(f for f in fields_of(SessionSettings) if f.name in COMMON), *sections]
+    return [*target, *(f for f in fields_of(SessionSettings) if f.name in COMMON), *sections]
 
 
 def _check_word(value: Any) -> Any:
@@ -159,7 +190,7 @@ def _check_word(value: Any) -> Any:
 
 
 def _check_settings(
-    document: Document, node: Node, fields: Iterable[Field], settings: type[Settings]
+    document: AnyDocument, node: Node, fields: Iterable[Field], settings: type[Settings]
 ) -> dict[str, Any]:
     """The values of a mapping by setting; None for a value that is invalid."""
     known = {f.name: f for f in fields}
@@ -179,7 +210,7 @@ def _check_settings(
     return values
 
 
-def _check_value(document: Document, node: Node, setting: Field) -> Any:
+def _check_value(document: AnyDocument, node: Node, setting: Field) -> Any:
     if node.broken or (setting.option.item is not None and _check_items(document, node, setting.option.item)):
         return None
     try:
@@ -198,14 +229,14 @@ def _check_value(document: Document, node: Node, setting: Field) -> Any:
                 )
             ),
         )
-    if setting.type is dict and setting.name not in COMMANDS:  # keys of a section are checked as settings
+    if setting.type is dict and setting.name not in (*COMMANDS, "targets"):  # whose keys are checked elsewhere
         for key, (key_node, _) in node.entries.items():
             if not isinstance(key, str):
                 document.add_problem(key_node.position, f"keys of {setting.name} must be text, not {key!r}")
     return value
 
 
-def _check_items(document: Document, node: Node, check: Callable[[Any], Any]) -> bool:
+def _check_items(document: AnyDocument, node: Node, check: Callable[[Any], Any]) -> bool:
     """Report every invalid item of a list at its position; returns whether there are any."""
     broken = [item for item in node.items if item.broken]
     for item in node.items:

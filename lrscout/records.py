@@ -1,4 +1,4 @@
-"""Run records as JSON documents: written atomically, listed, and read back.
+"""Run records as JSON documents: written, listed, and read back.
 
 Numbers that are not finite are written as null.
 """
@@ -11,19 +11,20 @@ import math
 import os
 import re
 import secrets
-import stat
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lrscout.errors import RecordError
+from lrscout.files import write_text
 from lrscout.reading import MismatchError, read_record
 from lrscout.results import RESULTS, SCHEMA, RunRecord
 
 KEPT_RECORDS = 200  # in the cache folder; older ones are deleted
 DAMAGED = "It was changed since lrscout wrote it, or another program wrote it: make it again."
+BEGINNING = 1024  # bytes of a file, which tell whether it may be a record
 LAST = "last"  # file in the cache folder with the path of the last record, which may be anywhere
 
 
@@ -72,109 +73,49 @@ def save(record: RunRecord[Any], path: Path) -> None:
     write_text(path, to_json(record) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file atomically, or write to a device or a pipe.
-
-    Raises:
-        RecordError: the file cannot be written.
-    """
-    try:
-        if is_stream(path):
-            path.write_text(text, encoding="utf-8", errors="surrogateescape")
-        else:
-            _replace(_real(path), text)
-    except OSError as error:
-        raise RecordError(f"Cannot write {path}: {error.strerror or error}.") from error
-
-
-def _replace(place: Path, text: str) -> None:
-    """Write a new file and move it into place, so that even after a power cut there is the old one or the new one."""
-    old = place.stat() if place.exists() else None
-    mode = 0o666 if old is None else stat.S_IMODE(old.st_mode)
-    temporary = place.with_name(f".lrscout-{secrets.token_hex(8)}")  # nobody can have put a link there
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-            if old is not None:
-                _take_over(descriptor, old)
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        temporary.replace(place)
-    finally:
-        temporary.unlink(missing_ok=True)
-    with suppress(OSError):  # not every file system can do it
-        folder = os.open(place.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _take_over(descriptor: int, old: os.stat_result) -> None:
-    """Give an open file the owner and the mode of the file that it will replace, as far as we may."""
-    if hasattr(os, "fchown"):  # not on Windows
-        with suppress(OSError):
-            os.fchown(descriptor, old.st_uid, old.st_gid)
-        with suppress(OSError):
-            os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
-
-
-def append_text(path: Path, text: str) -> None:
-    """Append to a file that other programs write to as well.
-
-    Raises:
-        RecordError: the file cannot be written.
-    """
-    try:
-        with path.open("a", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-    except OSError as error:
-        raise RecordError(f"Cannot write {path}: {error.strerror or error}.") from error
-
-
-def check_writable(path: Path) -> None:
-    """Check that a file can be written, before a long run whose output goes there.
-
-    Raises:
-        RecordError: the file cannot be written.
-    """
-    place = _real(path)
-    if path.is_dir():
-        raise RecordError(f"Cannot write {path}: it is a folder.", hint="Add the name of a file.")
-    if not place.parent.is_dir():
-        raise RecordError(f"Cannot write {path}: the folder {place.parent} does not exist.", hint="Create it first.")
-    needed = [path] if path.exists() else []
-    if not is_stream(path):
-        needed.append(place.parent)  # a new file replaces the old one
-    for needs in needed:
-        if not os.access(needs, os.W_OK):
-            raise RecordError(f"Cannot write {path}: permission denied for {needs}.")
-
-
-def is_stream(path: Path) -> bool:
-    """Whether this is a device or a pipe, which must not be replaced by a file."""
-    return path.exists() and not path.is_file() and not path.is_dir()
-
-
-def _real(path: Path) -> Path:
-    """The file that a symlink points to. (Path.resolve raises RuntimeError for circular links.)"""
-    return Path(os.path.realpath(path))
-
-
 def load(path: Path) -> RunRecord[Any]:
     """Read a record from a file.
 
     Raises:
         RecordError: the file cannot be read or is not a record.
     """
+    hint = "Without a file, `lrscout show` shows the last record."
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        hint = "Without a file, `lrscout show` shows the last record."
+        with path.open("rb") as file:
+            begin = file.read(BEGINNING)
+            if not begin.lstrip().startswith(b"{"):  # a checkpoint or a device: no reason to read all of it
+                raise RecordError(f"{path} is not an lrscout record: it does not begin with {{.", hint=hint)
+            text = (begin + file.read()).decode()
+    except UnicodeDecodeError as error:
+        raise RecordError(f"Cannot read {path}: it is not UTF-8 text.", hint=hint) from error
+    except (OSError, ValueError) as error:  # ValueError: the path has a NUL
+        reason = error.strerror if isinstance(error, OSError) else error
         raise RecordError(f"Cannot read {path}: {reason}.", hint=hint) from error
     return from_json(text, str(path))
+
+
+@contextmanager
+def consistent(name: str) -> Iterator[None]:
+    """Around what uses the values of a record together, each of which has been checked alone.
+
+    Raises:
+        RecordError: they contradict each other.
+    """
+    try:
+        yield
+    except (
+        ArithmeticError,
+        AssertionError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RecursionError,
+        StopIteration,
+    ) as error:
+        raise RecordError(
+            f"{name} cannot be used: its values contradict each other ({type(error).__name__}: {error}).",
+            hint="If nobody has changed it since lrscout wrote it, please report it as a bug, with the file.",
+        ) from error
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
@@ -240,7 +181,7 @@ def last_record() -> Path:
     folder = cache_folder()
     try:
         named = Path((folder / LAST).read_text(encoding="utf-8", errors="surrogateescape").removesuffix("\n"))
-        if named.is_file():
+        if os.path.isfile(named):
             return named
     except OSError:
         pass

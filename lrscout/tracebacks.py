@@ -7,6 +7,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from traceback import FrameSummary, StackSummary, TracebackException
+from types import FrameType
 
 from lrscout.errors import RemoteError
 
@@ -33,7 +34,23 @@ def user_traceback(error: BaseException) -> str:
         kept = kept[first:]  # the standard library between our code and the user's
         # None: format() then leaves out the "Traceback" line above nothing
         member.stack = StackSummary.from_list(kept) if kept else None  # type: ignore[assignment]
-    return "".join(shown.format()).rstrip("\n") + _unprintable_text(error)
+    return "".join(shown.format()).rstrip("\n") + _unprintable_text(error) + _about_input(error)
+
+
+def users_place(frame: FrameType | None) -> str | None:
+    """Where the user's code is, of which a frame is running: file:line in function; None where there is none of it."""
+    while frame is not None:
+        summary = FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name, lookup_line=False)
+        if _is_users(summary) and not {"site-packages", "dist-packages"} & set(Path(summary.filename).parts):
+            return f"{summary.filename}:{summary.lineno} in {summary.name}"
+        frame = frame.f_back
+    return None
+
+
+def _about_input(error: BaseException) -> str:
+    """What an input() in the user's code should be replaced by."""
+    asked = isinstance(error, EOFError) and error.args == ("EOF when reading a line",)
+    return "\nThere is no standard input here: pass what the target asks for with -k name=value." if asked else ""
 
 
 def _unprintable_text(error: BaseException) -> str:

@@ -17,6 +17,7 @@ MAX_DEPTH = 50  # far more than a recipe needs, far less than Python's recursion
 MAX_DIGITS = 250  # of an integer: int() rejects 4301 digits, float() overflows at 310
 
 Position = tuple[int, int]  # line and column, starting at 1
+NOWHERE: Position = (0, 0)
 
 
 def _whole_number(text: str) -> int:
@@ -167,6 +168,28 @@ class Document:
             position, f"the tag {tag.replace(TAG_PREFIX, '!!')} is not supported here; write a plain value"
         )
         return True
+
+
+class PlainDocument:
+    """Values that were read already, as TOML is, in the form of a document; nothing in it has a position of its own."""
+
+    def __init__(self, value: Any) -> None:
+        self.problems: set[tuple[int, int, str]] = set()
+        self.root = _plain_node(value)
+
+    def add_problem(self, position: Position, message: str) -> None:
+        """Add an error."""
+        self.problems.add((*position, message))
+
+
+def _plain_node(value: Any) -> Node:
+    entries = {}
+    items: list[Node] = []
+    if isinstance(value, dict):
+        entries = {key: (Node(key, NOWHERE), _plain_node(item)) for key, item in value.items()}
+    elif isinstance(value, list):
+        items = [_plain_node(item) for item in value]
+    return Node(value, NOWHERE, entries, items=items)
 
 
 def _position(mark: Any) -> Position:

@@ -169,6 +169,33 @@ def test_setting_that_cannot_be_used_is_named(settings: dict[str, Any], message:
         search(**settings)
 
 
+BAD_ARGUMENTS = [
+    ({"command": "python train.py"}, "command must be a list of words"),
+    ({"command": []}, "command must be a list of words"),
+    ({"command": ["python", 3]}, "command must be a list of words"),
+    ({"command": 3}, "command must be a list of words"),
+    ({"target": "mod:build", "kwargs": 3}, "kwargs must be a mapping whose keys are names"),
+    ({"target": "mod:build", "kwargs": {3: 4}}, "kwargs must be a mapping whose keys are names"),
+    ({"target": "mod:build", "app_dir": 3}, "app_dir must be the path of a folder, not int"),
+]
+
+
+@pytest.mark.parametrize("function", [find_lr, lrscout.find_batch_size, lrscout.compare_schedulers])
+@pytest.mark.parametrize(("given", "message"), BAD_ARGUMENTS)
+def test_argument_of_another_type_is_named(function: Any, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        function(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"command": "true"}, "command must be a list"), ({"record": 3}, "record must be an answer.* not int")],
+)
+def test_argument_of_another_type_for_a_training_is_named(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        lrscout.run(**given)
+
+
 def test_ctrl_c_is_raised_after_everything_was_put_back() -> None:
     seen: list[Any] = []
 

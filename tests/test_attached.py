@@ -320,6 +320,12 @@ def test_a_command_that_cannot_be_started_is_a_usage_error(start, monkeypatch, a
     assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize("word", ["nul\0", "half\ud800"])
+def test_a_command_with_a_word_that_no_process_can_be_given_is_a_usage_error(start, word):
+    with pytest.raises(UsageError, match="cannot be started"):
+        start(sys.executable, word)
+
+
 TRAINS = """
 import subprocess, sys, torch
 w = torch.nn.Parameter(torch.ones(1))
@@ -410,9 +416,10 @@ def test_ranks_on_other_machines_reach_it_by_a_port_and_strangers_do_not(start):
         stranger.close()
 
 
-def test_an_address_of_another_machine_is_a_usage_error():
-    with pytest.raises(UsageError, match=r"cannot listen at 192\.0\.2\.1"):
-        AttachedCommand([sys.executable], listen="192.0.2.1")
+@pytest.mark.parametrize("place", ["192.0.2.1", "127.0.0.1:" + "9" * 5000, "x" * 300])
+def test_what_is_no_address_of_this_machine_is_a_usage_error(place):
+    with pytest.raises(UsageError, match=f"cannot listen at {re.escape(place)}"):
+        AttachedCommand([sys.executable], listen=place)
 
 
 def test_a_program_that_takes_no_further_step_is_an_error_in_time(start, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import OrderedDict, namedtuple
 from collections.abc import Iterator
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -135,3 +135,25 @@ def test_object_with_to_moves_itself_and_may_do_so_in_place() -> None:
     graph = Graph()
     assert to_device([graph], META) == [graph]
     assert graph.device == META
+
+
+class Workers:
+    """The iterator of a loader whose connection broke, with workers that ended with these exit codes."""
+
+    def __init__(self, *exit_codes: int | None) -> None:
+        self._workers = [SimpleNamespace(join=lambda seconds: None, exitcode=code) for code in exit_codes]
+
+    def __iter__(self) -> Workers:
+        return self
+
+    def __next__(self) -> Any:
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+
+def test_a_broken_connection_is_explained_by_the_workers_that_died() -> None:
+    with pytest.raises(ConnectionResetError) as caught:
+        next(Batches(Workers(None, 0, 3, -9)))
+    assert caught.value.__notes__ == [
+        "A worker process of the train_loader exited with code 3.",
+        "A worker process of the train_loader was killed by SIGKILL (perhaps out of memory).",
+    ]

@@ -399,6 +399,23 @@ def runs_in(path):
     return json.loads(path.read_text())["result"]["runs"] if path.exists() else []
 
 
+def test_no_more_processes_look_at_the_target_than_there_are_runs(compare, monkeypatch):
+    class Pool:
+        def __init__(self, *_, workers, **__):
+            self.workers = workers
+
+        def run(self, requests):
+            raise UsageError(f"{len(requests)} requests")
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr("lrscout.runs.comparison.executors.WorkerPool", Pool)
+    for jobs, asked in (("5", 5), ("9999", 6)):
+        _, _, err = compare("mymod:build", *TWO, "--seeds", "3", "--jobs", jobs)
+        assert f"{asked} requests" in err
+
+
 @pytest.mark.parametrize(("how", "jobs"), [(signal.SIGKILL, "1"), (signal.SIGINT, "1"), (signal.SIGKILL, "2")])
 def test_a_run_that_was_killed_goes_on_where_it_was_and_ends_in_the_same_numbers(folder, compare, how, jobs):
     arguments = ["mymod:hanging", *TWO, *QUICK]

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrscout.errors import RecipeError, UsageError
-from lrscout.recipes import Recipe, load_recipe, parse_pairs, parse_value
+from lrscout.pairs import parse_pairs, parse_value
+from lrscout.recipes import Recipe, load_recipe
 from lrscout.search.rules import RULES
 from lrscout.settings import COMMANDS, SessionSettings, option
 
@@ -461,6 +462,14 @@ def test_path_that_is_not_a_file_is_an_error_with_a_hint(tmp_path: Path, name: s
     with pytest.raises(RecipeError, match="Cannot read the recipe") as caught:
         load_recipe(tmp_path / name)
     assert caught.value.hint
+
+
+def test_a_file_too_long_for_a_recipe_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "model.ckpt"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(RecipeError, match=r"model\.ckpt has more than the 1000000 bytes of a recipe"):
+        load_recipe(path)
 
 
 def test_invalid_utf_8_is_an_error_with_its_line(tmp_path: Path) -> None:

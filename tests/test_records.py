@@ -17,11 +17,10 @@ from hypothesis import strategies as st
 
 from lrscout import records, results
 from lrscout.errors import RecordError
+from lrscout.files import append_text, check_writable, write_text
 from lrscout.records import (
-    append_text,
     cache_folder,
     cached_records,
-    check_writable,
     from_json,
     last_record,
     load,
@@ -29,7 +28,6 @@ from lrscout.records import (
     remember,
     save,
     to_json,
-    write_text,
 )
 from lrscout.results import LrResult, RunRecord, SeedSweep, Suggestion, SweepPoint
 
@@ -410,6 +408,12 @@ def test_a_file_in_a_missing_folder_cannot_be_written(tmp_path):
         check_writable(tmp_path / "missing" / "r.json")
 
 
+@pytest.mark.parametrize("name", ["x" * 256, "x" * 300, "x" * 300 + "/r.json"])
+def test_a_file_whose_name_is_too_long_cannot_be_written(tmp_path, name):
+    with pytest.raises(RecordError, match=f"Cannot write .*{name}"):
+        check_writable(tmp_path / name)
+
+
 @pytest.mark.parametrize("closed", ["folder", "folder/r.json"])
 def test_a_file_needs_permission_for_itself_and_its_folder(tmp_path, monkeypatch, closed):
     # the folder counts even where the file may be written: a new file takes the old one's place
@@ -433,10 +437,28 @@ def test_loading_a_folder_says_so(tmp_path):
         load(tmp_path)
 
 
-def test_loading_a_binary_file_says_so(tmp_path):
-    (tmp_path / "r.json").write_bytes(b"\xff\xfe\x00")
+def test_loading_a_path_with_a_nul_says_so():
+    with pytest.raises(RecordError, match="embedded null"):
+        load(Path("r\0.json"))
+
+
+def test_loading_a_file_in_another_encoding_says_so(tmp_path):
+    (tmp_path / "r.json").write_bytes(b'{"command": "\xff"}')
     with pytest.raises(RecordError, match="not UTF-8"):
         load(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04" + b"\0" * 5000, b"[]", b"\xff\xfe{\0"])
+def test_of_what_does_not_begin_as_a_record_only_the_beginning_is_read(tmp_path, content):
+    (tmp_path / "r.json").write_bytes(content)
+    with pytest.raises(RecordError, match=r"r\.json is not an lrscout record: it does not begin with {"):
+        load(tmp_path / "r.json")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
+def test_a_device_without_an_end_is_not_read_to_its_end():
+    with pytest.raises(RecordError, match="/dev/zero is not an lrscout record"):
+        load(Path("/dev/zero"))
 
 
 # The cache folder and the last record

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -378,6 +379,29 @@ def test_an_unfinished_record_is_used_with_a_warning(filled):
 def test_a_record_without_an_answer_is_an_error(filled, record, said):
     with pytest.raises(UsageError, match=said):
         filled(record)
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (find_lr_record(horizon="x"), "steps must be a whole number, not 'x'"),
+        (
+            dataclasses.replace(find_lr_record(), target={"command": ["true"]}),
+            "its values contradict each other (KeyError: 'cwd')",
+        ),
+        (
+            dataclasses.replace(find_lr_record(use=None), settings={"use": [1]}),
+            "its values contradict each other (TypeError",
+        ),
+    ],
+)
+def test_a_record_whose_values_cannot_be_used_is_an_error(run, record, said):
+    save(record, Path("odd.json"))
+    code, _, err = run("--from", "odd.json")
+    assert code == 2
+    assert f"Error: odd.json cannot be used: {said}" in err
+    with pytest.raises(UsageError, match=re.escape(f"odd.json cannot be used: {said}")):
+        lrscout.run(record="odd.json")
 
 
 @pytest.mark.parametrize(

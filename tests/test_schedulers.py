@@ -229,6 +229,8 @@ def test_rates_that_the_user_set_are_known_after_an_attached_scheduler_took_them
         ("torch:CosineAnnealingLR", UsageError, "missing a required argument: 'T_max'"),
         ("torch:StepLR:step_sise=3", UsageError, "Did you mean 'step_size'?"),
         ("torch:StepLR:step_size=three", UsageError, "StepLR failed after step 0"),
+        ("torch:CyclicLR:base_lr=-inf,max_lr=1", UsageError, "CyclicLR gives a rate of nan at step 0"),
+        ("torch:ExponentialLR:gamma=1e200", UsageError, "ExponentialLR gives a rate of inf at step 2"),
         ("torch:OneCycleLR:max_lr=$peak,total_steps=10", UsageError, "OneCycleLR failed after step 10"),
         ("torch:LinearLR:start_factor=0", UsageError, "torch:LinearLR:start_factor=0: "),
         ("curves:hlaf", TargetError, "Did you mean 'half'?"),

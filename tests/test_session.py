@@ -14,7 +14,8 @@ from small_workloads import Net, digest, linear_workload, make_loader, make_net,
 from torch import Tensor, nn
 
 from lrscout.engine.devices import is_cpu
-from lrscout.engine.session import PENDING_LIMIT, ratios_of
+from lrscout.engine.rates import ratios_of
+from lrscout.engine.session import PENDING_LIMIT
 from lrscout.engine.workload import Workload
 from lrscout.errors import LrscoutError, UsageError, WorkloadError
 

@@ -108,6 +108,7 @@ def test_optimizers_are_named_by_number_or_class(wanted, numbers):
     ("known", "wanted", "said"),
     [
         ([ONE, TWO], "3", "no optimizer '3'"),
+        ([ONE, TWO], "9" * 5000, "no optimizer '999"),
         ([ONE, TWO], "sgd", "1: Muon of 6 p"),
         ([TWO, TWO], "adam", "2 optimizers"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -155,6 +156,10 @@ ERRORS = [
     ("nowhere.py:build", "There is no file 'nowhere.py'"),
     ("modd.py:build", "Did you mean 'mod.py'"),
     ("missing/mod.py:build", "no folder 'missing' either"),
+    (f"{'x' * 300}.py:build", "There is no file 'xxx"),
+    (f"{'x' * 300}/mod.py:build", "no folder 'xxx"),
+    (f"{'-' * 300}:build", "is not a valid module name"),
+    ("~nobody-here/mod.py:build", "There is no file '~nobody-here/mod.py'"),
     ("mod/build:build", "Write a file with its extension"),
     ("mod:biuld", "(?s)module 'mod' has no attribute 'biuld'.*Did you mean 'build'"),
     ("mod:Made.methd", "(?s)class 'Made' has no attribute 'methd'.*Did you mean 'method'"),
@@ -170,9 +175,25 @@ def test_path_that_leads_nowhere_says_where_it_ended(path: str, message: str) ->
     assert not raised.value.shows_cause
 
 
+def test_folder_that_may_not_be_looked_into_is_passed_over(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "lost+found").mkdir()
+    stat = os.stat
+
+    def refused(path: Any, *args: Any, **more: Any) -> os.stat_result:
+        if "lost+found/" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))  # root may look anywhere
+        return stat(path, *args, **more)
+
+    monkeypatch.setattr(os, "stat", refused)
+    with pytest.raises(TargetError, match="There is no module 'nowhere'"):
+        load("nowhere:build")
+
+
 def test_app_dir_that_is_not_there_is_an_error() -> None:
     with pytest.raises(TargetError, match="folder 'nowhere' does not exist"):
         load("mod:value", app_dir="nowhere")
+    with pytest.raises(TargetError, match=r"folder 'x*' does not exist"):
+        load("mod:value", app_dir="x" * 300)
 
 
 CALLS = [

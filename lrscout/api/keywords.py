@@ -15,7 +15,7 @@ from lrscout.settings.session import Precision
 class LaunchKeywords(TypedDict, total=False):
     """How a training command is started."""
 
-    timeout: float
+    timeout: float | None
     listen: str | None
 
 

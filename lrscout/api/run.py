@@ -11,12 +11,13 @@ from typing import Any, Unpack
 
 from lrscout.api.answers import Answer, page
 from lrscout.api.keywords import RunKeywords
+from lrscout.api.targets import program_of
 from lrscout.errors import UsageError
-from lrscout.records import load
+from lrscout.records import consistent, load
 from lrscout.report.output import Output
 from lrscout.report.run import headline
 from lrscout.report.run_plot import plot_training
-from lrscout.results import CommandTarget, RunRecord, TrainingPoint, TrainRunResult
+from lrscout.results import RunRecord, TrainingPoint, TrainRunResult
 from lrscout.runs.training.program import train_program
 from lrscout.runs.training.recorded import recorded_command, warnings_about, with_recorded
 from lrscout.settings import RunSettings, make_settings
@@ -71,21 +72,31 @@ def run(
     """
     made = make_settings(RunSettings, settings)
     warnings: list[str] = []
-    target = None if command is None else CommandTarget(tuple(command), os.getcwd())
+    target = None if command is None else program_of(command)
     if record is not None:
         found, name = _record_of(record)
-        target = target or recorded_command(found, name)
-        made = with_recorded(made, found, name)
-        warnings = warnings_about(made, found)
+        with consistent(name):
+            target = target or recorded_command(found, name)
+            made = with_recorded(made, found, name)
+            warnings = warnings_about(made, found)
     if target is None:
         raise UsageError("No training command given.", hint='For example run(["python", "train.py"], lr=2e-3, ...).')
     return RunResult.of(train_program(target, made, None, Output(None, sys.stderr).relay, warnings=warnings))
 
 
 def _record_of(given: Answer[Any] | RunRecord[Any] | str | os.PathLike[str]) -> tuple[RunRecord[Any], str]:
-    """A record, and what to call it."""
+    """A record, and what to call it.
+
+    Raises:
+        UsageError: it is of another type, or a file that cannot be read.
+    """
     if isinstance(given, Answer):
         return given.record, "the record"
     if isinstance(given, RunRecord):
         return given, "the record"
+    if not isinstance(given, (str, os.PathLike)):
+        raise UsageError(
+            f"record must be an answer, its record or the path of a file, not {type(given).__name__}.",
+            hint='For example record="lr.json".',
+        )
     return load(Path(given)), os.fspath(given)

@@ -17,9 +17,29 @@ if TYPE_CHECKING:
 
 
 def target_of(target: Any, kwargs: Mapping[str, Any] | None, app_dir: str | os.PathLike[str] | None) -> Target:
-    """The target of a call in Python; its path is None for live objects."""
+    """The target of a call in Python; its path is None for live objects.
+
+    Raises:
+        UsageError: kwargs or app_dir is of another type.
+    """
     path = os.fspath(target) if isinstance(target, (str, os.PathLike)) else None
+    if kwargs is not None and not (isinstance(kwargs, Mapping) and all(isinstance(key, str) for key in kwargs)):
+        raise UsageError("kwargs must be a mapping whose keys are names.", hint='For example kwargs={"width": 64}.')
+    if app_dir is not None and not isinstance(app_dir, (str, os.PathLike)):
+        raise UsageError(f"app_dir must be the path of a folder, not {type(app_dir).__name__}.")
     return Target(path, dict(kwargs or {}), None if app_dir is None else os.fspath(app_dir))
+
+
+def program_of(command: Sequence[str]) -> CommandTarget:
+    """The training command of a call in Python, run in the current folder.
+
+    Raises:
+        UsageError: it is not a list of words.
+    """
+    is_list = isinstance(command, Sequence) and not isinstance(command, (str, bytes))
+    if not is_list or not command or not all(isinstance(word, str) for word in command):
+        raise UsageError("command must be a list of words.", hint='For example command=["python", "train.py"].')
+    return CommandTarget(tuple(command), os.getcwd())
 
 
 def command_target(
@@ -30,10 +50,10 @@ def command_target(
     kwargs: Mapping[str, Any] | None,
     app_dir: str | os.PathLike[str] | None,
 ) -> CommandTarget | None:
-    """The training command of a call in Python, run in the current folder; None if it has another target.
+    """The training command of a call in Python; None if it has another target.
 
     Raises:
-        UsageError: there are both, or a setting is for the other kind of target.
+        UsageError: there are both, a setting is for the other kind of target, or the command is not a list of words.
     """
     if command is None:
         check_kind(settings, "target")
@@ -41,7 +61,7 @@ def command_target(
     if target is not None or parts or kwargs or app_dir is not None:
         raise UsageError("command cannot be passed with a target.", hint="A program has its own model and data.")
     check_kind(settings, "command")
-    return CommandTarget(tuple(command), os.getcwd())
+    return program_of(command)
 
 
 def parts_of(settings: Mapping[str, object], **parts: Any) -> tuple[dict[str, Any], dict[str, Any]]:

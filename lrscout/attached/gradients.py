@@ -65,7 +65,8 @@ def _second_moment(optimizer: Optimizer) -> str | None:
 
 
 def _local(tensor: Tensor) -> Tensor:
-    """A gradient as a dense tensor of single precision; of a sharded one, the part that is here."""
+    """A gradient as a dense, real tensor of single precision; of a sharded one, the part that is here."""
     if hasattr(tensor, "to_local"):
         tensor = tensor.to_local()
-    return (tensor.to_dense() if tensor.is_sparse else tensor).float()
+    tensor = tensor.to_dense() if tensor.is_sparse else tensor
+    return (torch.view_as_real(tensor) if tensor.is_complex() else tensor).float()

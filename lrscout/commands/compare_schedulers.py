@@ -7,7 +7,7 @@ import inspect
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import typer
@@ -16,11 +16,12 @@ from lrscout.commands.invocation import Invocation
 from lrscout.commands.options import flag_parameter, takes_settings
 from lrscout.commands.run import Run, past_typer, running
 from lrscout.errors import RecordError, UsageError, summary
-from lrscout.records import append_text, cached_records, check_writable, load, to_json, write_text
+from lrscout.files import append_text, check_writable, write_text
+from lrscout.records import cached_records, load, to_json
 from lrscout.report.ci import GitHub, GitLab, PlainLog, Service, github_outputs, junit_xml, run_line
 from lrscout.report.exports import to_markdown
 from lrscout.report.views import view_of
-from lrscout.results import ComparedRun, CompareRecord, CompareResult
+from lrscout.results import CommandTarget, ComparedRun, CompareRecord, CompareResult
 from lrscout.runs.comparison.observer import ComparisonObserver, OnStep
 from lrscout.runs.comparison.search import compare
 from lrscout.schedules import parse_schedules, schedule_among
@@ -75,8 +76,10 @@ def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> Non
     with running(COMMAND, dataclasses.replace(invocation, output=path)) as run:
         service = _service(invocation, run.output.command)
         service.begin()
-        with past_typer():
+        with past_typer(), run.watched():
             try:
+                if invocation.settings.jobs == "1" and not isinstance(invocation.target, CommandTarget):
+                    run.load("lrscout.runs.comparison.workbench")
                 record = compare(invocation.target, invocation.settings, _Observer(run, service), before)
             except Exception as error:
                 service.failed(summary(error))
@@ -187,17 +190,27 @@ class _Observer(ComparisonObserver):
         self._run, self._service = run, service
         self._lines = not run.output.messages_style.live
 
+    def opened(self) -> None:
+        self._run.watchdog.rest()
+
     def say(self, text: str) -> None:
         self._run.output.note(text)
 
     @contextmanager
     def stretch(self, steps: int, label: str) -> Iterator[OnStep]:
         self._service.fold("The runs of lrscout compare-schedulers")
-        if self._lines:
-            yield lambda step, lr, loss: None
-            return
-        with self._run.output.progress(steps, label) as progress:
-            yield progress.update
+        shown = nullcontext() if self._lines else self._run.output.progress(steps, label)
+        watchdog = self._run.watchdog
+        with shown as progress:
+
+            def stepped(step: int, lr: float, loss: float) -> None:
+                watchdog.hear()
+                if progress is not None:
+                    progress.update(step, lr, loss)
+
+            watchdog.hear()
+            yield stepped
+            watchdog.rest()  # what follows does not tell its steps
 
     def printed(self, line: str) -> None:
         self._run.output.relay(line)
@@ -217,7 +230,7 @@ def _earlier(invocation: Invocation[CompareSchedulersSettings]) -> tuple[Path | 
         UsageError: the record named is of another comparison.
     """
     named = invocation.output
-    if not invocation.more["resume"] or (named is not None and not named.exists()):
+    if not invocation.more["resume"] or (named is not None and not os.path.exists(named)):
         return named, None
     for path in [named] if named is not None else cached_records(COMMAND):
         try:

@@ -21,7 +21,7 @@ def find_lr(invocation: Invocation[FindLrSettings]) -> None:
     """Suggest a learning rate: raise it over a short training run until the loss diverges, and read the curve."""
     settings = invocation.settings
     with running("find-lr", invocation) as run:
-        with past_typer(), run.output.progress(settings.steps, "find-lr") as progress:
+        with past_typer(), run.watched(), run.output.progress(settings.steps, "find-lr") as progress:
             record = _searched(invocation, run, _Observer(run, progress))
         run.finish(record)
 
@@ -31,6 +31,7 @@ def _searched(invocation: Invocation[FindLrSettings], run: Run, observer: LrObse
     target, settings = invocation.target, invocation.settings
     if isinstance(target, CommandTarget):
         return search_command(target, settings, observer, run.output.relay)
+    run.load("lrscout.runs.lr.live")
     from lrscout.runs.lr.live import LiveTrainer  # here and not above: they bring torch
     from lrscout.runs.targets import open_workload
 

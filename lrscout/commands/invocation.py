@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from lrscout.errors import RecordError, UsageError
-from lrscout.recipes import Recipe, load_recipe, parse_pairs
-from lrscout.records import check_writable
+from lrscout.errors import RecordError, TargetError, UsageError, did_you_mean
+from lrscout.files import check_writable
+from lrscout.pairs import parse_pairs
+from lrscout.project import find_project
+from lrscout.recipes import Recipe, load_recipe
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import Mode
 from lrscout.results import CommandTarget, Target
-from lrscout.settings import Settings, check_kind, fields_of, make_settings
+from lrscout.settings import Kind, Settings, check_kind, fields_of, make_settings, of_kind
 
 S = TypeVar("S", bound=Settings)
 
@@ -35,6 +37,7 @@ class Invocation(Generic[S]):
     mode: Mode
     width: int | None
     more: Mapping[str, Any]  # the command's own flags that are not settings
+    project: Path | None = None  # the file of the current folder that settings have come from
 
 
 def read_invocation(
@@ -53,12 +56,23 @@ def read_invocation(
         UsageError: something cannot be used, found out before anything runs.
     """
     _check_folder()
-    recipe = load_recipe(values["recipe"]) if values["recipe"] is not None else None
+    project = find_project() if values["recipe"] is None else None
+    recipe = load_recipe(values["recipe"]) if values["recipe"] is not None else project
+    path = given.get("target")
+    if recipe is not None and path is not None and training_command is None:
+        if path in recipe.targets:
+            recipe, given = recipe.named(path), {name: value for name, value in given.items() if name != "target"}
+        elif project is not None:
+            recipe = project.about_another(path)
     exports = {name: values[f"export_{name}"] for name in EXPORTS if values[f"export_{name}"] is not None}
     _check_outputs([values["output"], *exports.values()])
     target = _target_from(recipe, values, given, training_command) or _default(default_target, values)
-    made = make_settings(settings, _settings_from(command, settings, recipe, given))
-    check_kind(made, "command" if isinstance(target, CommandTarget) else "target")
+    kind: Kind = "command" if isinstance(target, CommandTarget) else "target"
+    from_file = {} if recipe is None else recipe.settings_for(command)
+    if project is not None:  # written for all targets
+        from_file = of_kind(settings, from_file, kind)
+    made = make_settings(settings, _with_given(settings, from_file, given))
+    check_kind(made, kind)
     return Invocation(
         target=target,
         settings=made,
@@ -68,6 +82,7 @@ def read_invocation(
         mode=_mode(values["json"], values["quiet"]),
         width=values["width"],
         more={},
+        project=None if project is None else project.path,
     )
 
 
@@ -85,6 +100,9 @@ def _target_from(
             )
         return CommandTarget(command, os.getcwd())
     path = given.get("target")
+    if path is not None and ":" not in path and recipe is not None and recipe.targets:
+        known = did_you_mean(path, tuple(recipe.targets))
+        raise TargetError(f"{path!r} is neither a target nor the name of one in {recipe.path}.", hint=known)
     if path is None and recipe is not None and recipe.command is not None:
         return CommandTarget(recipe.command, str(recipe.path.absolute().parent))
     path = path or (recipe.target if recipe else None)
@@ -109,8 +127,9 @@ def _mode(json: bool, quiet: bool) -> Mode:
     return "json" if json else "quiet" if quiet else "human"
 
 
-def _settings_from(command: str, settings: type[S], recipe: Recipe | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    merged = recipe.settings_for(command) if recipe else {}
+def _with_given(settings: type[S], from_file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a file, overridden by what was given otherwise."""
+    merged = dict(from_file)
     for field in fields_of(settings):
         if field.name not in given:
             continue
@@ -136,6 +155,6 @@ def _check_outputs(paths: list[Path | None]) -> None:
     named = [path for path in paths if path is not None]
     for path in named:
         check_writable(path)
-        plain = path.is_file() or not path.exists()  # two outputs may well go to one device
-        if plain and sum(other.resolve() == path.resolve() for other in named) > 1:
+        plain = os.path.isfile(path) or not os.path.exists(path)  # two outputs may well go to one device
+        if plain and sum(os.path.realpath(other) == os.path.realpath(path) for other in named) > 1:
             raise RecordError(f"{path} is the file of two outputs.", hint="Give each its own file.")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,11 +14,14 @@ from typing import Any
 import typer
 
 from lrscout.commands.invocation import Invocation
-from lrscout.commands.signals import ended_by_signals
+from lrscout.commands.signals import EndingSignals, ended_by_signals
+from lrscout.commands.stdin import no_stdin
+from lrscout.commands.watchdog import Watchdog
 from lrscout.errors import ForeignError, LrscoutError, OutputError, RecordError, WorkloadError, summary
+from lrscout.files import is_stream, write_text
 from lrscout.processes.deaths import SIGNALLED
 from lrscout.processes.new_files import FolderContents
-from lrscout.records import is_stream, new_record_path, remember, save, to_json, write_text
+from lrscout.records import new_record_path, remember, save, to_json
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import Output
 from lrscout.report.stdout import results_stream
@@ -34,7 +38,7 @@ SAVE_SHARE = 0.02  # of the time that they may take
 class Run:
     """One run, from the command line to its exit code."""
 
-    def __init__(self, command: str, invocation: Invocation[Any], output: Output, signals: Sequence[int] = ()) -> None:
+    def __init__(self, command: str, invocation: Invocation[Any], output: Output, signals: EndingSignals) -> None:
         self.output = output
         self._command, self._invocation = command, invocation
         self._path: Path | None = invocation.output
@@ -46,11 +50,28 @@ class Run:
         self._concluded = False
         self._has_warned = False  # that the record so far cannot be saved
         self._folder = Path.cwd()  # the user's code may change it
-        self._signals = signals  # that have ended the run
+        self._signals = signals
+        self.watchdog = Watchdog(None)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Around what --timeout is for, where the run is not that of a training command, which is waited for."""
+        is_target = not isinstance(self._invocation.target, CommandTarget)
+        self.watchdog = Watchdog(getattr(self._invocation.settings, "timeout", None) if is_target else None)
+        with self.watchdog:
+            yield
+
+    def load(self, module: str) -> None:
+        """Import a module that brings torch, so that Ctrl-C ends that too."""
+        self.watchdog.rest()  # both need the timer
+        with self._signals.insisting():
+            importlib.import_module(module)
+        self.watchdog.hear()
 
     def keep(self, so_far: Callable[[], RunRecord[Any]], at_once: bool = False) -> None:
         """Remember how to make the record so far, and write it every few seconds; cheap to call at every step."""
         self._so_far = so_far
+        self.watchdog.hear()
         if self._path is not None and is_stream(self._path):
             return  # whoever reads it gets one document
         started = time.monotonic()
@@ -69,8 +90,8 @@ class Run:
 
     def exit_code(self, status: Status) -> int:
         """The exit code of a run that ended like this; after a signal, the one that a shell gives."""
-        if status == "interrupted" and self._signals:
-            return SIGNALLED + self._signals[0]
+        if status == "interrupted" and self._signals.number is not None:
+            return SIGNALLED + self._signals.number
         return EXIT_CODES[status]
 
     def conclude(self, record: RunRecord[Any]) -> None:
@@ -190,10 +211,12 @@ def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
         Exception: whatever the body raised.
     """
     load_view(command, plots=invocation.mode == "human" or bool(invocation.exports))
-    with results_stream() as results, ended_by_signals() as signals:
+    with results_stream() as results, no_stdin(), ended_by_signals() as signals:
         verbose = invocation.more.get("verbose", False)
         output = Output(results, sys.stderr, mode=invocation.mode, width=invocation.width, verbose=verbose)
         run = Run(command, invocation, output, signals)
+        if invocation.project is not None:
+            output.note(f"Settings: {invocation.project}")
         try:
             yield run
         except typer.Exit:

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from lrscout.commands.run import show as show_record
-from lrscout.errors import RecordError
-from lrscout.records import last_record, load
+from lrscout.records import consistent, last_record, load
 from lrscout.report.output import Output
 
 
@@ -25,19 +24,5 @@ def show(
     path = file if file is not None else last_record()
     record = load(path)
     output.note(f"Record: {path}")
-    try:
+    with consistent(str(path)):
         show_record(record, output)
-    except (
-        ArithmeticError,
-        AssertionError,
-        LookupError,
-        TypeError,
-        ValueError,
-        RecursionError,
-        StopIteration,
-    ) as error:
-        # each field has been checked alone; what they say together, only the reports know
-        raise RecordError(
-            f"{path} cannot be shown: its values contradict each other ({type(error).__name__}: {error}).",
-            hint="If nobody has changed it since lrscout wrote it, please report it as a bug, with the file.",
-        ) from error

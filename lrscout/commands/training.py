@@ -14,7 +14,7 @@ from lrscout.commands.invocation import Invocation
 from lrscout.commands.options import flag_parameter, takes_settings
 from lrscout.commands.run import Run, past_typer, running
 from lrscout.errors import UsageError
-from lrscout.records import load
+from lrscout.records import consistent, load
 from lrscout.report.output import Progress
 from lrscout.results import CommandTarget, TrainRunRecord
 from lrscout.runs.training.observer import TrainingObserver
@@ -42,7 +42,9 @@ def _recorded_target(values: Mapping[str, Any]) -> CommandTarget:
     """
     if values["record"] is None:
         raise UsageError("No training command given.", hint=EXAMPLE)
-    return recorded_command(load(values["record"]), str(values["record"]))
+    record, name = load(values["record"]), str(values["record"])
+    with consistent(name):
+        return recorded_command(record, name)
 
 
 @takes_settings("run", RunSettings, _own_flags, _recorded_target)
@@ -54,8 +56,9 @@ def run(invocation: Invocation[RunSettings]) -> None:
     warnings: list[str] = []
     if path is not None:
         record = load(path)
-        settings = with_recorded(settings, record, str(path))
-        warnings = warnings_about(settings, record)
+        with consistent(str(path)):
+            settings = with_recorded(settings, record, str(path))
+            warnings = warnings_about(settings, record)
     with running("run", invocation) as life:
         with past_typer(), life.output.progress(settings.steps, "run") as progress:
             observer = _Observer(life, progress)

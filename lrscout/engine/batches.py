@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from lrscout.errors import WorkloadError
+from lrscout.processes.deaths import Died
 
 # the path of a Unix socket has at most 107 bytes, of which multiprocessing takes /pymp-abcdefgh/listener-abcdefgh
 LONGEST_FOLDER = 107 - 32
+WORKER_END_SECONDS = 0.1  # between the end of a worker's connections and its own
 
 
 class Batches(Iterator[Any]):
@@ -37,6 +39,9 @@ class Batches(Iterator[Any]):
                 batch = next(self._iterator)
             except StopIteration:
                 self._iterator = iter(self._loader)
+            except Exception as error:
+                self._explain(error)
+                raise
             else:
                 self._count += 1
                 return batch
@@ -49,6 +54,13 @@ class Batches(Iterator[Any]):
             f"The {self._name} is empty.",
             hint="With drop_last=True, a batch size larger than the dataset leaves no batches.",
         )
+
+    def _explain(self, error: Exception) -> None:
+        """Say which worker died, if one did: torch's error may be that of a broken connection."""
+        for worker in getattr(self._iterator, "_workers", ()):
+            worker.join(WORKER_END_SECONDS)
+            if worker.exitcode:
+                error.add_note(f"A worker process of the {self._name} {Died(worker.exitcode)}.")
 
     def close(self) -> None:
         """Shut down the loader's worker processes."""

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 import lrscout
-from lrscout.engine.session import Session, own_rates
+from lrscout.engine.rates import own_rates
+from lrscout.engine.session import Session
 from lrscout.engine.workload import groups_of
 
 

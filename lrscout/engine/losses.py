@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lrscout.engine.batches import batches_in
@@ -91,7 +92,8 @@ def _call(model: nn.Module, inputs: Any) -> Any:
         return model(inputs)
     if isinstance(inputs, Mapping):
         return model(**inputs)
-    if isinstance(inputs, (tuple, list)):
+    # a packed sequence is a tuple, too, but moves to a device by itself: it is one input
+    if isinstance(inputs, (tuple, list)) and not hasattr(inputs, "to"):
         return model(*inputs)
     return model(inputs)
 
@@ -127,7 +129,7 @@ def scalar(loss: Any, name: str = "loss") -> Tensor:
     """Check the loss that user code returned, and return it as a tensor of shape (); errors call it `name`.
 
     Raises:
-        WorkloadError: it is not a tensor, does not have exactly one element, or is complex.
+        WorkloadError: it is not a tensor, does not have exactly one element, or is complex or sparse.
     """
     if not isinstance(loss, Tensor):
         raise WorkloadError(
@@ -141,7 +143,21 @@ def scalar(loss: Any, name: str = "loss") -> Tensor:
         )
     if loss.is_complex():
         raise WorkloadError(f"The {name} must be real, not complex.", hint="Return a real value, such as .abs().")
+    if loss.layout is not torch.strided:
+        raise WorkloadError(f"The {name} must be dense, not {loss.layout}.", hint="Return its .to_dense().")
     return loss.reshape(()) if loss.dim() else loss
+
+
+def detached_loss(loss: Tensor) -> WorkloadError:
+    """The error about a loss from which no gradient flows, with what may have cut it off."""
+    hint = "Check for .detach(), torch.no_grad() or a frozen model."
+    if not torch.is_grad_enabled():
+        hint = (
+            "The target has switched gradients off: look for torch.set_grad_enabled(False) or torch.inference_mode()."
+        )
+    elif not loss.is_floating_point():
+        hint = f"It is of type {loss.dtype}, which has no gradients: return it before it is rounded or compared."
+    return WorkloadError("The loss does not depend on any parameter that requires grad.", hint=hint)
 
 
 def _instead_of(loss: Any, name: str) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from lrscout.engine.session import ratios_of, set_rates
+from lrscout.engine.rates import ratios_of, set_rates
 from lrscout.engine.target import call_mismatch, find_target
 from lrscout.engine.workload import groups_of
 from lrscout.errors import UsageError, WorkloadError, did_you_mean
@@ -186,6 +186,10 @@ class TorchScheduler:
         copies = self._stand_in.param_groups
         warmup_factor = min((step + 1) / (self._warmup + 1), 1.0)
         rates = [warmup_factor * float(copy["lr"]) for copy in copies]
+        odd = [rate for rate in rates if not math.isfinite(rate)]
+        if odd:
+            kind = type(self._scheduler)
+            raise UsageError(f"{kind.__name__} gives a rate of {odd[0]} at step {step}.", hint=_parameters_hint(kind))
         lr = rates[self._largest] if self._keeps_ratios else max(rates)
         if self._keeps_ratios:
             set_rates(self._groups, self._ratios, lr)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import islice
 from typing import Any
@@ -14,9 +13,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lrscout.engine.batches import Batches, to_device
+from lrscout.engine.checks import check_model, check_optimizers
 from lrscout.engine.devices import move_optimizer_state, resolve_device, spans_devices
-from lrscout.engine.losses import loss_of, scalar
+from lrscout.engine.losses import detached_loss, loss_of, scalar
 from lrscout.engine.randomness import seed_everything
+from lrscout.engine.rates import own_rates, ratios_of, set_rates
 from lrscout.engine.state import backend_flags, eval_mode, preserved, reachable
 from lrscout.engine.workload import Workload, groups_of, make_optimizer, own_clipping
 from lrscout.errors import UsageError, WorkloadError
@@ -33,13 +34,13 @@ class Session:
     """
 
     def __init__(self, workload: Workload, settings: SessionSettings, val_batches: int = 0) -> None:
-        _check_model(workload.model, settings.precision)
+        check_model(workload.model, settings.precision)
         self.workload = workload
         self.settings = settings
         self.device = resolve_device(settings.device, workload)
         optimizer, self.optimizer_name = make_optimizer(workload, settings.optimizer, settings.optimizer_arg)
         self.optimizers: tuple[Optimizer, ...] = (optimizer,)
-        _check_optimizers(self.optimizers)
+        check_optimizers(self.optimizers)
         self._val_batches = val_batches
         self._groups = groups_of(self.optimizers)
         self._ratios = ratios_of(self._groups)
@@ -156,10 +157,7 @@ class Session:
                 batch = to_device(batch, self.device)
             loss = self.loss(batch)
             if not loss.requires_grad:
-                raise WorkloadError(
-                    "The loss does not depend on any parameter that requires grad.",
-                    hint="Check for .detach(), torch.no_grad() or a frozen model.",
-                )
+                raise detached_loss(loss)
             self._backward(loss if count == 1 else loss / count)
             total = loss.detach() if total is None else total + loss.detach()
         self._update()
@@ -168,6 +166,8 @@ class Session:
 
     def _backward(self, loss: Tensor) -> None:
         scaled = loss if self._scaler is None else self._scaler.scale(loss)
+        if not self._has_gradients:
+            self._check_no_gradients()
         scaled.backward()  # type: ignore[no-untyped-call]
         if not self._has_gradients:
             self._check_gradients()
@@ -204,6 +204,13 @@ class Session:
         scale = scaler.scale(one)  # unlike get_scale(), this does not wait for the device
         scaler.update()
         self._skipped = self._skipped + (scaler.scale(one) < scale).long()
+
+    def _check_no_gradients(self) -> None:
+        if any(parameter.grad is not None and float(parameter.grad.abs().sum()) for parameter in self._parameters):
+            raise WorkloadError(
+                "The target has called backward() before it returned the loss, so the gradients would count twice.",
+                hint="Return the loss alone: lrscout calls backward() and steps the optimizer.",
+            )
 
     def _check_gradients(self) -> None:
         if all(parameter.grad is None for parameter in self._parameters):
@@ -260,70 +267,6 @@ class _PendingLoss:
         if self._event is not None:
             self._event.synchronize()
         return self._loss.item()
-
-
-def own_rates(groups: Sequence[Mapping[str, Any]]) -> list[float]:
-    """The learning rate that the user configured for every parameter group.
-
-    If a scheduler is attached, that is `initial_lr`, or `max_lr` under OneCycleLR, which begins at a 25th of it: the
-    scheduler may have set the current rate to anything, even 0.
-    """
-    return [float(next(group[key] for key in ("max_lr", "initial_lr", "lr") if key in group)) for group in groups]
-
-
-def ratios_of(groups: Sequence[Mapping[str, Any]]) -> list[float]:
-    """The configured rate of every parameter group divided by the largest; all 1 if no rate is above 0."""
-    rates = own_rates(groups)
-    largest = max(rates, default=0.0)
-    return [rate / largest for rate in rates] if largest > 0 else [1.0] * len(rates)
-
-
-def set_rates(groups: Sequence[dict[str, Any]], ratios: Sequence[float], lr: float) -> None:
-    """Set the rate of every parameter group to `lr` times its ratio."""
-    for group, ratio in zip(groups, ratios):
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(lr * ratio)
-        else:
-            group["lr"] = lr * ratio
-
-
-def _check_model(model: torch.nn.Module, precision: str) -> None:
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if torch.nn.parameter.is_lazy(tensor):
-            raise WorkloadError(
-                f"The lazy parameter {name!r} has no shape yet.",
-                hint="Run one batch through the model in build().",
-            )
-        if tensor.is_meta:
-            raise WorkloadError(
-                f"The parameter {name!r} is on the meta device and has no values.",
-                hint="Load the weights in build(), or call model.to_empty() and initialize them.",
-            )
-        if precision == "fp16" and tensor.dtype is torch.float16 and tensor.requires_grad:
-            raise UsageError(
-                f"--precision fp16 requires weights in fp32, but the parameter {name!r} is in fp16.",
-                hint="Keep the weights in fp32, or leave out --precision.",
-            )
-
-
-def _check_optimizers(optimizers: Sequence[Optimizer]) -> None:
-    for optimizer in optimizers:
-        if isinstance(optimizer, torch.optim.LBFGS):
-            raise UsageError(
-                "LBFGS evaluates the loss several times per step, but lrscout evaluates it only once.",
-                hint="Use a first-order optimizer such as adamw or sgd.",
-            )
-        if any(group.get("lr") is None for group in optimizer.param_groups):
-            raise UsageError(
-                f"{type(optimizer).__name__} has a parameter group without a learning rate.",
-                hint="Set its lr: lrscout scales the rates of all groups.",
-            )
-        rate = next((rate for rate in own_rates(optimizer.param_groups) if not math.isfinite(rate)), None)
-        if rate is not None:
-            raise UsageError(
-                f"{type(optimizer).__name__} has a parameter group with a learning rate of {rate}.",
-                hint="Give it a finite one: lrscout keeps the ratios between the rates of the groups.",
-            )
 
 
 def _autocast(device: torch.device, precision: str) -> Any:

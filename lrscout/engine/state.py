@@ -195,6 +195,9 @@ def _module_state(modules: Iterable[nn.Module]) -> Restore:
 def _optimizer_state(optimizer: Optimizer) -> Restore:
     # not with state_dict: loading one casts the state to the dtype of the parameters and creates new tensors
     attributes = dict(vars(optimizer))
+    trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    own = [value for name, value in attributes.items() if name not in ("state", "param_groups")]
+    tensors = [_SavedTensor(tensor) for tensor in _unique(_tensors_of(own)) if id(tensor) not in trained]
     name = type(optimizer).__name__
     state = [(parameter, _saved(entry, f"{name}.state[...]")) for parameter, entry in optimizer.state.items()]
     groups = [
@@ -205,6 +208,8 @@ def _optimizer_state(optimizer: Optimizer) -> Restore:
     def restore() -> None:
         vars(optimizer).clear()
         vars(optimizer).update(attributes)
+        for tensor in tensors:
+            tensor.restored()
         optimizer.state.clear()
         for parameter, entry in state:
             optimizer.state[parameter] = _restored(entry)
@@ -215,6 +220,15 @@ def _optimizer_state(optimizer: Optimizer) -> Restore:
             group.update({key: _restored(value) for key, value in values.items()})
 
     return restore
+
+
+def _tensors_of(value: Any) -> Iterator[Tensor]:
+    """The tensors in an attribute of an optimizer: weights of its own, as a Lookahead has them."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (dict, list, tuple)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors_of(part)
 
 
 def _saved(value: Any, where: str) -> Any:

@@ -15,7 +15,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lrscout.engine.imports import TrainedError, libraries_set_aside, own_arguments, steps_forbidden
+from lrscout.engine.imports import (
+    TrainedError,
+    libraries_set_aside,
+    own_arguments,
+    own_signal_handlers,
+    steps_forbidden,
+)
 from lrscout.errors import TargetError, TargetImportError, did_you_mean, perhaps
 from lrscout.results import Target
 
@@ -33,7 +39,7 @@ def load_target(target: Target) -> Any:
         TargetError: the path does not name an object, or the arguments do not match its signature.
         TargetImportError: the user's code raised an exception while it was imported, which is the cause.
     """
-    with own_arguments(target):
+    with own_arguments(target), own_signal_handlers():
         return make_target(find_target(target), target)
 
 
@@ -129,7 +135,7 @@ def call_mismatch(
 
 
 def _prepend_to_sys_path(folder: Path) -> None:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # Path.is_dir raises what a name too long or a closed folder does
         raise TargetError(f"The folder {str(folder)!r} does not exist.", hint="Check --app-dir.")
     entry = os.path.abspath(folder)
     if entry in sys.path:
@@ -139,27 +145,31 @@ def _prepend_to_sys_path(folder: Path) -> None:
 
 def _import_module(name: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
-        looks_like_file = "/" in name or os.sep in name or Path(f"{name}.py").exists()
+        looks_like_file = "/" in name or os.sep in name or os.path.exists(f"{name}.py")
         hint = "Write a file with its extension: path/to/file.py:attr." if looks_like_file else GRAMMAR
         raise TargetError(f"{name!r} is not a valid module name.", hint=hint)
     try:
         return _run_import(name, f"-m {name}")
     except ModuleNotFoundError as error:
-        known = tuple(p.stem for p in Path(sys.path[0]).iterdir() if p.suffix == ".py" or (p / "__init__.py").exists())
-        meant = perhaps(name, known) if name == error.name else None
+        meant = perhaps(name, _modules_in(Path(sys.path[0]))) if name == error.name else None
         searched = f"Searched {sys.path[0]} and the installed packages; use --app-dir DIR to search another folder."
         hint = " ".join(filter(None, [meant, searched]))
         raise TargetError(f"There is no module {error.name!r}.", hint=hint) from None
 
 
+def _modules_in(folder: Path) -> tuple[str, ...]:
+    # os.path.exists and glob pass over what may not be looked into
+    return tuple(p.stem for p in folder.glob("*") if p.suffix == ".py" or os.path.exists(p / "__init__.py"))
+
+
 def _import_file(path: Path) -> ModuleType:
     """Import a file under its real module name, so that spawned worker processes can import it too."""
-    path = path.expanduser()
-    if not path.is_file():
+    path = Path(os.path.expanduser(path))  # Path.expanduser raises for an unknown user
+    if not os.path.isfile(path):
         raise TargetError(f"There is no file {str(path)!r}.", hint=_nearby_files(path))
     resolved = path.resolve()
     names, folder = [resolved.stem], resolved.parent
-    while (folder / "__init__.py").is_file():
+    while os.path.isfile(folder / "__init__.py"):
         names.insert(0, folder.name)
         folder = folder.parent
     if resolved.stem == "__init__":
@@ -210,7 +220,7 @@ def _import_failed(name: str, error: Exception) -> TargetImportError:
 
 def _nearby_files(path: Path) -> str | None:
     folder = path.parent
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return f"There is no folder {str(folder)!r} either, relative to {os.getcwd()}."
     names = tuple(sorted(p.name for p in folder.glob("*.py")))
     return did_you_mean(path.name, names) if names else f"The folder {str(folder)!r} contains no .py files."

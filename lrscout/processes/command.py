@@ -62,6 +62,7 @@ class AttachedCommand:
         self._session: AttachedSession | None = None
         self._error: LrscoutError | None = None  # there is nothing to listen to any more
         self._closed = False
+        self._interrupted = False
         self._listener = Listener(listen)
         try:
             surroundings = launch_environment(
@@ -193,7 +194,7 @@ class AttachedCommand:
         try:
             for rank in self._connections:
                 rank.send(end=1)
-            self._command.end(END_SECONDS if self._connections else 0)
+            self._command.end(END_SECONDS if self._connections and not self._interrupted else 0)
         finally:
             self._command.kill()
             for rank in self._connections:
@@ -231,7 +232,11 @@ class AttachedCommand:
     def _hear(self, seconds: float) -> bool:
         """Take in what is said within so many seconds; whether anything was."""
         present = [rank for rank in self._connections if not rank.gone]
-        speaking: list[Any] = speakers((self._listener, self._command, *present), seconds, self._on_wait)
+        try:
+            speaking: list[Any] = speakers((self._listener, self._command, *present), seconds, self._on_wait)
+        except KeyboardInterrupt:
+            self._interrupted = True  # nobody wants to wait
+            raise
         for speaker in speaking:
             if speaker is self._listener:
                 self._connections.append(Rank(self._listener.accept()))

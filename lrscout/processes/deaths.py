@@ -36,6 +36,13 @@ class Died:
         """Whether it had taken most of the memory that it was allowed."""
         return self.limit_bytes is not None and self.grown_bytes >= NEAR * self.limit_bytes
 
+    @property
+    def hint(self) -> str:
+        """Where to look for the reason."""
+        crashed = self.signal is not None and not self.was_killed
+        where = " With PYTHONFAULTHANDLER=1 in the environment, it says where it crashed." if crashed else ""
+        return f"See its output above.{where}"
+
     def __str__(self) -> str:
         if self.out_of_memory is not None:
             return f"ran out of memory: {self.out_of_memory}"
@@ -52,5 +59,5 @@ class WorkerDiedError(LrscoutError):
     """The process that worked on a request died, as often as it was tried."""
 
     def __init__(self, died: Died) -> None:
-        super().__init__(f"The process {died}.", hint="See its output above.")
+        super().__init__(f"The process {died}.", hint=died.hint)
         self.died = died

@@ -64,7 +64,7 @@ def _listen_at(place: str) -> tuple[socket.socket, str]:
     try:
         family, *_, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
         listening = socket.create_server(address[:2], family=family, backlog=128)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:  # ValueError: a name too long, a number of 5,000 digits
         raise UsageError(
             f"lrscout cannot listen at {place}: {error}.",
             hint="--listen takes the name or address by which other machines reach this one, with a free port or none.",

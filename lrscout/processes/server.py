@@ -5,6 +5,7 @@ No torch operation runs here: a fork after one that used several threads would w
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import os
@@ -12,24 +13,34 @@ import select
 import signal
 import socket
 import struct
+from multiprocessing import util
 from multiprocessing.connection import Connection
 from typing import Never
 
 from lrscout.processes import worker
-
-DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+from lrscout.processes.parentage import die_with_parent, kill_group, outlive_parent
 
 
 def main(control_fd: int, parent: int, expendable: int, preloaded: str) -> None:
-    """Fork a worker for each pair of sockets that comes over the control socket; report its pid, then how it ended."""
-    _die_with_parent(parent)
+    """Fork a worker for each pair of sockets that comes over the control socket; report its pid, then how it ended.
+
+    Once the other end of the control socket is closed, by the parent or by its death, kills the workers with all that
+    they started, and removes what they left in the folder for temporary files.
+    """
+    die_with_parent(parent)
     importlib.import_module(preloaded)
+    util.get_temp_dir()  # the workers' DataLoaders use it too, and do not remove it when they are killed
     control = socket.socket(fileno=control_fd)
+    server = _Server(control, bool(expendable))
+    outlive_parent()
     try:
         control.send(b"r")
-        _Server(control, bool(expendable)).serve()
+        server.serve()
     except (BrokenPipeError, ConnectionResetError):  # the parent is gone
-        return
+        pass
+    server.end()
+    atexit._run_exitfuncs()  # which removes the folder
+    os._exit(0)  # taking torch apart costs a second
 
 
 class _Server:
@@ -49,6 +60,14 @@ class _Server:
                 self._reap()
             if self._control in ready and not self._fork():
                 return
+
+    def end(self) -> None:
+        """Kill the workers that are left."""
+        for pid in self._statuses:
+            kill_group(pid)
+        for pid in self._statuses:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
 
     def _fork(self) -> bool:
         message, descriptors, _, _ = socket.recv_fds(self._control, 1, 2)
@@ -81,18 +100,8 @@ class _Server:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for each in (self._control, self._woken, self._waker, *self._statuses.values()):
             each.close()
-        _die_with_parent(server)
+        die_with_parent(server)
         if self._expendable:
             with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
                 file.write("1000")
         worker.live(connection)
-
-
-def _die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies, however that happens."""
-    with contextlib.suppress(Exception):  # Linux only
-        import ctypes
-
-        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the kernel knew
-        os._exit(1)

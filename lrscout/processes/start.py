@@ -19,8 +19,10 @@ from typing import Any, Protocol
 
 from lrscout.errors import LrscoutError, UsageError
 from lrscout.processes import worker
+from lrscout.processes.parentage import kill_group
 
 CAN_FORK = sys.platform == "linux"
+END_SECONDS = 1.0  # for the server to end its workers and itself
 IN_WORKER = "LRSCOUT_IN_WORKER"  # in the environment of workers
 SERVE = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); " + (
     "from lrscout.processes.server import main; main(*map(int, sys.argv[2:5]), sys.argv[5])"
@@ -100,6 +102,7 @@ class ForkServer:
             start_new_session=True,  # so that Ctrl-C reaches the parent alone, which ends its workers
         )
         theirs.close()
+        self._serves = False
         try:
             ready = self._control.recv(1)
         except BaseException:
@@ -109,6 +112,7 @@ class ForkServer:
             code = self._process.wait()
             self.close()
             raise LrscoutError(f"The worker server exited with code {code} while importing {preloaded}.")
+        self._serves = True
 
     @property
     def pid(self) -> int:
@@ -124,8 +128,11 @@ class ForkServer:
 
     def close(self) -> None:
         self._control.close()
-        self._process.kill()
-        self._process.wait()
+        try:
+            self._process.wait(END_SECONDS if self._serves else 0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 class ForkedWorker:
@@ -167,21 +174,12 @@ class ForkedWorker:
         return int(struct.unpack("i", number)[0])
 
     def kill(self) -> None:
-        if not _kill_group(self.pid) and self._exit_code is None:  # it has not made its group yet
+        if not kill_group(self.pid) and self._exit_code is None:  # it has not made its group yet
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
         self._status.close()
-
-
-def _kill_group(pid: int) -> bool:
-    """Kill a process and all that it started; False where there is no such group."""
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
 
 
 class Spawner:
@@ -219,7 +217,7 @@ class SpawnedWorker:
 
     def kill(self) -> None:
         if hasattr(os, "killpg"):
-            _kill_group(self.pid)
+            kill_group(self.pid)
         self._process.kill()
 
     def close(self) -> None:

@@ -12,7 +12,6 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from io import TextIOWrapper
-from pathlib import Path
 from threading import Thread
 from time import monotonic
 
@@ -20,7 +19,7 @@ from lrscout.errors import UsageError
 from lrscout.processes import supervisor
 
 KEPT_LINES = 300  # of the output: a launcher's report stands after the tracebacks of all ranks
-TERM_SECONDS = 2.0  # between SIGTERM and SIGKILL
+TERM_SECONDS = 1.0  # between SIGTERM and SIGKILL
 JOIN_SECONDS = 2.0  # for the last lines; on systems without /proc, an escaped process may hold the pipe open
 
 
@@ -62,10 +61,11 @@ class SupervisedCommand:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # so that Ctrl-C reaches this process alone, which then ends the command
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a word has a NUL, or half of a pair of surrogates
             os.close(reading)
             self._control.close()
-            raise _cannot_start(argv, f"{error.strerror}: {error.filename}") from None
+            reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else str(error)
+            raise _cannot_start(argv, reason) from None
         finally:
             theirs.close()
             os.close(writing)
@@ -164,6 +164,6 @@ class SupervisedCommand:
 def _cannot_start(argv: Sequence[str], reason: str) -> UsageError:
     name = argv[0]
     hint = "What comes after -- is run as it stands, without a shell: use `-- bash -c '...'` for what needs one."
-    if name.endswith(".py") and Path(name).exists():
+    if name.endswith(".py") and os.path.exists(name):
         hint = f"To run a script, name its Python: -- python {name}"
     return UsageError(f"The command {name!r} cannot be started: {reason}.", hint=hint)

@@ -51,7 +51,7 @@ def _serve(connection: Connection) -> None:
             try:
                 host = host if host is not None else job.make(job.place, *job.arguments)
                 message = Answered(job.request.perform(host, lambda content: send(connection, Reported(content))))
-            except (Exception, SystemExit) as error:
+            except BaseException as error:  # SystemExit, or whatever the user's code has raised
                 out = job.request.is_out_of_memory(error)
                 message = OutOfMemory(str(error)) if out else Raised(error)
         try:

@@ -185,12 +185,15 @@ def live_progress(
         redirect_stdout=is_terminal(sys.stdout),  # a piped stdout is for results
         redirect_stderr=is_terminal(sys.stderr),
     )
-    with live:
-        set_above(lambda text: console.print(Text.from_ansi(text), soft_wrap=True))
-        try:
+    try:
+        with live:
+            set_above(lambda text: console.print(Text.from_ansi(text), soft_wrap=True))
             yield LiveProgress(total, label, live, lambda: columns(stream) or style.width, style.unicode, facts)
-        finally:
-            set_above(None)
+    except BaseException:
+        console.show_cursor()  # Ctrl-C may have come just after `live` has hidden it
+        raise
+    finally:
+        set_above(None)
 
 
 def plain_progress(

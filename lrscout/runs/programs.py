@@ -121,7 +121,7 @@ def start_command(
     return AttachedCommand(
         target.filled(**values),
         cwd=target.cwd,
-        timeout=settings.timeout,
+        timeout=settings.command_timeout,
         keep_environment=keep,
         since=since,
         listen=settings.listen,
@@ -141,7 +141,7 @@ def chosen_optimizers(optimizers: Sequence[OptimizerFacts], wanted: str | None) 
     names = [each.name for each in optimizers]
     listed = "; ".join(f"{number}: {described(each)}" for number, each in enumerate(optimizers, 1))
     if wanted.isdecimal():
-        found = [int(wanted) - 1] if 1 <= int(wanted) <= len(names) else []
+        found = [number for number in range(len(names)) if str(number + 1) == wanted]
     else:
         found = [number for number, name in enumerate(names) if name.lower() == wanted.lower()]
     if len(found) == 1:

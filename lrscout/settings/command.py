@@ -6,16 +6,18 @@ from dataclasses import dataclass
 
 from lrscout.settings.fields import Settings, option
 
+COMMAND_TIMEOUT = 600.0  # seconds
+
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchSettings(Settings):
     """How a training command is started."""
 
-    timeout: float = option(
-        600.0,
-        "Seconds that a training command may take to its first optimizer step, and then from one step to the next.",
+    timeout: float | None = option(
+        None,
+        "Seconds to the first optimizer step, and then from one step to the next, after which the run is given up; by"
+        f" default {COMMAND_TIMEOUT:g} for a training command, and no limit for a target.",
         above=0,
-        only="command",
     )
     listen: str | None = option(
         None,
@@ -24,6 +26,11 @@ class LaunchSettings(Settings):
         metavar="HOST[:PORT]",
         only="command",
     )
+
+    @property
+    def command_timeout(self) -> float:
+        """The limit for a training command."""
+        return COMMAND_TIMEOUT if self.timeout is None else self.timeout
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -207,3 +207,9 @@ def check_kind(settings: Settings, kind: Kind) -> None:
             message = f"{field.flag} cannot be used with a command, which decides that itself."
             raise UsageError(message, hint=field.option.instead or "Put the option into the command, if it has one.")
         raise UsageError(f"{field.flag} is for training commands alone.", hint="For example: -- python train.py")
+
+
+def of_kind(settings: type[Settings], given: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
+    """What has a meaning for this kind of target, of settings that are given for both."""
+    foreign = {field.name for field in fields_of(settings) if field.option.only not in (None, kind)}
+    return {key: value for key, value in given.items() if positive_name(key, settings)[0] not in foreign}

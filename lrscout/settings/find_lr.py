@@ -63,6 +63,7 @@ class FindLrSettings(SessionSettings):
         None,
         "Length of the real training in epochs, instead of --horizon.",
         above=0,
+        below=1e9,
         only="target",
         instead="How long an epoch of a command is cannot be told from outside; give its steps: --horizon N.",
     )

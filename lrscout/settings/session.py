@@ -34,7 +34,13 @@ class SessionSettings(CommandSettings):
         1, "Micro-batches per optimizer step; their mean loss is recorded.", at_least=1, only="target"
     )
     clip_norm: float | None = option(None, "Clip the norm of the gradient to this value.", above=0, only="target")
-    clip_value: float | None = option(None, "Clip every entry of the gradient to this value.", above=0, only="target")
+    clip_value: float | None = option(
+        None,
+        "Clip every entry of the gradient to this value.",
+        above=0,
+        below=1e38,  # torch refuses what a gradient of single precision cannot hold
+        only="target",
+    )
     compile: bool = option(False, "Compile the model with torch.compile.", only="target")
     deterministic: bool = option(False, "Use only deterministic algorithms, which are slower.", only="target")
     cudnn_benchmark: bool | None = option(None, "Let cuDNN time its algorithms and use the fastest.", only="target")

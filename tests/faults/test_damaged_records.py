@@ -6,17 +6,15 @@ import contextlib
 import copy
 import io
 import json
-import os
-import random
 import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inputs import RECORDS, at, damaged_record, many, places
 from small_records import records
 from test_hostile_text import is_legible
 
@@ -26,56 +24,8 @@ from lrscout.errors import RecordError
 from lrscout.records import from_json, to_json
 from lrscout.tracebacks import BUG
 
-DOCUMENTS = {name: json.loads(to_json(record)) for name, record in records().items()}
-MANY = int(os.environ.get("FUZZ", "200"))  # mutations of the fast test; `make fuzz` tries 20,000
 SECONDS = 5.0  # that one record may take on a busy machine
 MEGABYTES = 300  # that this process may grow by
-
-VALUES: list[Any] = [
-    None, True, False, 0, -1, 1, 3, 10**6, 2**63, 10**18, 10**30, 10**400, 0.0, -0.5, 1.5, 1e-320, 1e308, -1e308,
-    float("nan"), float("inf"), float("-inf"), "", "x", "1", "nan", "1e5", "\x1b[31m", "ok", "failed", "decay",
-    [], [1], ["x"], [[]], [None], {}, {"x": 1}, {"x": {}}, {"1": None},
-]  # fmt: skip
-
-
-def places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where every value of a document is, the whole of it included."""
-    inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    return [path, *(place for key, item in inner for place in places(item, (*path, key)))]
-
-
-def at(document: Any, path: tuple[Any, ...]) -> Any:
-    for key in path:
-        document = document[key]
-    return document
-
-
-def mutated(document: Any, chance: random.Random) -> str:
-    """The text of a document with one to three things changed in it."""
-    document = {"": copy.deepcopy(document)}
-    for _ in range(chance.randint(1, 3)):
-        *path, key = chance.choice(places(document[""], ("",)))
-        parent = at(document, tuple(path))
-        match chance.randrange(12):
-            case 0 | 1:
-                parent[key] = copy.deepcopy(chance.choice(VALUES))
-            case 2 | 3 | 8 | 9 | 10 | 11:  # what no check of types can tell
-                alike = [value for value in VALUES if type(value) is type(parent[key])]
-                parent[key] = copy.deepcopy(chance.choice([*alike, None]))
-            case 4 if path:
-                del parent[key]
-            case 5 if isinstance(parent[key], dict):
-                parent[key][chance.choice(["new", "steps", "\x9b", "points"])] = chance.choice(VALUES)
-            case 5 | 6 if isinstance(parent[key], list) and parent[key]:
-                parent[key] = parent[key] * chance.choice([2, 30]) if chance.random() < 0.5 else parent[key][::-1]
-            case _:
-                parent[key] = copy.deepcopy(at(document, chance.choice(places(document[""], ("",)))))
-        if not isinstance(document[""], dict):
-            break
-    text = json.dumps(document[""], ensure_ascii=chance.random() < 0.5)
-    if chance.random() < 0.05:
-        return text[: chance.randrange(len(text))]
-    return text
 
 
 def shown(path: Path, *more: str) -> tuple[int, str, str]:
@@ -133,7 +83,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("name", "path", "value", "told"), MISTAKES, ids=[told for *_, told in MISTAKES])
 def test_an_error_names_the_file_the_field_and_what_is_in_it(name, path, value, told, tmp_path):
-    document = copy.deepcopy(DOCUMENTS[name])
+    document = copy.deepcopy(RECORDS[name])
     at(document, path[:-1])[path[-1]] = value
     error = check(tmp_path / "r.json", json.dumps(document))
     assert told in error
@@ -142,7 +92,7 @@ def test_an_error_names_the_file_the_field_and_what_is_in_it(name, path, value, 
 
 @pytest.mark.parametrize("path", [("result",), ("result", "points"), ("result", "points", 3, "loss"), ("status",)])
 def test_a_missing_field_is_named(path, tmp_path):
-    document = copy.deepcopy(DOCUMENTS["find-lr"])
+    document = copy.deepcopy(RECORDS["find-lr"])
     del at(document, path[:-1])[path[-1]]
     named = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
     assert f"{named} is missing" in check(tmp_path / "r.json", json.dumps(document))
@@ -151,7 +101,7 @@ def test_a_missing_field_is_named(path, tmp_path):
 @pytest.mark.parametrize("name", ["find-lr", "compare-schedulers", "run"])
 @pytest.mark.parametrize("step", [10**6, 10**18])
 def test_a_point_far_beyond_the_others_takes_no_memory(name, step, tmp_path):
-    document = copy.deepcopy(DOCUMENTS[name])
+    document = copy.deepcopy(RECORDS[name])
     points = [path for path in places(document) if path[-2:] == (1, "step")]
     assert points
     for path in points:
@@ -167,7 +117,7 @@ def test_a_text_of_another_kind_is_refused_by_its_name(tmp_path):
 
 
 def test_what_contradicts_itself_is_told_as_such(tmp_path):
-    document = copy.deepcopy(DOCUMENTS["find-batch-size"])
+    document = copy.deepcopy(RECORDS["find-batch-size"])
     document["result"]["loading"]["workers"] = 77  # which was never timed
     assert "contradict each other" in check(tmp_path / "r.json", json.dumps(document))
 
@@ -183,19 +133,9 @@ def test_the_types_of_a_class_are_looked_up_once(monkeypatch):
     from_json(text)
 
 
-@settings(max_examples=MANY)
-@given(
-    st.sampled_from(sorted(DOCUMENTS)), st.randoms(use_true_random=False), st.sampled_from([(), ("-v",), ("--json",)])
-)
-def test_any_mutated_record_is_shown_or_refused_within_bounds(name, chance, more):
-    before = grown_megabytes()
-    check(Path(os.environ["XDG_CACHE_HOME"]) / "mutated.json", mutated(DOCUMENTS[name], chance), *more)
-    assert grown_megabytes() - before < MEGABYTES
-
-
-@settings(max_examples=MANY // 3)
-@given(st.sampled_from(sorted(DOCUMENTS)), st.randoms(use_true_random=False))
+@settings(max_examples=len(many("record")))
+@given(st.sampled_from(sorted(RECORDS)), st.randoms(use_true_random=False))
 def test_what_can_be_read_of_a_mutated_record_is_json_again(name, chance):
     with contextlib.suppress(RecordError):
-        record = from_json(mutated(DOCUMENTS[name], chance))
+        record = from_json(damaged_record(name, chance))
         assert to_json(from_json(to_json(record))) == to_json(record)

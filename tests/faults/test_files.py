@@ -19,7 +19,7 @@ import lrscout
 from lrscout import records
 from lrscout.cli import main
 from lrscout.commands import run
-from lrscout.records import write_text
+from lrscout.files import write_text
 
 TARGET = """
 import os

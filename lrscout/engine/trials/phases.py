@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.optim import Optimizer
 
 from lrscout.attached.memory import Memory
 from lrscout.attached.parts import Parts
 from lrscout.attached.patches import Patches
 from lrscout.engine.session import Session
+from lrscout.errors import UsageError
 from lrscout.results import Outcome, Trial
 
 
@@ -67,13 +69,24 @@ def measured_phases(session: Session, memory: Memory) -> Iterator[Phases]:
     phases = Phases(memory, session)
     patches = Patches()
     patches.replace(torch.autograd, "backward", phases.noting_backward)
-    hooks = [optimizer.register_step_pre_hook(phases.forward_ended) for optimizer in session.optimizers]
+    hooks = []
     try:
+        hooks = [_before_step(optimizer, phases.forward_ended) for optimizer in session.optimizers]
         yield phases
     finally:
         patches.undo()
         for hook in hooks:
             hook.remove()
+
+
+def _before_step(optimizer: Optimizer, hook: Any) -> Any:
+    try:
+        return optimizer.register_step_pre_hook(hook)
+    except AttributeError:
+        raise UsageError(
+            f"{type(optimizer).__name__} does not call Optimizer.__init__, so its steps cannot be measured.",
+            hint="Call super().__init__(parameters, defaults) in its __init__, or use the optimizer that it wraps.",
+        ) from None
 
 
 def _higher(a: int | None, b: int | None) -> int | None:

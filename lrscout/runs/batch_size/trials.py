@@ -243,7 +243,7 @@ def _attempt_of(died: Died, batch_size: int) -> Attempt:
     """A trial whose process died."""
     outcome = _outcome_of(died)
     reason = f"The trial's process {died}."
-    error = WorkloadError(reason, hint="See its output above.") if outcome == "failed" else None
+    error = WorkloadError(reason, hint=died.hint) if outcome == "failed" else None
     return Attempt(Trial(batch_size, outcome, None, None, 0.0, 0, reason=reason), error)
 
 

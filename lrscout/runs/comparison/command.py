@@ -197,9 +197,9 @@ class CommandWorkbench:
     def _let_end(self, command: AttachedCommand, lr: float | None, steps: int) -> None:
         """Let the command go on to its end by itself."""
         command.release(lr)
-        code = command.wait(self._settings.timeout)
+        code = command.wait(self._settings.command_timeout)
         if code is None:
-            raise attach_errors.too_long(self._settings.timeout, steps, command.output)
+            raise attach_errors.too_long(self._settings.command_timeout, steps, command.output)
         if code != 0:
             command.close()  # with it, its last lines are here
             raise attach_errors.ended(code, command.steps, 0, command.output)

@@ -26,6 +26,7 @@ from lrscout.runs.comparison.requests import (
 from lrscout.settings import CompareSchedulersSettings
 
 ATTEMPTS = 2  # at a run whose process dies
+TELLING = {"PYTHONFAULTHANDLER": "1"}  # where a segfault in the user's code happened
 
 
 def open_target(
@@ -42,9 +43,11 @@ def open_target(
         executor = InProcess(Workbench(0, target, settings, live))
     else:
         workers = 1 if settings.jobs == "auto" else int(settings.jobs)
-        executor = WorkerPool(make_starter(), make_workbench, (target, settings), workers=workers, attempts=ATTEMPTS)
+        starter = make_starter(TELLING)
+        executor = WorkerPool(starter, make_workbench, (target, settings), workers=workers, attempts=ATTEMPTS)
     try:
-        inspection = _inspected(executor)
+        runs = len(settings.schedules) * settings.seeds
+        inspection = _inspected(executor, at_most=runs)  # with --jobs 9999 the others never have anything to do
     except BaseException:
         executor.close()
         raise
@@ -53,9 +56,9 @@ def open_target(
     return executor, inspection
 
 
-def _inspected(executor: Executor[Host]) -> Inspection:
+def _inspected(executor: Executor[Host], at_most: int) -> Inspection:
     found: Inspection | None = None
-    for _, answer in executor.run([Inspect()] * executor.workers):
+    for _, answer in executor.run([Inspect()] * min(executor.workers, at_most)):
         if isinstance(answer, Died):
             raise WorkerDiedError(answer)
         found = answer

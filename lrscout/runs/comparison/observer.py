@@ -14,6 +14,9 @@ OnStep = Callable[[int, float, float], None]
 class ComparisonObserver:
     """Hears how a comparison goes; this one ignores it."""
 
+    def opened(self) -> None:
+        """The target has been loaded, wherever the runs take place."""
+
     def say(self, text: str) -> None:
         """Something worth knowing."""
 

@@ -58,6 +58,7 @@ def compare(
         executor, inspection = open_command(target, settings, observer)
     else:
         executor, inspection = open_target(target, settings, live)
+    observer.opened()
     with closing(executor):
         comparison = _Comparison(executor, inspection, target, settings, observer, before, began)
         try:

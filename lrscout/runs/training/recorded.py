@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lrscout.errors import UsageError
+from lrscout.errors import RecordError, UsageError
 from lrscout.formatting import format_lr
 from lrscout.results import CommandTarget, CompareRecord, LrRecord, LrResult, RunRecord, TrainRunRecord
 from lrscout.runs.lr.trainings import SCHEDULES
 from lrscout.search.scout import HORIZON, horizon_factor
 from lrscout.search.suggestion import power_of
-from lrscout.settings import RunSettings
+from lrscout.settings import RunSettings, make_settings
 
 LENGTH_FACTOR = 1.5  # a training that much longer or shorter than a rate was suggested for has a better one
 
@@ -37,7 +37,7 @@ def with_recorded(settings: RunSettings, record: RunRecord[Any], name: str) -> R
     """The settings, where they say nothing with those of a record.
 
     Raises:
-        UsageError: the record has no answer.
+        UsageError: the record has no answer, or one that cannot be used.
     """
     if record.command not in READERS:
         raise UsageError(
@@ -48,7 +48,10 @@ def with_recorded(settings: RunSettings, record: RunRecord[Any], name: str) -> R
         raise _no_answer(record, name)
     found = READERS[record.command](record, name)
     missing = {key: value for key, value in found.items() if getattr(settings, key) is None}
-    return dataclasses.replace(settings, **missing)
+    try:
+        return make_settings(RunSettings, {**dataclasses.asdict(settings), **missing})
+    except UsageError as error:
+        raise RecordError(f"{name} cannot be used: {error.message}", hint=error.hint) from None
 
 
 def warnings_about(settings: RunSettings, record: RunRecord[Any]) -> list[str]:
