@@ -20,6 +20,7 @@ from lrscout.results.batch_size import (
     Throughput,
     Trial,
 )
+from lrscout.results.check import BatchField, Check, CheckResult, CheckStatus
 from lrscout.results.comparison import (
     ComparedRun,
     CompareResult,
@@ -66,9 +67,14 @@ __all__ = [
     "StepTiming",
     "NoiseMoment",
     "GradientNoise",
+    "BatchField",
     "BatchSizeRecord",
     "BatchSizeResult",
     "BatchStopReason",
+    "Check",
+    "CheckRecord",
+    "CheckResult",
+    "CheckStatus",
     "CompareRecord",
     "CommandTarget",
     "CompareResult",
@@ -117,12 +123,14 @@ __all__ = [
     "Verdict",
 ]
 
+CheckRecord = RunRecord[CheckResult]
 LrRecord = RunRecord[LrResult]
 BatchSizeRecord = RunRecord[BatchSizeResult]
 CompareRecord = RunRecord[CompareResult]
 TrainRunRecord = RunRecord[TrainRunResult]
 
 RESULTS: dict[str, type] = {
+    "check": CheckResult,
     "find-lr": LrResult,
     "find-batch-size": BatchSizeResult,
     "compare-schedulers": CompareResult,
