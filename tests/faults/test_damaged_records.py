@@ -76,7 +76,7 @@ MISTAKES = [
     ("find-batch-size", ("result", "trials", 0, "outcome"), 1, "result.trials[0].outcome must be one of fits, "),
     ("compare-schedulers", ("result", "paired"), 1, "result.paired must be true or false, not 1"),
     ("run", ("warnings",), "Odd.", "warnings must be a list, not 'Odd.'"),
-    ("run", ("command",), "x", "command must be one of find-lr, find-batch-size, compare-schedulers, run, not 'x'"),
+    ("run", ("command",), "x", "command must be one of check, find-lr, find-batch-size, compare-schedulers, run, not 'x'"),
     ("run", ("result", "point"), 1, "result.point is unknown (Did you mean 'points'?)"),
 ]
 

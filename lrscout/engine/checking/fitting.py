@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from lrscout.engine.checking.subject import Subject
 
 FACTORS = (1.0, 3.0, 10.0, 0.1)  # of the target's own rate, which may not have been chosen well yet
-KNOWN_BY_HEART = 0.1  # of the first loss: no other rate needs to be tried
-LEAST_STEPS, MOST_SECONDS = 10, 20.0  # of all rates together
+LEARNED = 0.5  # of the first loss: no other rate needs to be tried
+KNOWN_BY_HEART = 0.05  # of the first loss is left
+LEAST_STEPS, MOST_SECONDS = 10, 16.0  # of all rates together
 TAIL = 3  # losses, whose mean is the last one
 SETTLING = 50  # forward passes, after which the averages of a batch norm are those of the weights as they are
 REPEATS = 5  # with other masks of dropout
@@ -49,10 +50,11 @@ class Fit:
 def fit_one_batch(subject: Subject) -> list[Fit]:
     """Train on a small batch at several rates, until one has learned it; the best fit is first."""
     fits: list[Fit] = []
-    until = monotonic() + MOST_SECONDS
-    for factor in FACTORS:
+    started = monotonic()
+    for number, factor in enumerate(FACTORS, 1):
+        until = started + MOST_SECONDS * number / len(FACTORS)
         fits.append(_fit(subject, factor * subject.own_lr, until))
-        if fits[-1].fell >= 1 - KNOWN_BY_HEART:
+        if fits[-1].fell >= LEARNED:
             break
     return sorted(fits, key=lambda fit: -fit.fell)
 
@@ -64,8 +66,10 @@ def _fit(subject: Subject, lr: float, until: float) -> Fit:
             session.step(lr)
             losses += session.losses(wait=True)
             subject.tick(f"lr {lr:.1e}, step {len(losses)}")
-            known = losses[-1] < 0.5 * KNOWN_BY_HEART * losses[0]
-            if not math.isfinite(losses[-1]) or known or (len(losses) >= LEAST_STEPS and monotonic() > until):
+            if not math.isfinite(losses[-1]) or 0 <= losses[-1] < KNOWN_BY_HEART * losses[0]:
+                break
+            rises = fmean(losses[-TAIL:]) > losses[0]
+            if len(losses) >= LEAST_STEPS and (rises or monotonic() > until):
                 break
         training, evaluation = _both_modes(subject, session)
         return Fit(lr, losses[0], fmean(losses[-min(TAIL, len(losses) - 1) :]), len(losses), training, evaluation)

@@ -92,13 +92,13 @@ KNOWN: dict[Any, Callable[[Tensor], tuple[int, Tensor]]] = {
 def _mistake(func: Any, scores: Tensor, classes: int) -> str | None:
     if not scores.numel() or func is functional.binary_cross_entropy:
         return None
-    unit = bool(((scores >= 0) & (scores <= 1)).all())
     if func is functional.binary_cross_entropy_with_logits:
-        return "sigmoid" if unit and scores.numel() >= MIN_VALUES else None
+        within = bool(((scores > 0) & (scores < 1)).all())  # a last layer that begins with zeros is sound
+        return "sigmoid" if within and scores.numel() >= MIN_VALUES else None
     if classes == 1:
         return "one class"
     dim = _class_dim(scores)
-    if unit and bool(((scores.sum(dim) - 1).abs() < SUM_ERROR).all()):
+    if bool((scores >= 0).all()) and bool(((scores.sum(dim) - 1).abs() < SUM_ERROR).all()):
         return "probabilities"
     if func is functional.nll_loss and not bool(((scores.exp().sum(dim) - 1).abs() < SUM_ERROR).all()):
         return "scores"

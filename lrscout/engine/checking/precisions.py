@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
+from textwrap import shorten
 from time import perf_counter
 from typing import get_args
 
@@ -16,7 +17,8 @@ from lrscout.engine.workload import groups_of
 from lrscout.errors import summary
 from lrscout.settings.session import Precision
 
-SLOW_SECONDS = 3.0  # a step that takes longer is not timed again
+SLOW_SECONDS = 1.0  # a step that takes longer is not timed again
+LONGEST = 100  # characters of an exception
 TIMED_STEPS, TIMED_SECONDS = 8, 0.3
 
 
@@ -38,7 +40,7 @@ def examine_precisions(subject: Subject) -> dict[Precision, PrecisionFacts | str
         try:
             found[precision] = _examine(subject, precision)
         except Exception as error:  # of any type: not every operation knows every precision
-            found[precision] = summary(error).splitlines()[0]
+            found[precision] = shorten(summary(error), LONGEST, placeholder=" ...")
     return found
 
 

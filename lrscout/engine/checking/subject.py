@@ -81,9 +81,8 @@ class Subject:
     def _first(self, loader: Iterable[Any], count: int) -> list[Any]:
         with preserved((), (), [loader]):
             seed_everything(self.settings.seed)
-            batches = Batches(loader)
+            batches, found = Batches(loader), list[Any]()
             try:
-                found = [next(batches)]
                 while len(found) < count:
                     found.append(next(batches))
             except WorkloadError:  # a loader that is used up after fewer

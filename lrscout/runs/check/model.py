@@ -44,7 +44,8 @@ def check_batch(subject: Subject) -> Iterator[Finding]:
     first, size = subject.batches[0], subject.batch_size
     tensors = list(tensors_in(first))
     held = format_bytes(sum(tensor.numel() * tensor.element_size() for tensor in tensors))
-    samples = "" if size is None else f"{counted(size, 'sample')} in "
+    is_told = getattr(subject.workload.train_loader, "batch_size", None) is not None
+    samples = "" if size is None else f"{counted(size, 'sample' if is_told else 'row')} in "
     yield ok(f"{samples}{counted(len(tensors), 'tensor')}, {held}")
     lacking = without_numbers(first)
     if lacking:
@@ -103,7 +104,7 @@ def check_initial_loss(subject: Subject) -> Iterator[Finding]:
 
 
 def _beside_uniform(guess: Guess, calls: int) -> Finding:
-    among = "a guess of 0.5 for each" if guess.function.startswith("binary") else f"over {guess.classes:,} classes"
+    among = "of 0.5 for each" if guess.function.startswith("binary") else f"over {guess.classes:,} classes"
     which = f" (the worst of {calls} cross entropies)" if calls > 1 else ""
     told = f"{format_loss(guess.loss)}, where a uniform guess {among} has {format_loss(guess.uniform)}{which}"
     if guess.loss > CONFIDENT * guess.uniform:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from lrscout.engine.checking.fitting import batch_norms
+from lrscout.engine.checking.fitting import LEARNED, batch_norms
 from lrscout.engine.checking.labels import LEAST_STEPS, compare_labels
 from lrscout.engine.checking.precisions import PrecisionFacts, examine_precisions
 from lrscout.engine.checking.repeating import first_difference, two_traces
@@ -17,10 +17,12 @@ from lrscout.runs.check.finding import Finding, counted, fail, named, ok, skip, 
 from lrscout.search.workers import examine_loading, is_fed
 from lrscout.settings.session import Precision
 
-LEARNED, HARDLY_LEARNED = 0.5, 0.1  # of the first loss
-FORGOTTEN = 0.25  # of what was learned in training mode, and is lost in evaluation mode
+HARDLY_LEARNED = 0.1  # of the first loss
+FORGOTTEN = 0.1  # of what was learned in training mode, and is lost in evaluation mode
 SMALL_BATCH = 8  # samples, of which a mean and a variance are noisy
-HARDLY_SECONDS = 0.0005  # that loading adds to a step: as much as timings vary, and not worth a worker
+WAITING = 0.2  # of a step, before the loader is said to hold it up
+HARDLY_SECONDS = 0.001  # that loading adds to a step: not worth a worker
+FASTER = 1.3  # times as fast, before a precision is recommended: less may be chance
 ROUNDING = 0.05  # of the loss: more than numbers of half precision explain
 
 
@@ -36,8 +38,9 @@ def check_overfit(subject: Subject) -> Iterator[Finding]:
     elif best.fell >= HARDLY_LEARNED:
         yield warn(
             told,
-            "A model that is large enough learns one batch by heart. A loss that cannot come near 0 is a reason why it"
-            " does not (label smoothing, a softmax too many); so is too small a model. --steps gives it longer.",
+            "A model that is large enough learns one batch by heart. One reason why it does not is a loss that cannot"
+            " come near 0 (label smoothing, soft labels, a softmax too many), another too small a model. --steps gives"
+            " it longer.",
         )
     else:
         yield fail(
@@ -105,7 +108,9 @@ def check_loader(subject: Subject) -> Iterator[Finding]:
         yield skip(loading.problem or "it could not be timed")
         return
     took, left = format_milliseconds(own.seconds_per_step), format_milliseconds(without)
-    if is_fed(own, without) or own.seconds_per_step - without < HARDLY_SECONDS:
+    # two signs of it, since the times of a busy machine vary
+    waits = own.loader_share > WAITING and own.seconds_per_step - without > HARDLY_SECONDS
+    if is_fed(own, without) or not waits:
         yield ok(f"a step takes {took} ms, and {left} ms without loading: the loader keeps up")
         return
     hint = "`lrscout find-batch-size --workers auto` finds the num_workers that feeds the step"
@@ -163,7 +168,9 @@ def _beside_full(
         yield warn(f"{told}: another loss than in fp32", f"Keep what is sensitive out of {name}, or train in fp32.")
     else:
         faster = full.seconds / facts.seconds
-        advice = f"--precision {name} trains {faster:.1f} times as fast." if faster > 1.2 and used == "fp32" else None
+        advice = (
+            f"--precision {name} trains {faster:.1f} times as fast." if faster > FASTER and used == "fp32" else None
+        )
         yield ok(told, advice if name == "bf16" else None)
 
 
