@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
+from lrscout.errors import UsageError, summary
 from lrscout.report.terminal import Style, printable
 from lrscout.results import BatchSizeResult, CompareResult, LrResult, RunRecord, TrainRunResult
 
@@ -45,6 +47,26 @@ class View(Protocol[R_contra]):
 
     def markdown(self, record: RunRecord[R_contra]) -> list[str]:
         """The blocks of Markdown between the headline and the facts."""
+
+
+def load_view(command: str, plots: bool) -> None:
+    """Import what shows the records of a command, before anything of the user's is imported or takes hours.
+
+    Later, a file of theirs may come first: a rich.py or a statistics.py in the folder of the target.
+
+    Raises:
+        UsageError: such a file comes first already, as in the folder of `python -m lrscout`.
+    """
+    try:
+        import_module(VIEWS[command])
+        if plots:
+            import_module("lrscout.report.plot").import_plotext()
+    except Exception as error:  # whatever a file does that was never meant for this
+        found = [getattr(find_spec(name), "origin", None) for name in ("rich", "plotext")]
+        raise UsageError(
+            f"rich and plotext cannot be used as they are found, in {' and '.join(map(str, found))}: {summary(error)}.",
+            hint="Rename a file of yours that has such a name. `lrscout` does not look where `python -m lrscout` does.",
+        ) from error
 
 
 def view_of(record: RunRecord[R]) -> View[R]:
