@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -144,7 +145,8 @@ Form = Callable[[Params, str], str]
 
 def _torch(name: str, *arguments: object, **keywords: object) -> str:
     """A call of one of torch's schedulers."""
-    given = [*map(str, arguments), *(f"{key}={value}" for key, value in keywords.items())]
+    bare = [re.sub(r"^\(([^()]*)\)$", r"\1", str(each)) for each in arguments]  # an argument needs no parentheses
+    given = [*bare, *(f"{key}={value}" for key, value in keywords.items())]
     return f"{SCHEDULER}.{name}({', '.join(['optimizer', *given])})"
 
 
