@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from lrscout.errors import UsageError, summary
 from lrscout.report.terminal import Style, printable
-from lrscout.results import BatchSizeResult, CheckResult, CompareResult, LrResult, RunRecord, TrainRunResult
+from lrscout.results import BatchSizeResult, CheckResult, CompareResult, LrResult, RunRecord, TrainRunResult, TuneResult
 
 R = TypeVar("R")
 R_contra = TypeVar("R_contra", contravariant=True)
@@ -21,6 +21,7 @@ VIEWS = {
     "find-batch-size": "lrscout.report.find_batch_size",
     "compare-schedulers": "lrscout.report.compare_schedulers",
     "run": "lrscout.report.run",
+    "tune": "lrscout.report.tune",
 }
 """The module of each command, imported when a record is shown."""
 
@@ -93,10 +94,11 @@ def _printed(value: Any) -> Any:
 
 
 if TYPE_CHECKING:  # so that mypy checks each module against the protocol
-    from lrscout.report import check, compare_schedulers, find_batch_size, find_lr, run
+    from lrscout.report import check, compare_schedulers, find_batch_size, find_lr, run, tune
 
     _check: View[CheckResult] = check
     _find_lr: View[LrResult] = find_lr
     _find_batch_size: View[BatchSizeResult] = find_batch_size
     _compare_schedulers: View[CompareResult] = compare_schedulers
     _run: View[TrainRunResult] = run
+    _tune: View[TuneResult] = tune

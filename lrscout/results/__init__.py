@@ -61,8 +61,13 @@ from lrscout.results.training import (
     TrainingResult,
     TrainingStatus,
 )
+from lrscout.results.tuning import StageStatus, TunedStage, TuneResult
 
 __all__ = [
+    "StageStatus",
+    "TuneRecord",
+    "TuneResult",
+    "TunedStage",
     "ScaledRate",
     "StepTiming",
     "NoiseMoment",
@@ -128,6 +133,7 @@ LrRecord = RunRecord[LrResult]
 BatchSizeRecord = RunRecord[BatchSizeResult]
 CompareRecord = RunRecord[CompareResult]
 TrainRunRecord = RunRecord[TrainRunResult]
+TuneRecord = RunRecord[TuneResult]
 
 RESULTS: dict[str, type] = {
     "check": CheckResult,
@@ -135,5 +141,6 @@ RESULTS: dict[str, type] = {
     "find-batch-size": BatchSizeResult,
     "compare-schedulers": CompareResult,
     "run": TrainRunResult,
+    "tune": TuneResult,
 }
 """The result class of each command."""
