@@ -56,7 +56,7 @@ def found(name: str, build: Callable[[], Any], **more: Any) -> Check:
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_a_sound_target_passes(name):
-    check = found(name, broken.sound)
+    check = found(name, broken.preloaded if name == "loader" else broken.sound)
     assert (check.status, check.advice) == ("ok", None), check
 
 
@@ -204,8 +204,9 @@ def test_an_attached_scheduler_leaves_the_rate_that_was_configured():
 
 @pytest.mark.parametrize("more", [{"accumulate": 3}, {"precision": "bf16"}, {"precision": "fp16"}, {"clip_norm": 0.01}])
 def test_the_settings_of_a_step_do_not_make_a_sound_target_fail(more):
-    record = check_target(seeded(broken.sound), settings(**more), Target(None))
-    assert [check for check in record.result.checks if check.status != "ok"] == []
+    made = settings(skip=("loader",), **more)  # which is another thing
+    record = check_target(seeded(broken.sound), made, Target(None))
+    assert [check.name for check in record.result.checks if check.status != "ok"] == ["loader"], record.result.checks
 
 
 # The batch
@@ -255,6 +256,47 @@ def test_a_step_that_changes_its_batch_gets_the_same_one_again():
     with subject.session() as session:
         session.step(0.1)
     assert digest(subject.batches) == before
+
+
+def test_a_loader_that_can_be_read_once_is_checked_as_far_as_it_goes():
+    def build():
+        return broken.parts(train_loader=iter(list(broken.OwnBatches())))
+
+    record = check_target(seeded(build), settings(), Target(None))
+    statuses = {check.name: check.status for check in record.result.checks}
+    assert {name for name, status in statuses.items() if status != "ok"} == {"labels", "loader"}
+    live = build()
+    assert (
+        lrscout.check(live, device="cpu", skip=[n for n in CHECKS if n != "determinism"])["determinism"].status
+        == "skip"
+    )
+
+
+def test_a_step_that_trains_a_part_by_itself_is_checked():
+    def build():
+        own, other = broken.net(), broken.net()
+        optimizer = torch.optim.SGD(other.parameters(), lr=0.1)
+
+        def step(batch):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(other(batch[0]), batch[1]).backward()
+            optimizer.step()
+            return nn.functional.cross_entropy(own(batch[0]), batch[1])
+
+        model = nn.ModuleList([own, other])
+        given = torch.optim.AdamW(own.parameters(), lr=3e-3)
+        return broken.parts(model, optimizer=given, loss_fn=None, step=step)
+
+    record = check_target(seeded(build), settings(skip=("loader",)), Target(None))
+    skipped = {check.name: check.detail for check in record.result.checks if check.status == "skip"}
+    assert not record.result.named("fail") + record.result.named("warn"), record.result.checks
+    assert set(skipped) == {"loader", "labels", "eval-mode"}
+    assert "cannot be evaluated" in skipped["eval-mode"]
+
+
+def test_a_rate_that_is_far_too_high_is_what_overfit_names():
+    check = found("overfit", lambda: broken.parts(lr=1e6))
+    assert (check.status, "find-lr" in check.advice) == ("fail", True), check
 
 
 # The whole

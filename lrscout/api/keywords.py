@@ -45,6 +45,7 @@ class CheckKeywords(SessionKeywords, total=False):
     skip: Sequence[str]
     samples: int
     steps: int
+    timeout: float | None
 
 
 class FindLrKeywords(SessionKeywords, total=False):

@@ -36,8 +36,7 @@ class Fit:
     first: float
     last: float  # may be nan or inf
     steps: int
-    training: float  # the loss afterwards in training mode
-    evaluation: float  # and in evaluation mode
+    modes: tuple[float, float] | Exception  # the loss afterwards in training mode and in evaluation mode
 
     @property
     def fell(self) -> float:
@@ -71,8 +70,12 @@ def _fit(subject: Subject, lr: float, until: float) -> Fit:
             rises = fmean(losses[-TAIL:]) > losses[0]
             if len(losses) >= LEAST_STEPS and (rises or monotonic() > until):
                 break
-        training, evaluation = _both_modes(subject, session)
-        return Fit(lr, losses[0], fmean(losses[-min(TAIL, len(losses) - 1) :]), len(losses), training, evaluation)
+        modes: tuple[float, float] | Exception
+        try:
+            modes = _both_modes(subject, session)
+        except Exception as error:  # of any type: to evaluate is something that the user's code has not done yet
+            modes = error
+        return Fit(lr, losses[0], fmean(losses[-min(TAIL, len(losses) - 1) :]), len(losses), modes)
 
 
 @torch.no_grad()

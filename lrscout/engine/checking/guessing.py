@@ -34,9 +34,9 @@ class Guess:
 
 def initial_loss(subject: Subject) -> tuple[float, list[Guess]]:
     """The loss of the first batch in training mode, and the cross entropies that were computed for it, if any."""
-    with torch.no_grad(), subject.session() as session:
+    with subject.session() as session:  # with gradients: a step may call backward() for a part of its own
         batch = to_device(copied(subject.batches[0]), session.device)
-        loss = float(session.loss(copied(batch)))
+        loss = float(session.loss(copied(batch)).detach())
         spy = _Spy()
         with suppress(Exception), spy:  # a compiled model may refuse it; the loss itself has been computed above
             session.loss(batch)
@@ -54,15 +54,15 @@ class _Spy(TorchFunctionMode):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         if func in KNOWN and args:
-            scores, *rest = args
+            scores, rest = args[0].detach(), args[1:]
             classes, uniform = KNOWN[func](scores)
             self.seen.append(
                 Guess(
                     func.__name__,
                     classes,
-                    float(result.float().mean()),
-                    float(func(uniform, *rest, **kwargs).float().mean()),
-                    _mistake(func, scores.detach().float(), classes),
+                    float(result.detach().float().mean()),
+                    float(func(uniform, *rest, **kwargs).detach().float().mean()),
+                    _mistake(func, scores.float(), classes),
                 )
             )
         return result

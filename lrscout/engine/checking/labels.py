@@ -19,7 +19,7 @@ from lrscout.engine.session import Session
 from lrscout.engine.state import preserved
 
 MOST_STEPS, MOST_SECONDS = 100, 8.0  # of each of the two trainings
-LEAST_STEPS = 10
+LEAST_STEPS = 20
 CLEAR = 3.0  # standard errors
 
 

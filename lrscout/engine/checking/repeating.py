@@ -25,10 +25,16 @@ class Trace:
     losses: list[float]
 
 
-def two_traces(subject: Subject) -> tuple[Trace, Trace]:
-    """The beginnings of two runs with the same seed, the second on a workload that is built anew."""
-    first = _trace(subject, subject.workload)
-    return first, _trace(subject, subject.build(subject.settings.seed))
+def two_traces(subject: Subject) -> tuple[Trace, Trace] | None:
+    """The beginnings of two runs with the same seed, the second on a workload that is built anew.
+
+    None where there is only one, whose loader can be read only once.
+    """
+    seed = subject.settings.seed
+    first = subject.build(seed) if subject.reads_once else subject.workload
+    if subject.reads_once and first is subject.workload:
+        return None
+    return _trace(subject, first), _trace(subject, subject.build(seed))
 
 
 def _trace(subject: Subject, workload: Workload) -> Trace:

@@ -39,6 +39,11 @@ class Subject:
         """The largest rate that the optimizer is configured with, or a small one instead of 0."""
         return self.whole.own_lr or SMALLEST_RATE
 
+    @property
+    def reads_once(self) -> bool:
+        """Whether the train_loader is an iterator, which goes on where it was left."""
+        return isinstance(self.workload.train_loader, Iterator)
+
     @cached_property
     def batches(self) -> list[Any]:
         """The first batches of the train_loader.

@@ -10,7 +10,9 @@ from lrscout.engine.checking.labels import LEAST_STEPS, compare_labels
 from lrscout.engine.checking.precisions import PrecisionFacts, examine_precisions
 from lrscout.engine.checking.repeating import first_difference, two_traces
 from lrscout.engine.checking.subject import Subject
+from lrscout.engine.trials.feed import TooFewSamples
 from lrscout.engine.trials.loading import time_step
+from lrscout.errors import WorkloadError, summary
 from lrscout.formatting import format_loss, format_lr, format_milliseconds
 from lrscout.results import LoaderTiming
 from lrscout.runs.check.finding import Finding, counted, fail, named, ok, skip, warn
@@ -24,6 +26,9 @@ WAITING = 0.2  # of a step, before the loader is said to hold it up
 HARDLY_SECONDS = 0.001  # that loading adds to a step: not worth a worker
 FASTER = 1.3  # times as fast, before a precision is recommended: less may be chance
 ROUNDING = 0.05  # of the loss: more than numbers of half precision explain
+
+
+ONCE = "the train_loader is an iterator, which can be read only once: a DataLoader or a list of batches is better"
 
 
 def check_overfit(subject: Subject) -> Iterator[Finding]:
@@ -42,6 +47,8 @@ def check_overfit(subject: Subject) -> Iterator[Finding]:
             " come near 0 (label smoothing, soft labels, a softmax too many), another too small a model. --steps gives"
             " it longer.",
         )
+    elif not best.fell >= 0:
+        yield fail(told, "It diverges at every rate that was tried: `lrscout find-lr` finds one where it does not.")
     else:
         yield fail(
             told,
@@ -60,12 +67,18 @@ def check_eval_mode(subject: Subject) -> Iterator[Finding]:
             " variances",
             "Use larger batches, or a norm that does not depend on the batch (GroupNorm, LayerNorm).",
         )
-    told = f"{format_loss(fit.training)} in training mode, {format_loss(fit.evaluation)} in evaluation mode"
-    if not math.isfinite(fit.training):
+    if isinstance(fit.modes, Exception):
+        if subject.workload.step is None:
+            raise fit.modes
+        yield skip(f"the target's step cannot be evaluated ({summary(fit.modes)})")
+        return
+    training, evaluation = fit.modes
+    told = f"{format_loss(training)} in training mode, {format_loss(evaluation)} in evaluation mode"
+    if not math.isfinite(training):
         yield skip("the loss was not finite after the steps on one batch")
         return
-    learned = max(abs(fit.first - fit.training), ROUNDING * abs(fit.first))
-    if not fit.evaluation - fit.training <= FORGOTTEN * learned:
+    learned = max(abs(fit.first - training), ROUNDING * abs(fit.first))
+    if not evaluation - training <= FORGOTTEN * learned:
         yield warn(
             f"{told}, from {format_loss(fit.first)} before training",
             "The two modes are two models: look for a batch norm whose momentum is too low or whose batches are too"
@@ -77,6 +90,9 @@ def check_eval_mode(subject: Subject) -> Iterator[Finding]:
 
 def check_labels(subject: Subject) -> Iterator[Finding]:
     """Whether labels can be told from inputs better than the labels of other samples."""
+    if subject.reads_once:
+        yield skip(ONCE)
+        return
     found = compare_labels(subject)
     if found is None:
         yield skip("only made where a batch is (inputs, labels) with one label for each sample")
@@ -100,6 +116,9 @@ def check_labels(subject: Subject) -> Iterator[Finding]:
 
 def check_loader(subject: Subject) -> Iterator[Finding]:
     """Whether the loader keeps up with the step."""
+    if subject.reads_once:
+        yield skip(ONCE)
+        return
     loading = examine_loading(_Timer(subject))
     if loading.interrupted:
         raise KeyboardInterrupt
@@ -137,8 +156,10 @@ class _Timer:
     def _time(self, loads: bool) -> LoaderTiming:
         subject = self._subject
         subject.tick("with loading" if loads else "without loading")
-        # any batch will do, so batches of one sample are asked for
-        return time_step(subject.workload, subject.settings, 1, None, loads=loads, preserve=True)
+        try:  # any batch will do, so batches of one sample are asked for
+            return time_step(subject.workload, subject.settings, 1, None, loads=loads, preserve=True)
+        except TooFewSamples as error:
+            raise WorkloadError(str(error)) from None
 
 
 def check_precision(subject: Subject) -> Iterator[Finding]:
@@ -186,7 +207,11 @@ def _instead(name: Precision) -> str:
 
 def check_determinism(subject: Subject) -> Iterator[Finding]:
     """Whether two runs with the same seed are the same, bit for bit."""
-    one, other = two_traces(subject)
+    traces = two_traces(subject)
+    if traces is None:
+        yield skip(ONCE)
+        return
+    one, other = traces
     changed = [name for name, digest in one.weights.items() if other.weights.get(name) != digest]
     batch = first_difference(one.batches, other.batches)
     loss = first_difference(one.losses, other.losses)
