@@ -130,7 +130,8 @@ def check_loader(subject: Subject) -> Iterator[Finding]:
     # two signs of it, since the times of a busy machine vary
     waits = own.loader_share > WAITING and own.seconds_per_step - without > HARDLY_SECONDS
     if is_fed(own, without) or not waits:
-        yield ok(f"a step takes {took} ms, and {left} ms without loading: the loader keeps up")
+        verdict = "the loader keeps up" if is_fed(own, without) else "too little to matter"
+        yield ok(f"a step takes {took} ms, and {left} ms without loading: {verdict}")
         return
     hint = "`lrscout find-batch-size --workers auto` finds the num_workers that feeds the step"
     if own.workers is None:
