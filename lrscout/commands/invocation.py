@@ -38,6 +38,7 @@ class Invocation(Generic[S]):
     mode: Mode
     width: int | None
     more: Mapping[str, Any]  # the command's own flags that are not settings
+    ci: Mapping[str, str]  # service -> auto or off
     given: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # flags and variables, as they were given
     project: Path | None = None  # the file of the current folder that settings have come from
 
@@ -84,6 +85,7 @@ def read_invocation(
         mode=_mode(values["json"], values["quiet"]),
         width=values["width"],
         more={},
+        ci={name: values[name] for name in ("github", "gitlab")},
         given=asked,
         project=None if project is None else project.path,
     )

@@ -27,6 +27,7 @@ from lrscout.settings import Field, Settings, fields_of
 
 S = TypeVar("S", bound=Settings)
 
+CI_SERVICES = {"GitHub": "Groups in the log, step summary, outputs and errors", "GitLab": "Sections in the log"}
 PREFIX = "LRSCOUT_"  # of environment variables
 
 
@@ -182,6 +183,10 @@ def _common_parameters(command: str, only_commands: bool) -> list[inspect.Parame
         *_export_parameters(command, **file),
         option("json", bool, False, "--json", help="Print the record as JSON on stdout, and nothing else."),
         option("quiet", bool, False, "--quiet", "-q", help="Print only the answer on stdout."),
+        *(
+            option(name.lower(), str, "auto", f"--{name.lower()}", metavar="auto|off", help=f"{what} on {name}.")
+            for name, what in CI_SERVICES.items()
+        ),
         option("width", int | None, None, "--width", min=24, max=1000, help="Width of tables and plots, in columns."),
     ]
 
