@@ -36,6 +36,7 @@ class Invocation(Generic[S]):
     exports: Mapping[str, Path]  # format -> file, absolute
     mode: Mode
     width: int | None
+    verbose: bool
     more: Mapping[str, Any]  # the command's own flags that are not settings
     project: Path | None = None  # the file of the current folder that settings have come from
 
@@ -81,6 +82,7 @@ def read_invocation(
         exports={name: path.absolute() for name, path in exports.items()},
         mode=_mode(values["json"], values["quiet"]),
         width=values["width"],
+        verbose=values.get("verbose", False),
         more={},
         project=None if project is None else project.path,
     )

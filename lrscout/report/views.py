@@ -25,8 +25,11 @@ VIEWS = {
 class View(Protocol[R_contra]):
     """The functions of a view module. They accept records whose result is None."""
 
-    def summary(self, record: RunRecord[R_contra], style: Style) -> str:
-        """Everything a person reads: tables, facts and plots."""
+    def details(self, record: RunRecord[R_contra], style: Style) -> str:
+        """What leads to the answer: facts, plots and tables; empty without a result."""
+
+    def closing(self, record: RunRecord[R_contra], style: Style) -> str:
+        """The answer, with which the output ends."""
 
     def headline(self, record: RunRecord[R_contra]) -> str:
         """The result in one line."""
@@ -50,6 +53,12 @@ class View(Protocol[R_contra]):
 def view_of(record: RunRecord[R]) -> View[R]:
     """The view of the command that made this record."""
     return cast("View[R]", import_module(VIEWS[record.command]))
+
+
+def summary(record: RunRecord[Any], style: Style) -> str:
+    """Everything a person reads; the answer comes last, where it stays on the screen."""
+    view = view_of(record)
+    return "\n\n".join(filter(None, [view.details(record, style), view.closing(record, style)]))
 
 
 def printed(record: RunRecord[R]) -> RunRecord[R]:
