@@ -26,6 +26,7 @@ from lrscout.records import new_record_path, remember, save, to_json
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import Output
 from lrscout.report.stdout import results_stream
+from lrscout.report.views import load_view
 from lrscout.results import CommandTarget, RunRecord, Status
 from lrscout.runs.new_files import new_files_sentence
 from lrscout.settings import CommandSettings
@@ -210,6 +211,7 @@ def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
         typer.Exit: Ctrl-C (130), or a signal that ends a run as Ctrl-C does (128 and its number).
         Exception: whatever the body raised.
     """
+    load_view(command, plots=invocation.mode == "human" or bool(invocation.exports))
     with results_stream() as results, no_stdin(), ended_by_signals() as signals:
         shown: dict[str, Any] = {"width": invocation.width, "verbose": invocation.verbose}
         output = Output(results, sys.stderr, mode=invocation.mode, **shown)
