@@ -20,8 +20,9 @@ from lrscout.cli import main
 from lrscout.engine.workload import make_workload
 from lrscout.errors import UsageError, WorkloadError
 from lrscout.records import from_json, to_json
-from lrscout.report.find_batch_size import markdown, summary
+from lrscout.report.find_batch_size import markdown
 from lrscout.report.terminal import PAGE
+from lrscout.report.views import summary
 from lrscout.results import (
     BatchSizeResult,
     CommandTarget,

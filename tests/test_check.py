@@ -376,7 +376,7 @@ def test_the_record_is_shown_again_and_exported(check, capsys, tmp_path):
     options = ["-o", str(files["r.json"]), "--export-csv", str(files["r.csv"]), "--export-markdown", str(files["r.md"])]
     code, out, _ = check("softmax", *ONLY_LOSS, *options)
     assert code == 5
-    assert out.startswith("10 checks: 1 failed, 9 skipped\n")
+    assert "\n10 checks: 1 failed, 9 skipped\n" in out
     assert "Leave out the softmax" in out
     assert main(["show", str(files["r.json"])]) == 0
     assert capsys.readouterr().out == out
@@ -385,6 +385,18 @@ def test_the_record_is_shown_again_and_exported(check, capsys, tmp_path):
     assert rows[2]["status"] == "fail"
     assert "| initial-loss | **fail** |" in files["r.md"].read_text()
     assert from_json(files["r.json"].read_text()).result.named("fail") == ("initial-loss",)
+
+
+def test_a_job_on_github_gets_the_names_of_what_failed(check, monkeypatch, tmp_path):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    code, _, err = check("softmax", *ONLY_LOSS)
+    assert code == 5
+    assert "::error title=lrscout check::Checks failed: initial-loss." in err
+    outputs = (tmp_path / "GITHUB_OUTPUT").read_text().splitlines()
+    assert {"checks=failed", "failed=initial-loss", "warned="} <= {line.rstrip() for line in outputs}
+    assert "| initial-loss | **fail** |" in (tmp_path / "GITHUB_STEP_SUMMARY").read_text()
 
 
 def test_json_is_the_record_alone(check):

@@ -28,7 +28,9 @@ def check(invocation: Invocation[CheckSettings]) -> None:
         with past_typer(), run.watched(), run.output.progress(None, "check", _facts) as progress:
             record = _checked(invocation, run, progress)
         run.conclude(record)
-        failed = record.result is not None and record.result.named("fail")
+        failed = record.result.named("fail") if record.result is not None else ()
+        if failed:
+            run.service.failed(f"Checks failed: {', '.join(failed)}.")
         code = run.exit_code(record.status)
         raise typer.Exit(FAILED_CHECK if failed and not code else code)
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from lrscout.formatting import format_seconds
 from lrscout.report.markdown import inline, markdown_table
-from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, sentence, table, unfinished
+from lrscout.report.tables import add_row, common_facts, fact_grid, sentence, stacked, table, unfinished
 from lrscout.report.terminal import Style
 from lrscout.results import BatchField, CheckRecord, CheckResult, CheckStatus
 
@@ -19,21 +19,28 @@ TOLD: dict[CheckStatus, str] = {"fail": "failed", "warn": "warned", "ok": "ok", 
 FIELD_HEAD = ("batch", "shape", "type", "device")
 
 
-def summary(record: CheckRecord, style: Style) -> str:
-    """Everything a person reads: what each check found and what to do about it, and the batch."""
+def details(record: CheckRecord, style: Style) -> str:
+    """The first batch, and how the checks went."""
     result = record.result
     if result is None:
-        return headline(record)
-    worst = _worst(result)
-    color = {"ok": "bold", "skip": "bold"}.get(worst, COLORS[worst])
-    blocks: list[RenderableType] = [Text(headline(record), style=color), _checks(result)]
+        return ""
+    blocks: list[RenderableType] = [fact_grid(facts(record))]
     if result.batch:
         fields = table(style, *FIELD_HEAD, left=(0, 1, 2, 3))
         for row in _field_rows(result.batch):
             add_row(fields, row)
-        blocks.append(fields)
-    blocks.append(fact_grid(facts(record)))
-    return "\n\n".join(rendered(block, style) for block in blocks)
+        blocks.insert(0, fields)
+    return stacked(blocks, style)
+
+
+def closing(record: CheckRecord, style: Style) -> str:
+    """What each check found and what to do about it, and how many found something."""
+    result = record.result
+    if result is None:
+        return headline(record)
+    worst = _worst(result)
+    color = "bold" if worst in ("ok", "skip") else COLORS[worst]
+    return stacked([_checks(result), Text(headline(record), style=color)], style)
 
 
 def headline(record: CheckRecord) -> str:

@@ -8,7 +8,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from lrscout.errors import UsageError, summary
+from lrscout.errors import UsageError
+from lrscout.errors import summary as told
 from lrscout.report.terminal import Style, printable
 from lrscout.results import BatchSizeResult, CheckResult, CompareResult, LrResult, RunRecord, TrainRunResult, TuneResult
 
@@ -29,8 +30,11 @@ VIEWS = {
 class View(Protocol[R_contra]):
     """The functions of a view module. They accept records whose result is None."""
 
-    def summary(self, record: RunRecord[R_contra], style: Style) -> str:
-        """Everything a person reads: tables, facts and plots."""
+    def details(self, record: RunRecord[R_contra], style: Style) -> str:
+        """What leads to the answer: facts, plots and tables; empty without a result."""
+
+    def closing(self, record: RunRecord[R_contra], style: Style) -> str:
+        """The answer, with which the output ends."""
 
     def headline(self, record: RunRecord[R_contra]) -> str:
         """The result in one line."""
@@ -66,7 +70,7 @@ def load_view(command: str, plots: bool) -> None:
     except Exception as error:  # whatever a file does that was never meant for this
         found = [getattr(find_spec(name), "origin", None) for name in ("rich", "plotext")]
         raise UsageError(
-            f"rich and plotext cannot be used as they are found, in {' and '.join(map(str, found))}: {summary(error)}.",
+            f"rich and plotext cannot be used as they are found, in {' and '.join(map(str, found))}: {told(error)}.",
             hint="Rename a file of yours that has such a name. `lrscout` does not look where `python -m lrscout` does.",
         ) from error
 
@@ -74,6 +78,12 @@ def load_view(command: str, plots: bool) -> None:
 def view_of(record: RunRecord[R]) -> View[R]:
     """The view of the command that made this record."""
     return cast("View[R]", import_module(VIEWS[record.command]))
+
+
+def summary(record: RunRecord[Any], style: Style) -> str:
+    """Everything a person reads; the answer comes last, where it stays on the screen."""
+    view = view_of(record)
+    return "\n\n".join(filter(None, [view.details(record, style), view.closing(record, style)]))
 
 
 def printed(record: RunRecord[R]) -> RunRecord[R]:
