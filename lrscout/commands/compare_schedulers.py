@@ -7,7 +7,7 @@ import inspect
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
@@ -20,6 +20,7 @@ from lrscout.files import append_text, check_writable, write_text
 from lrscout.records import cached_records, load, to_json
 from lrscout.report.ci import GitHub, GitLab, PlainLog, Service, github_outputs, junit_xml, run_line
 from lrscout.report.exports import to_markdown
+from lrscout.report.output import Progress
 from lrscout.report.views import view_of
 from lrscout.results import CommandTarget, ComparedRun, CompareRecord, CompareResult
 from lrscout.runs.comparison.observer import ComparisonObserver, OnStep
@@ -76,11 +77,17 @@ def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> Non
     with running(COMMAND, dataclasses.replace(invocation, output=path)) as run:
         service = _service(invocation, run.output.command)
         service.begin()
-        with past_typer(), run.watched():
+        with past_typer(), run.watched(), run.output.progress(None, COMMAND) as progress:
             try:
-                if invocation.settings.jobs == "1" and not isinstance(invocation.target, CommandTarget):
+                if isinstance(invocation.target, CommandTarget):
+                    progress.phase("starting the command")
+                elif invocation.settings.jobs == "1":
+                    progress.phase("importing torch")
                     run.load("lrscout.runs.comparison.workbench")
-                record = compare(invocation.target, invocation.settings, _Observer(run, service), before)
+                    progress.phase(f"building {invocation.target.path}")
+                else:
+                    progress.phase(f"importing torch, building {invocation.target.path}")
+                record = compare(invocation.target, invocation.settings, _Observer(run, service, progress), before)
             except Exception as error:
                 service.failed(summary(error))
                 raise
@@ -186,12 +193,15 @@ def _tell_github(record: CompareRecord) -> list[str]:
 class _Observer(ComparisonObserver):
     """Tells the user: a line for every run in a log, one moving line on a terminal."""
 
-    def __init__(self, run: Run, service: Service) -> None:
-        self._run, self._service = run, service
+    def __init__(self, run: Run, service: Service, progress: Progress) -> None:
+        self._run, self._service, self._progress = run, service, progress
         self._lines = not run.output.messages_style.live
 
     def opened(self) -> None:
         self._run.watchdog.rest()
+
+    def phase(self, name: str) -> None:
+        self._progress.phase(name)
 
     def say(self, text: str) -> None:
         self._run.output.note(text)
@@ -199,18 +209,18 @@ class _Observer(ComparisonObserver):
     @contextmanager
     def stretch(self, steps: int, label: str) -> Iterator[OnStep]:
         self._service.fold("The runs of lrscout compare-schedulers")
-        shown = nullcontext() if self._lines else self._run.output.progress(steps, label)
         watchdog = self._run.watchdog
-        with shown as progress:
+        self._progress.expect(steps)
+        self._progress.phase(label)
 
-            def stepped(step: int, lr: float, loss: float) -> None:
-                watchdog.hear()
-                if progress is not None:
-                    progress.update(step, lr, loss)
-
+        def stepped(step: int, lr: float, loss: float) -> None:
             watchdog.hear()
-            yield stepped
-            watchdog.rest()  # what follows does not tell its steps
+            if not self._lines:
+                self._progress.update(step, lr, loss)
+
+        watchdog.hear()
+        yield stepped
+        watchdog.rest()  # what follows does not tell its steps
 
     def printed(self, line: str) -> None:
         self._run.output.relay(line)

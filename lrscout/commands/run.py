@@ -27,7 +27,7 @@ from lrscout.report.exports import EXPORTS
 from lrscout.report.output import Output
 from lrscout.report.stdout import results_stream
 from lrscout.report.views import load_view
-from lrscout.results import CommandTarget, RunRecord, Status
+from lrscout.results import CommandTarget, RunRecord, Status, Target
 from lrscout.runs.new_files import new_files_sentence
 from lrscout.settings import CommandSettings
 
@@ -42,6 +42,7 @@ class Run:
     def __init__(self, command: str, invocation: Invocation[Any], output: Output, signals: EndingSignals) -> None:
         self.output = output
         self._command, self._invocation = command, invocation
+        self.target: Target | CommandTarget = invocation.target
         self._path: Path | None = invocation.output
         self._so_far: Callable[[], RunRecord[Any]] | None = None
         target, is_search = invocation.target, isinstance(invocation.settings, CommandSettings)

@@ -61,6 +61,7 @@ def run(invocation: Invocation[RunSettings]) -> None:
             warnings = warnings_about(settings, record)
     with running("run", invocation) as life:
         with past_typer(), life.output.progress(settings.steps, "run") as progress:
+            progress.phase("starting the command")
             observer = _Observer(life, progress)
             unseen: deque[str] = deque(maxlen=LAST_LINES)
             on_output = unseen.append if invocation.mode == "quiet" else life.output.relay

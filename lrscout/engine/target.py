@@ -10,7 +10,7 @@ import inspect
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,8 +30,10 @@ GRAMMAR = "Write a target as pkg.mod:attr, pkg.mod:Class.method or path/to/file.
 MAX_LISTED = 20  # attributes that a hint lists; if there are more, it names only a close match
 
 
-def load_target(target: Target) -> Any:
+def load_target(target: Target, on_phase: Callable[[str], None] = lambda name: None) -> Any:
     """Import the target and call it; a class is instantiated, and an object that is not callable is returned.
+
+    `on_phase` hears of the import, and of the call.
 
     Exceptions that the called function raises pass through.
 
@@ -40,7 +42,10 @@ def load_target(target: Target) -> Any:
         TargetImportError: the user's code raised an exception while it was imported, which is the cause.
     """
     with own_arguments(target), own_signal_handlers():
-        return make_target(find_target(target), target)
+        on_phase(f"importing {(target.path or '').rpartition(':')[0]}")
+        found = find_target(target)
+        on_phase(f"building {target.path}")
+        return make_target(found, target)
 
 
 def find_target(target: Target) -> Any:

@@ -18,7 +18,7 @@ from lrscout.report.progress import (
     plain_progress,
     sweep_facts,
 )
-from lrscout.report.streams import write, write_safely
+from lrscout.report.streams import write, write_aside, write_safely
 from lrscout.report.terminal import detect, printable_lines
 from lrscout.tracebacks import user_traceback
 
@@ -102,7 +102,7 @@ class Output:
             return no_progress()
         if self.messages_style.live:
             return live_progress(total, label, self._messages, self.messages_style, self._set_above, facts)
-        return plain_progress(total, label, self._say, facts)
+        return plain_progress(total, label, self._say, self._say_aside, facts)
 
     def _set_above(self, say: Say | None) -> None:
         self._above = say
@@ -116,6 +116,9 @@ class Output:
             self._above(text.rstrip("\n"))
         else:
             write_safely(self._messages, text.rstrip("\n") + "\n")
+
+    def _say_aside(self, text: str) -> None:
+        write_aside(self._messages, self._escaped(printable_lines(text)) + "\n")
 
     def _colored(self, text: str, code: str) -> str:
         return f"{code}{text}\x1b[0m" if self.messages_style.color else text
