@@ -21,6 +21,7 @@ from lrscout.report.exports import EXPORTS
 from lrscout.report.output import Mode
 from lrscout.results import CommandTarget, Target
 from lrscout.settings import Kind, Settings, check_kind, fields_of, make_settings, of_kind
+from lrscout.target_paths import hint_for
 
 S = TypeVar("S", bound=Settings)
 
@@ -113,6 +114,8 @@ def _target_from(
     path = path or (recipe.target if recipe else None)
     if path is None:
         return None
+    if ":" not in path:  # told before torch is imported
+        raise TargetError(f"{path!r} is not a valid target.", hint=hint_for(path))
     kwargs = {**(recipe.kwargs if recipe else {}), **parse_pairs(values["kwarg"] or [], "--kwarg")}
     return Target(path, kwargs, str(values["app_dir"]))
 
