@@ -88,6 +88,17 @@ def test_messages_are_colored_if_the_environment_asks_for_it():
     assert messages.getvalue() == "\x1b[1;31mError:\x1b[0m No.\n"
 
 
+@pytest.mark.parametrize(
+    ("color", "environ", "colored"),
+    [("always", {"NO_COLOR": "1"}, True), ("never", {"FORCE_COLOR": "1"}, False), ("auto", {"FORCE_COLOR": "1"}, True)],
+)
+def test_the_flag_decides_on_color_whatever_the_environment_says(color, environ, colored):
+    results, messages = io.StringIO(), io.StringIO()
+    output = Output(results, messages, color=color, environ=environ)
+    output.warn("careful")
+    assert ("\x1b[" in messages.getvalue(), output.results_style.color) == (colored, colored)
+
+
 def test_characters_that_cannot_be_encoded_are_escaped():
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from lrscout.errors import RecordError, TargetError, UsageError, did_you_mean
+from lrscout.errors import RecordError, TargetError, UsageError, did_you_mean, perhaps
 from lrscout.files import check_writable
 from lrscout.pairs import parse_pairs
 from lrscout.project import find_project
 from lrscout.recipes import Recipe, load_recipe
 from lrscout.report.exports import EXPORTS
-from lrscout.report.output import Mode
+from lrscout.report.output import COLORS, Color, Mode
 from lrscout.results import CommandTarget, Target
 from lrscout.settings import Kind, Settings, check_kind, fields_of, make_settings, of_kind
 from lrscout.target_paths import hint_for
@@ -39,6 +39,7 @@ class Invocation(Generic[S]):
     mode: Mode
     width: int | None
     verbose: bool
+    color: Color
     more: Mapping[str, Any]  # the command's own flags that are not settings
     given: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # flags and variables, as they were given
     project: Path | None = None  # the file of the current folder that settings have come from
@@ -86,6 +87,7 @@ def read_invocation(
         mode=_mode(values["json"], values["quiet"]),
         width=values["width"],
         verbose=values.get("verbose", False),
+        color=checked_color(values["color"]),
         more={},
         given=asked,
         project=None if project is None else project.path,
@@ -147,6 +149,18 @@ def _with_given(settings: type[S], from_file: Mapping[str, Any], given: Mapping[
         merged.pop(f"no_{field.name}", None)
         merged[field.name] = value
     return merged
+
+
+def checked_color(value: str) -> Color:
+    """When to color.
+
+    Raises:
+        UsageError: --color does not know it.
+    """
+    for known in COLORS:
+        if value == known:
+            return known
+    raise UsageError(f"--color {value} must be one of {', '.join(COLORS)}.", hint=perhaps(value, COLORS))
 
 
 def _check_folder() -> None:

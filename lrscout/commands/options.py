@@ -21,7 +21,7 @@ from lrscout.commands import COMMANDS, TRAINING_COMMAND, variable_behind
 from lrscout.commands.invocation import TARGET_HELP, Invocation, read_invocation
 from lrscout.errors import UsageError, perhaps
 from lrscout.report.exports import EXPORTS
-from lrscout.report.output import Output
+from lrscout.report.output import COLORS, Output
 from lrscout.results import CommandTarget
 from lrscout.settings import Field, Settings, fields_of
 
@@ -32,6 +32,7 @@ SHOWN_BY_VERBOSE = {
     "find_batch_size": "the peak memory of each phase of a step, and what the memory is made of",
     "compare_schedulers": "every run",
 }
+ColorFlag = Annotated[str, typer.Option("--color", metavar="|".join(COLORS), help="When to color.")]
 PREFIX = "LRSCOUT_"  # of environment variables
 
 
@@ -192,6 +193,7 @@ def _common_parameters(command: str, only_commands: bool) -> list[inspect.Parame
             if command in SHOWN_BY_VERBOSE
             else []
         ),
+        option("color", str, "auto", "--color", metavar="|".join(COLORS), help="When to color."),
         option("width", int | None, None, "--width", min=24, max=1000, help="Width of tables and plots, in columns."),
     ]
 

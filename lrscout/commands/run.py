@@ -214,7 +214,11 @@ def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
     """
     load_view(command, plots=invocation.mode == "human" or bool(invocation.exports))
     with results_stream() as results, no_stdin(), ended_by_signals() as signals:
-        shown: dict[str, Any] = {"width": invocation.width, "verbose": invocation.verbose}
+        shown: dict[str, Any] = {
+            "width": invocation.width,
+            "verbose": invocation.verbose,
+            "color": invocation.color,
+        }
         output = Output(results, sys.stderr, mode=invocation.mode, **shown)
         run = Run(command, invocation, output, signals)
         if invocation.project is not None:
