@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 import lrscout
 from lrscout.commands import COMMANDS, TRAINING_COMMAND, Command, variable_behind
+from lrscout.commands.help import WIDEST, HelpfulCommand, HelpfulGroup
 from lrscout.errors import ForeignError, LrscoutError, UsageError, did_you_mean
 from lrscout.report.stdout import open_standard_descriptors, redirect_stdout_to_stderr
 
@@ -27,7 +27,7 @@ UsageMistake: Any = typer.BadParameter.__base__  # typer does not export it
 SETTINGS: dict[str, Any] = {
     "rich_markup_mode": None,
     "pretty_exceptions_enable": False,
-    "context_settings": {"help_option_names": ["-h", "--help"]},
+    "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
 }
 
 
@@ -58,7 +58,7 @@ def _closest_command(name: str) -> str:
     return did_you_mean(name, tuple(COMMANDS))
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(HelpfulGroup):
     """Lists all commands by their names and help, and imports the one that is called."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -78,7 +78,7 @@ class LazyGroup(TyperGroup):
         return name, listed if name is None else _loaded(name, COMMANDS[name]), rest
 
 
-class TrainingCommand(TyperCommand):
+class TrainingCommand(HelpfulCommand):
     """Keeps what follows `--`, a training command; reports a bad value under the name of the variable it comes from."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -97,7 +97,9 @@ def _loaded(name: str, command: Command) -> Any:
     """The command with its options."""
     alone = typer.Typer(**SETTINGS, add_completion=False)
     alone.command(name, cls=TrainingCommand, epilog=command.epilog)(command.load())
-    return typer.main.get_command(alone)
+    found: Any = typer.main.get_command(alone)
+    found.examples = command.examples
+    return found
 
 
 app = typer.Typer(**SETTINGS, cls=LazyGroup, no_args_is_help=True)

@@ -41,6 +41,7 @@ class Invocation(Generic[S]):
     verbose: bool
     color: Color
     more: Mapping[str, Any]  # the command's own flags that are not settings
+    ci: Mapping[str, str]  # service -> auto or off
     given: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # flags and variables, as they were given
     project: Path | None = None  # the file of the current folder that settings have come from
 
@@ -89,6 +90,7 @@ def read_invocation(
         verbose=values.get("verbose", False),
         color=checked_color(values["color"]),
         more={},
+        ci={name: values[name] for name in ("github", "gitlab")},
         given=asked,
         project=None if project is None else project.path,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 
+from lrscout.commands.ci import in_ci, tell_github
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.show import show_record
 from lrscout.commands.signals import EndingSignals, ended_by_signals
@@ -23,15 +24,18 @@ from lrscout.files import is_stream, write_text
 from lrscout.processes.deaths import SIGNALLED
 from lrscout.processes.new_files import FolderContents
 from lrscout.records import new_record_path, remember, save, to_json
+from lrscout.report.ci import GitHub, PlainLog, Service
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import Output
 from lrscout.report.stdout import results_stream
 from lrscout.report.views import load_view
 from lrscout.results import CommandTarget, RunRecord, Status, Target
 from lrscout.runs.new_files import new_files_sentence
+from lrscout.search.conditions import Check
 from lrscout.settings import CommandSettings
 
 EXIT_CODES: dict[Status, int] = {"ok": 0, "failed": 1, "inconclusive": 4, "interrupted": 130}
+FAILED_CHECK = 5  # the exit code where what was asked to hold does not
 SAVE_SECONDS = 2.0  # between two saves of a run under way
 SAVE_SHARE = 0.02  # of the time that they may take
 
@@ -53,6 +57,7 @@ class Run:
         self._has_warned = False  # that the record so far cannot be saved
         self._folder = Path.cwd()  # the user's code may change it
         self._signals = signals
+        self.service: Service = PlainLog()
         self.watchdog = Watchdog(None)
 
     @contextmanager
@@ -96,8 +101,9 @@ class Run:
             return SIGNALLED + self._signals.number
         return EXIT_CODES[status]
 
-    def conclude(self, record: RunRecord[Any]) -> None:
+    def conclude(self, record: RunRecord[Any], checks: Sequence[Check] = ()) -> None:
         """Save the record and show it, with the files that a training command has left."""
+        self.service.end()
         left = self._left_files()
         if left is not None:
             record = replace(record, warnings=(*record.warnings, left))
@@ -111,6 +117,8 @@ class Run:
             show_record(record, self.output, None if path is None else self._told(path))
         except OutputError as error:
             problems.append(error)
+        for text in tell_github(record, path, checks) if isinstance(self.service, GitHub) else ():
+            self.output.warn(text)
         for problem in problems[1:]:
             self.output.error(problem)
         if problems:
@@ -224,7 +232,8 @@ def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
         if invocation.project is not None:
             output.note(f"Settings: {invocation.project}")
         try:
-            yield run
+            with in_ci(command, invocation, output.command) as run.service:
+                yield run
         except typer.Exit:
             raise
         except KeyboardInterrupt:

@@ -31,7 +31,7 @@ def _own_flags(command: str) -> list[inspect.Parameter]:
         "Record of a find-lr, a compare-schedulers or a run: its rate, schedule, steps and command, where nothing else"
         " says."
     )
-    return [flag_parameter(command, "record", Path | None, None, "--from", metavar="FILE", help=help)]
+    return [flag_parameter(command, "record", Path | None, None, "--from", metavar="FILE", help=help, group="Training")]
 
 
 def _recorded_target(values: Mapping[str, Any]) -> CommandTarget:

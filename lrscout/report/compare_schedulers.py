@@ -12,9 +12,11 @@ from rich.text import Text
 from lrscout.formatting import format_loss, format_lr, format_seconds
 from lrscout.report.compare_plot import plot_schedules_losses
 from lrscout.report.markdown import inline, markdown_table
-from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, stacked, table, unfinished
+from lrscout.report.paste import schedule_lines, with_lines
+from lrscout.report.tables import add_row, common_facts, fact_grid, stacked, table, unfinished
 from lrscout.report.terminal import PAGE, Style
 from lrscout.results import CompareRecord, CompareResult, Difference, FinalMetric, RankedSchedule
+from lrscout.search.paired import MOST_VALUES, detectable, values_needed
 
 FIVE_COLUMNS = 66  # columns of text from which all columns of the table fit
 HEAD = ("schedule", "peak lr", "{metric}", "difference", "verdict")
@@ -36,9 +38,9 @@ def details(record: CompareRecord, style: Style) -> str:
 
 
 def closing(record: CompareRecord, style: Style) -> str:
-    """The answer in a sentence."""
+    """The answer in a sentence, and the lines to paste."""
     title = headline(record) if style.unicode else headline(record).replace("±", "+-")
-    return title if record.result is None else rendered(Text(title, style="bold"), style)
+    return title if record.result is None else with_lines(Text(title, style="bold"), schedule_lines(record), style)
 
 
 def headline(record: CompareRecord) -> str:
@@ -112,7 +114,32 @@ def _method(result: CompareResult, settings: Mapping[str, object]) -> dict[str, 
         "tied rates": _tied_rates(result),
         "interval": f"95%, Student's t over {result.seeds} seeds, {pairs}" if has_interval else None,
         "baseline": result.baseline,
+        "sensitivity": _sensitivity(result),
     }
+
+
+def _sensitivity(result: CompareResult) -> str | None:
+    """The smallest difference that these runs could have told apart, and what the nearest tie would need."""
+    compared = [
+        (row, row.difference, (row.difference.high - row.difference.low) / 2, row.final.n)
+        for row in result.ranking
+        if row.difference is not None
+        and row.difference.low is not None
+        and row.difference.high is not None
+        and row.final is not None
+        and row.final.n >= 3
+    ]
+    if not compared:
+        return None
+    tests = len(compared)
+    ties = [each for each in compared if each[0].verdict == "tie"]
+    row, difference, half, n = (ties or sorted(compared, key=lambda each: -each[2]))[0]
+    told = f"a difference of {format_loss(detectable(half, n, tests))} would be found with {n} seeds 4 times out of 5"
+    if not ties or difference.mean == 0:
+        return told
+    needed = values_needed(difference.mean, half, n, tests)
+    count = f"more than {MOST_VALUES:,}" if needed is None else f"about {needed:,}"
+    return f"{told}; that of {_names(result)[row.label]}, {format_loss(abs(difference.mean))}, would need {count}"
 
 
 def _tied_rates(result: CompareResult) -> str:

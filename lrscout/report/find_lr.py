@@ -12,12 +12,12 @@ from lrscout.formatting import format_lr, format_seconds
 from lrscout.report.lr_plot import plot_sweep
 from lrscout.report.lr_tables import OPTIMIZER_HEAD, USES, group_table, optimizer_rows, rule_rows, use_table
 from lrscout.report.markdown import inline, markdown_table
+from lrscout.report.paste import rate_lines, with_lines
 from lrscout.report.tables import (
     add_row,
     answer_block,
     common_facts,
     fact_grid,
-    rendered,
     sentence,
     stacked,
     table,
@@ -51,11 +51,12 @@ def details(record: LrRecord, style: Style) -> str:
 
 
 def closing(record: LrRecord, style: Style) -> str:
-    """The answer: the suggested rate and its reasons."""
+    """The answer: the suggested rate and its reasons, and the lines to paste."""
     if record.result is None:
         return headline(record)
     suggestion = record.result.suggestion
-    return rendered(answer_block(record, headline(record), reasons(suggestion), suggestion.lr is not None), style)
+    found = answer_block(record, headline(record), reasons(suggestion), suggestion.lr is not None)
+    return with_lines(found, rate_lines(record), style)
 
 
 def headline(record: LrRecord) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from lrscout.formatting import format_lr, format_seconds
 from lrscout.report.markdown import inline, markdown_table
+from lrscout.report.paste import with_lines
 from lrscout.report.tables import add_row, answer_block, common_facts, fact_grid, stacked, table, unfinished
 from lrscout.report.terminal import Style
 from lrscout.results import TuneRecord, TuneResult
@@ -29,7 +30,7 @@ def closing(record: TuneRecord, style: Style) -> str:
     if result is None:
         return headline(record)
     found = answer_block(record, headline(record), (), result.lr is not None)
-    return stacked([found, *(["\n".join(result.lines)] if result.lines else [])], style)
+    return with_lines(found, result.lines, style)
 
 
 def headline(record: TuneRecord) -> str:

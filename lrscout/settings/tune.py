@@ -12,7 +12,7 @@ from lrscout.settings.fields import option
 from lrscout.settings.quantities import seconds
 from lrscout.settings.session import SessionSettings
 
-STAGES = ("batch-size", "lr", "schedule")
+STAGES = ("check", "batch-size", "lr", "schedule")
 """What can be left out, in order."""
 
 
@@ -30,6 +30,8 @@ def check_stage(name: Any) -> Any:
 @dataclass(frozen=True, kw_only=True)
 class TuneSettings(SessionSettings):
     """The settings of tune. Those that a stage has too are handed on to it; its others come from its own section."""
+
+    GROUP = "Stages"
 
     budget: str | None = option(
         None,
