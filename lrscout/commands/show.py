@@ -8,8 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from lrscout.commands.invocation import checked_color
+from lrscout.commands.options import ColorFlag
 from lrscout.records import consistent, last_record, load, to_json
-from lrscout.report.output import Output
+from lrscout.report.output import Mode, Output
 from lrscout.report.views import printed, view_of
 from lrscout.results import RunRecord
 
@@ -18,12 +20,14 @@ def show(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Record to show; by default the last.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
     width: Annotated[int | None, typer.Option(min=24, max=1000, help="Width of tables and plots, in columns.")] = None,
+    color: ColorFlag = "auto",
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show more: all rules, the memory of a step, every run.")
     ] = False,
 ) -> None:
     """Show the record of an earlier run again."""
-    output = Output(sys.stdout, sys.stderr, mode="json" if json else "human", width=width, verbose=verbose)
+    mode: Mode = "json" if json else "human"
+    output = Output(sys.stdout, sys.stderr, mode=mode, width=width, verbose=verbose, color=checked_color(color))
     path = file if file is not None else last_record()
     record = load(path)
     with consistent(str(path)):

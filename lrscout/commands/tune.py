@@ -58,7 +58,7 @@ class StageError(LrscoutError):
 
 def _own_flags(command: str) -> list[inspect.Parameter]:
     told = "Take over the stages that an earlier tuning of this target has finished, with the same settings."
-    return [flag_parameter(command, "resume", bool, False, "--resume", help=told)]
+    return [flag_parameter(command, "resume", bool, False, "--resume", help=told, group="Stages")]
 
 
 @takes_settings("tune", TuneSettings, _own_flags)
