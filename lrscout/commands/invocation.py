@@ -63,6 +63,8 @@ def read_invocation(
     """
     _check_folder()
     project = find_project() if values["recipe"] is None else None
+    if project is not None and default_target is not None:  # for programs alone: those of a record, not the folder's
+        project = dataclasses.replace(project, target=None)
     recipe = load_recipe(values["recipe"]) if values["recipe"] is not None else project
     asked, path = given, given.get("target")
     if recipe is not None and path is not None and training_command is None:
