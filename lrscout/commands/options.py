@@ -18,6 +18,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from lrscout.commands import COMMANDS, TRAINING_COMMAND, variable_behind
+from lrscout.commands.completion import completer_of
 from lrscout.commands.invocation import TARGET_HELP, Invocation, read_invocation
 from lrscout.errors import UsageError, perhaps
 from lrscout.report.exports import EXPORTS
@@ -33,7 +34,9 @@ SHOWN_BY_VERBOSE = {
     "find_batch_size": "the peak memory of each phase of a step, and what the memory is made of",
     "compare_schedulers": "every run",
 }
-ColorFlag = Annotated[str, typer.Option("--color", metavar="|".join(COLORS), help="When to color.")]
+ColorFlag = Annotated[
+    str, typer.Option("--color", metavar="|".join(COLORS), help="When to color.", autocompletion=completer_of("color"))
+]
 METAVARS = {int: "N", float: "X"}
 PREFIX = "LRSCOUT_"  # of environment variables
 
@@ -141,6 +144,7 @@ def _setting_parameter(field: Field, command: str) -> inspect.Parameter:
         envvar=_variables(flag.strip("-").replace("-", "_"), command),
         show_envvar=False,
         show_default=field.type is not bool,
+        autocompletion=completer_of(field.name, hints.choices),
         rich_help_panel=hints.group,
     )
     return _parameter(field.name, kind | None if default is None else kind, default, info)
@@ -151,7 +155,8 @@ def flag_parameter(
 ) -> inspect.Parameter:
     """A flag that is no setting, with its environment variables."""
     variables = _variables(flags[0].strip("-").replace("-", "_"), command)
-    info = typer.Option(*flags, envvar=variables, show_envvar=False, rich_help_panel=group, **more)
+    more = {"autocompletion": completer_of(name), "rich_help_panel": group, **more}
+    info = typer.Option(*flags, envvar=variables, show_envvar=False, **more)
     return _parameter(name, kind, default, info)
 
 
@@ -164,7 +169,13 @@ def _target_parameters(command: str, only_commands: bool) -> list[inspect.Parame
     shown: dict[str, Any] = {"help": f"{TARGET_HELP} Or a command: -- python train.py.", "metavar": "TARGET"}
     if only_commands:
         shown = {"help": "What to run, as it stands: -- python train.py.", "metavar": "-- COMMAND"}
-    target = typer.Argument(rich_help_panel="Target", envvar=_variables("target", command), show_envvar=False, **shown)
+    target = typer.Argument(
+        rich_help_panel="Target",
+        envvar=_variables("target", command),
+        show_envvar=False,
+        autocompletion=completer_of("target"),
+        **shown,
+    )
     own: dict[str, Any] = {"hidden": only_commands}
     kwarg = {**own, "metavar": "KEY=VALUE", "help": "Argument of the target; repeatable."}
     app_dir = {**own, "metavar": "DIR", "help": "Folder to import the target from."}

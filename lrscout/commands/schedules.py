@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from lrscout.commands.completion import completer_of
 from lrscout.commands.invocation import checked_color
 from lrscout.commands.options import ColorFlag
 from lrscout.commands.run import past_typer
@@ -39,6 +40,7 @@ def preview(
             "--schedule",
             "-s",
             metavar="NAME[:KEY=VALUE,...]",
+            autocompletion=completer_of("schedule"),
             help="Schedule, for example one-cycle:pct_start=0.2; repeatable. `lrscout schedules` lists them.",
         ),
     ] = None,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lrscout.commands.completion import completer_of
 from lrscout.commands.invocation import checked_color
 from lrscout.commands.options import ColorFlag
 from lrscout.records import consistent, last_record, load, to_json
@@ -17,7 +18,12 @@ from lrscout.results import RunRecord
 
 
 def show(
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Record to show; by default the last.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE", help="Record to show; by default the last.", autocompletion=completer_of("record")
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
     width: Annotated[int | None, typer.Option(min=24, max=1000, help="Width of tables and plots, in columns.")] = None,
     color: ColorFlag = "auto",
