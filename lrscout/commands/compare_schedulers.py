@@ -14,7 +14,7 @@ import typer
 
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.options import flag_parameter, takes_settings
-from lrscout.commands.run import Run, past_typer, running
+from lrscout.commands.run import FAILED_CHECK, Run, past_typer, running
 from lrscout.errors import RecordError, UsageError
 from lrscout.files import check_writable, write_text
 from lrscout.records import cached_records, load, to_json
@@ -27,7 +27,6 @@ from lrscout.search.conditions import Check, check_best, check_conditions, parse
 from lrscout.settings import CompareSchedulersSettings
 
 COMMAND = "compare-schedulers"
-FAILED_CHECK = 5  # the exit code when a check of --fail-if or --expect-best fails
 FREE = ("schedules", "seeds", "jobs", "baseline", "min_effect", "timeout", "listen", "keep_environment")
 """Settings that may change when a comparison is resumed."""
 

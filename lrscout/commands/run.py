@@ -35,6 +35,7 @@ from lrscout.search.conditions import Check
 from lrscout.settings import CommandSettings
 
 EXIT_CODES: dict[Status, int] = {"ok": 0, "failed": 1, "inconclusive": 4, "interrupted": 130}
+FAILED_CHECK = 5  # the exit code where what was asked to hold does not
 SAVE_SECONDS = 2.0  # between two saves of a run under way
 SAVE_SHARE = 0.02  # of the time that they may take
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lrscout.results import BatchSizeRecord, CompareRecord, LrRecord, RunRecord, TrainRunRecord, TuneRecord
+from lrscout.results import BatchSizeRecord, CheckRecord, CompareRecord, LrRecord, RunRecord, TrainRunRecord, TuneRecord
 
 Values = dict[str, str | int | float | None]
 
@@ -18,6 +18,13 @@ def outputs(record: RunRecord[Any]) -> Mapping[str, str]:
 
 def _text(value: str | int | float | None) -> str:
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _check(record: CheckRecord) -> Values:
+    result = record.result
+    assert result is not None
+    failed, warned = result.named("fail"), result.named("warn")
+    return {"checks": "failed" if failed else "passed", "failed": " ".join(failed), "warned": " ".join(warned)}
 
 
 def _find_lr(record: LrRecord) -> Values:
@@ -54,6 +61,7 @@ def _tune(record: TuneRecord) -> Values:
 
 
 OUTPUTS: dict[str, Callable[[RunRecord[Any]], Values]] = {
+    "check": _check,
     "find-lr": _find_lr,
     "find-batch-size": _find_batch_size,
     "compare-schedulers": _compare_schedulers,

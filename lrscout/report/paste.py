@@ -96,7 +96,7 @@ def optimizer_lines(environment: Mapping[str, Any], rates: Sequence[float]) -> l
     if environment.get("framework") == "transformers":
         return [f"learning_rate={format_lr(max(rates))},  # in TrainingArguments"]
     model = "self" if environment.get("framework") == "lightning" else "model"
-    if len(rates) == 1:
+    if len(set(rates)) == 1:
         name = str(environment.get("optimizer") or "").partition(" ")[0]
         if not name.isidentifier():  # unknown, or of a record that was changed: what is pasted is run
             return []
@@ -104,7 +104,8 @@ def optimizer_lines(environment: Mapping[str, Any], rates: Sequence[float]) -> l
         more = environment.get("optimizer_arguments")
         others = "".join(f", {key}={_literal(value)}" for key, value in (more or {}).items())
         unknown = "  # and its other arguments" if more is None else ""
-        return [f"optimizer = {place}({model}.parameters(), lr={format_lr(rates[0])}{others}){unknown}"]
+        trained = f"{model}.parameters()" if len(rates) == 1 else "groups"
+        return [f"optimizer = {place}({trained}, lr={format_lr(rates[0])}{others}){unknown}"]
     groups = environment.get("groups") or ()
     names = [group.get("name") for group in groups if isinstance(group, Mapping)]
     told = f"  # {', '.join(map(str, names))}" if len(names) == len(rates) and all(names) else ""

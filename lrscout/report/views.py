@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from lrscout.errors import UsageError
 from lrscout.errors import summary as told
 from lrscout.report.terminal import Style, printable
-from lrscout.results import BatchSizeResult, CompareResult, LrResult, RunRecord, TrainRunResult, TuneResult
+from lrscout.results import BatchSizeResult, CheckResult, CompareResult, LrResult, RunRecord, TrainRunResult, TuneResult
 
 R = TypeVar("R")
 R_contra = TypeVar("R_contra", contravariant=True)
 
 VIEWS = {
+    "check": "lrscout.report.check",
     "find-lr": "lrscout.report.find_lr",
     "find-batch-size": "lrscout.report.find_batch_size",
     "compare-schedulers": "lrscout.report.compare_schedulers",
@@ -103,8 +104,9 @@ def _printed(value: Any) -> Any:
 
 
 if TYPE_CHECKING:  # so that mypy checks each module against the protocol
-    from lrscout.report import compare_schedulers, find_batch_size, find_lr, run, tune
+    from lrscout.report import check, compare_schedulers, find_batch_size, find_lr, run, tune
 
+    _check: View[CheckResult] = check
     _find_lr: View[LrResult] = find_lr
     _find_batch_size: View[BatchSizeResult] = find_batch_size
     _compare_schedulers: View[CompareResult] = compare_schedulers
