@@ -194,8 +194,8 @@ def _export_parameters(command: str, **file: Any) -> list[inspect.Parameter]:
             Path | None,
             None,
             f"--export-{name}",
-            help=f"Also write the result as {name.capitalize() if len(name) > 3 else name.upper()}.",
-            **file,
+            help=f"Also write the result as {export.title}.",
+            **{**file, **({} if export.inside is None else {"metavar": "FOLDER"})},
         )
-        for name in EXPORTS
+        for name, export in EXPORTS.items()
     ]

@@ -18,7 +18,7 @@ from lrscout.commands.signals import EndingSignals, ended_by_signals
 from lrscout.commands.stdin import no_stdin
 from lrscout.commands.watchdog import Watchdog
 from lrscout.errors import ForeignError, LrscoutError, OutputError, RecordError, WorkloadError, summary
-from lrscout.files import is_stream, write_text
+from lrscout.files import is_stream
 from lrscout.processes.deaths import SIGNALLED
 from lrscout.processes.new_files import FolderContents
 from lrscout.records import new_record_path, remember, save, to_json
@@ -196,7 +196,7 @@ class Run:
         problems: list[LrscoutError] = []
         for name, path in self._invocation.exports.items():
             try:
-                write_text(path, EXPORTS[name](record))
+                EXPORTS[name].write(record, path)
             except RecordError as error:
                 problems.append(error)
         return problems

@@ -11,7 +11,7 @@ from textwrap import fill
 from lrscout.report.axes import HUGE, Axis, rate_axis, step_axis, value_axis
 from lrscout.report.plot import BLUE, DIM, Series, draw, widest
 from lrscout.report.terminal import Style, columns_of
-from lrscout.results import ComparedRun, CompareResult
+from lrscout.results import CompareResult
 
 SIDE_BY_SIDE = 72  # columns from which two plots fit next to each other
 LARGEST_WIDTH = 58  # of a plot
@@ -23,7 +23,7 @@ Curve = list[tuple[int, float, float, float]]  # step; lowest, mean and highest 
 
 def plot_schedules_losses(result: CompareResult, style: Style) -> str:
     """The training loss of the scored runs of each schedule, on the same axes."""
-    curves = {row.label: _curve([r for r in result.runs if r.label == row.label]) for row in result.ranking}
+    curves = {row.label: mean_curve(result, row.label) for row in result.ranking}
     losses = [loss for curve in curves.values() for point in curve for loss in point[1:]]
     if not losses:
         return "no loss to plot"
@@ -40,11 +40,11 @@ def plot_schedules_losses(result: CompareResult, style: Style) -> str:
     return "\n".join([heading, *(_side_by_side(left, right, width) for left, right in pairs)])
 
 
-def _curve(runs: list[ComparedRun]) -> Curve:
-    """The loss by step over the runs that finished."""
+def mean_curve(result: CompareResult, label: str) -> Curve:
+    """The loss by step over the scored runs of a schedule that finished."""
     at: dict[int, list[float]] = defaultdict(list)
-    for run in runs:
-        if run.role == "score" and run.status == "ok":
+    for run in result.runs:
+        if run.label == label and run.role == "score" and run.status == "ok":
             for point in run.points:
                 at[point.step].append(min(max(point.loss, -HUGE), HUGE))
     return [(step, min(losses), sum(losses) / len(losses), max(losses)) for step, losses in sorted(at.items())]

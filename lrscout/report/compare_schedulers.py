@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.text import Text
 
 from lrscout.formatting import format_loss, format_lr, format_seconds
+from lrscout.report.blocks import Block, TextPlot, TextTable
 from lrscout.report.compare_plot import plot_schedules_losses
-from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, table, unfinished
 from lrscout.report.terminal import PAGE, Style
 from lrscout.results import CompareRecord, CompareResult, Difference, FinalMetric, RankedSchedule
@@ -64,13 +64,13 @@ def rows(record: CompareRecord) -> Iterator[Sequence[object]]:
         yield r.schedule, r.label, r.seed, r.peak_lr, r.role, r.status, r.final, r.best, r.auc, r.seconds
 
 
-def markdown(record: CompareRecord) -> list[str]:
-    """The ranking and the plots as blocks of Markdown."""
+def blocks(record: CompareRecord) -> list[Block]:
+    """The ranking and the plots."""
     result = record.result
     if result is None or not result.ranking:
         return []
-    table = markdown_table(_head(result), [[inline(cell) for cell in _cells(row, result)] for row in result.ranking])
-    return [table, f"```text\n{plot_schedules_losses(result, PAGE)}\n```"]
+    ranking = TextTable(_head(result), [_cells(row, result) for row in result.ranking])
+    return [ranking, TextPlot(plot_schedules_losses(result, PAGE))]
 
 
 def facts(record: CompareRecord) -> dict[str, str]:

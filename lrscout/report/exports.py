@@ -1,14 +1,20 @@
-"""Exports of a record: CSV for spreadsheets, Markdown for web pages."""
+"""The formats that a record can be written in."""
 
 from __future__ import annotations
 
 import csv
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
-from lrscout.report.markdown import code, inline, markdown_table
+from lrscout.errors import UsageError
+from lrscout.files import check_folder, check_writable, make_folder, write_bytes, write_text
+from lrscout.records import to_json
+from lrscout.report.markdown import code, inline, markdown_block, markdown_table
 from lrscout.report.views import printed, view_of
 from lrscout.results import RunRecord
 
@@ -32,7 +38,7 @@ def to_markdown(record: RunRecord[Any]) -> str:
     """The summary as GitHub-flavored Markdown, with plots in code blocks."""
     view, record = view_of(record), printed(record)
     blocks = [f"## {inline(view.headline(record))}"]
-    blocks += view.markdown(record)
+    blocks += map(markdown_block, view.blocks(record))
     blocks.append("\n".join(f"- {name}: {inline(value)}" for name, value in view.facts(record).items()))
     if record.warnings:
         blocks.append("### Warnings\n\n" + "\n".join(f"- {inline(warning)}" for warning in record.warnings))
@@ -43,4 +49,57 @@ def to_markdown(record: RunRecord[Any]) -> str:
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 
-EXPORTS: dict[str, Callable[[RunRecord[Any]], str]] = {"csv": to_csv, "markdown": to_markdown}
+def to_html(record: RunRecord[Any]) -> str:
+    """A web page of one file."""
+    from lrscout.report import html  # which few runs use, as all that follows
+
+    return html.to_html(record)
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A format that a record can be written in."""
+
+    title: str  # as --help calls it
+    make: Callable[[RunRecord[Any]], str | bytes]
+    needs: tuple[str, str] | None = None  # the module that makes it, and the extra of lrscout that brings it
+    inside: str | None = None  # the name of the file, where what the user names is a folder for it
+
+    def check(self, path: Path) -> None:
+        """Check that the record can be written there, before a long run.
+
+        Raises:
+            UsageError: what it needs is not installed, or the file cannot be written.
+        """
+        if self.needs is not None and find_spec(self.needs[0]) is None:
+            raise UsageError(
+                f"{self.title} needs {self.needs[0]}, which is not installed.",
+                hint=f"pip install {self.needs[0]}, or lrscout with its extra: pip install 'lrscout[{self.needs[1]}]'.",
+            )
+        if self.inside is None:
+            check_writable(path)
+        else:
+            check_folder(path)
+
+    def write(self, record: RunRecord[Any], path: Path) -> None:
+        """Write the record.
+
+        Raises:
+            RecordError: the file cannot be written.
+        """
+        made = self.make(record)
+        if self.inside is not None:
+            make_folder(path)
+            path /= self.inside
+        if isinstance(made, str):
+            write_text(path, made)
+        else:
+            write_bytes(path, made)
+
+
+EXPORTS = {
+    "json": Export("JSON", lambda record: to_json(record) + "\n"),
+    "csv": Export("CSV", to_csv),
+    "markdown": Export("Markdown", to_markdown),
+    "html": Export("an interactive web page", to_html),
+}

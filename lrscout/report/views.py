@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
+from lrscout.report.blocks import Block
 from lrscout.report.terminal import Style, printable
 from lrscout.results import BatchSizeResult, CompareResult, LrResult, RunRecord, TrainRunResult
 
@@ -43,8 +44,8 @@ class View(Protocol[R_contra]):
     def rows(self, record: RunRecord[R_contra]) -> Iterator[Sequence[object]]:
         """The measurements for CSV: a header, then the rows."""
 
-    def markdown(self, record: RunRecord[R_contra]) -> list[str]:
-        """The blocks of Markdown between the headline and the facts."""
+    def blocks(self, record: RunRecord[R_contra]) -> list[Block]:
+        """What stands between the headline and the facts in an export."""
 
 
 def view_of(record: RunRecord[R]) -> View[R]:
