@@ -40,6 +40,7 @@ COMMANDS = {
     "run": Command("training:run", "Train a program with a rate and a schedule, without an edit to it.", EPILOG),
     "schedules": Command("schedules:schedules", "List the learning-rate schedules and their parameters."),
     "preview": Command("schedules:preview", "Plot learning-rate schedules over the steps of a run."),
+    "runs": Command("runs:runs", "List earlier runs."),
     "show": Command("show:show", "Show the record of an earlier run again."),
 }
 

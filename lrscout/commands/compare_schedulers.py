@@ -17,7 +17,8 @@ from lrscout.commands.options import flag_parameter, takes_settings
 from lrscout.commands.run import Run, past_typer, running
 from lrscout.errors import RecordError, UsageError, summary
 from lrscout.files import append_text, check_writable, write_text
-from lrscout.records import cached_records, load, to_json
+from lrscout.history import cached_records
+from lrscout.records import load, to_json
 from lrscout.report.ci import GitHub, GitLab, PlainLog, Service, github_outputs, junit_xml, run_line
 from lrscout.report.exports import to_markdown
 from lrscout.report.views import view_of

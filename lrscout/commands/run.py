@@ -19,9 +19,10 @@ from lrscout.commands.stdin import no_stdin
 from lrscout.commands.watchdog import Watchdog
 from lrscout.errors import ForeignError, LrscoutError, OutputError, RecordError, WorkloadError, summary
 from lrscout.files import is_stream
+from lrscout.history import new_record_path, remember
 from lrscout.processes.deaths import SIGNALLED
 from lrscout.processes.new_files import FolderContents
-from lrscout.records import new_record_path, remember, save, to_json
+from lrscout.records import save, to_json
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import Output
 from lrscout.report.stdout import results_stream
@@ -187,7 +188,7 @@ class Run:
     def _remember(self, path: Path) -> None:
         self.output.note(f"Record: {self._told(path)}")
         try:
-            remember(path)
+            remember(path, self._folder)
         except RecordError as error:
             self.output.warn(f"{error.message} `lrscout show` will not find this record without its path.")
 

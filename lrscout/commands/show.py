@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from lrscout.commands.run import show as show_record
-from lrscout.records import consistent, last_record, load
+from lrscout.history import last_record
+from lrscout.records import consistent, load
 from lrscout.report.output import Output
 
 
@@ -21,7 +22,7 @@ def show(
 ) -> None:
     """Show the record of an earlier run again."""
     output = Output(sys.stdout, sys.stderr, mode="json" if json else "human", width=width, verbose=verbose)
-    path = file if file is not None else last_record()
+    path = file if file is not None else last_record()[0]
     record = load(path)
     output.note(f"Record: {path}")
     with consistent(str(path)):
