@@ -81,6 +81,12 @@ def name_of(path: Path) -> RecordName:
     return RecordName(when, found[2], found[4])
 
 
+def short_name(path: Path) -> str:
+    """What to call a record: its id, or the name of its file where it is not in the cache folder."""
+    is_cached = _NAME.fullmatch(path.name) is not None and path.parent == cache_folder()
+    return name_of(path).id if is_cached else path.name
+
+
 def find_record(name: str) -> Path:
     """The record that a user means by a path, or by the beginning of an id that `lrscout runs` lists.
 

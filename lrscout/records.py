@@ -78,7 +78,7 @@ def load(path: Path) -> RunRecord[Any]:
     Raises:
         RecordError: the file cannot be read or is not a record.
     """
-    hint = "Without a file, `lrscout show` shows the last record."
+    hint = "`lrscout runs` lists the records that are kept."
     try:
         with path.open("rb") as file:
             begin = file.read(BEGINNING)

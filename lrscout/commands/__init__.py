@@ -41,7 +41,8 @@ COMMANDS = {
     "schedules": Command("schedules:schedules", "List the learning-rate schedules and their parameters."),
     "preview": Command("schedules:preview", "Plot learning-rate schedules over the steps of a run."),
     "runs": Command("runs:runs", "List earlier runs."),
-    "show": Command("show:show", "Show the record of an earlier run again."),
+    "show": Command("show:show", "Show the record of an earlier run again, or several together."),
+    "diff": Command("diff:diff", "Tell what changed between two runs."),
 }
 
 

@@ -79,7 +79,7 @@ def read_invocation(
         # absolute, since the user's code may change the folder
         output=None if values["output"] is None else values["output"].absolute(),
         exports={name: path.absolute() for name, path in exports.items()},
-        mode=_mode(values["json"], values["quiet"]),
+        mode=mode_of(values["json"], values["quiet"]),
         width=values["width"],
         more={},
         project=None if project is None else project.path,
@@ -121,7 +121,12 @@ def _default(
     raise UsageError("No target given.", hint=hint)
 
 
-def _mode(json: bool, quiet: bool) -> Mode:
+def mode_of(json: bool, quiet: bool) -> Mode:
+    """What stdout gets.
+
+    Raises:
+        UsageError: both were asked for.
+    """
     if json and quiet:
         raise UsageError("--json and --quiet cannot be combined.", hint="Both decide what stdout gets: use one.")
     return "json" if json else "quiet" if quiet else "human"

@@ -179,23 +179,15 @@ def _common_parameters(command: str, only_commands: bool) -> list[inspect.Parame
             **file,
             help="Write the record to this file instead of the cache folder.",
         ),
-        *_export_parameters(command, **file),
+        *_export_parameters(command),
         option("json", bool, False, "--json", help="Print the record as JSON on stdout, and nothing else."),
         option("quiet", bool, False, "--quiet", "-q", help="Print only the answer on stdout."),
         option("width", int | None, None, "--width", min=24, max=1000, help="Width of tables and plots, in columns."),
     ]
 
 
-def _export_parameters(command: str, **file: Any) -> list[inspect.Parameter]:
+def _export_parameters(command: str) -> list[inspect.Parameter]:
     return [
-        flag_parameter(
-            command,
-            f"export_{name}",
-            Path | None,
-            None,
-            f"--export-{name}",
-            help=f"Also write the result as {export.title}.",
-            **{**file, **({} if export.inside is None else {"metavar": "FOLDER"})},
-        )
+        flag_parameter(command, f"export_{name}", Path | None, None, f"--export-{name}", **export.flag)
         for name, export in EXPORTS.items()
     ]

@@ -65,6 +65,12 @@ class Export:
     needs: tuple[str, str] | None = None  # the module that makes it, and the extra of lrscout that brings it
     inside: str | None = None  # the name of the file, where what the user names is a folder for it
 
+    @property
+    def flag(self) -> dict[str, Any]:
+        """How the flag is declared."""
+        metavar = "FILE" if self.inside is None else "FOLDER"
+        return {"metavar": metavar, "dir_okay": True, "help": f"Also write the result as {self.title}."}
+
     def check(self, path: Path) -> None:
         """Check that the record can be written there, before a long run.
 
