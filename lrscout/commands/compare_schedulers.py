@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from lrscout.commands.gate import FAILED_CHECK, Gate, gate_flags
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.options import flag_parameter, takes_settings
 from lrscout.commands.run import Run, past_typer, running
@@ -30,7 +31,6 @@ from lrscout.search.conditions import Check, check_best, check_conditions, parse
 from lrscout.settings import CompareSchedulersSettings
 
 COMMAND = "compare-schedulers"
-FAILED_CHECK = 5  # the exit code when a check of --fail-if or --expect-best fails
 FREE = ("schedules", "seeds", "jobs", "baseline", "min_effect", "timeout", "listen", "keep_environment")
 """Settings that may change when a comparison is resumed."""
 
@@ -59,6 +59,7 @@ def _own_flags(command: str) -> list[inspect.Parameter]:
         option("junit_xml", Path | None, None, "Also write these checks as JUnit XML.", metavar="FILE"),
         option("github", str, "auto", "Log groups, summary, outputs and errors on GitHub Actions.", metavar="auto|off"),
         option("gitlab", str, "auto", "Collapse the log of the runs on GitLab CI.", metavar="auto|off"),
+        *gate_flags(command),
     ]
 
 
@@ -100,7 +101,7 @@ def _tell(demands: _Demands, record: CompareRecord, run: Run, service: Service) 
     """Report to CI; returns whether a check failed."""
     result = record.result
     assert result is not None
-    checks = demands.checks(result)
+    checks = demands.checks(record)
     unmet = [f"Check failed: {check.name} ({check.detail})." for check in checks if not check.passed]
     for text in unmet:
         run.output.warn(text)
@@ -116,10 +117,11 @@ def _tell(demands: _Demands, record: CompareRecord, run: Run, service: Service) 
 
 
 class _Demands:
-    """The checks of --fail-if and --expect-best, validated before anything runs."""
+    """The checks of --fail-if, --expect-best and --against, validated before anything runs."""
 
     def __init__(self, invocation: Invocation[CompareSchedulersSettings]) -> None:
         more, settings = invocation.more, invocation.settings
+        self._gate = Gate(COMMAND, invocation)
         specs = parse_schedules(settings.schedules)
         self._conditions = [parse_condition(text, specs) for text in (more["fail_if"] or "").split(";") if text.strip()]
         best = more["expect_best"] or ""
@@ -141,12 +143,14 @@ class _Demands:
         if self._junit is not None:
             check_writable(self._junit)
 
-    def checks(self, result: CompareResult) -> list[Check]:
+    def checks(self, record: CompareRecord) -> list[Check]:
         """How each demand went; none is judged before there are scores."""
+        result = record.result
+        assert result is not None
         found = check_conditions(self._conditions, result) if result.ranking else []
         if self._expected and result.ranking:
             found.append(check_best(self._expected, result, self._min_effect))
-        return found
+        return [*found, *(Check(text, False, "--against") for text in self._gate.unmet(record))]
 
     def write_junit(self, checks: Sequence[Check], result: CompareResult) -> None:
         """The checks, and whether the runs of every schedule finished."""

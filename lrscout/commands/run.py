@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 
+from lrscout.commands.gate import FAILED_CHECK, Gate
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.signals import EndingSignals, ended_by_signals
 from lrscout.commands.stdin import no_stdin
@@ -84,10 +85,12 @@ class Run:
             taken = time.monotonic() - started
             self._next_save = started + max(SAVE_SECONDS, taken / SAVE_SHARE)
 
-    def finish(self, record: RunRecord[Any]) -> None:
-        """Show the record, save it and end with its exit code."""
+    def finish(self, record: RunRecord[Any], gate: Gate) -> None:
+        """Show the record, save it and end with its exit code, or with that of a check that it does not pass."""
         self.conclude(record)
-        raise typer.Exit(self.exit_code(record.status))
+        failed = record.status != "interrupted" and gate.fails(record, self.output)
+        code = self.exit_code(record.status)
+        raise typer.Exit(FAILED_CHECK if failed and not code else code)
 
     def exit_code(self, status: Status) -> int:
         """The exit code of a run that ended like this; after a signal, the one that a shell gives."""
