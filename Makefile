@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo batch compare test test-slow format lint types check bench bench-lr bench-attach bench-batch bench-compare peers peers-batch signals fuzz clean
+.PHONY: help demo batch compare test test-slow format lint types check bench bench-lr bench-attach bench-batch bench-compare peers peers-batch signals fuzz faults clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -28,8 +28,11 @@ test: $(INSTALLED)  ## run the tests
 test-slow: $(INSTALLED)  ## run the tests that take long
 	$(PYTEST) -m slow
 
-fuzz: $(INSTALLED)  ## show 20,000 mutated records (FUZZ=N for another number)
-	FUZZ=$(or $(FUZZ),20000) $(PYTEST) tests/faults -k mutated
+fuzz: $(INSTALLED)  ## try 100,000 mutated inputs of everything that is typed or written (FUZZ=N for another number)
+	FUZZ=$(or $(FUZZ),100000) $(PYTEST) --dist load tests/faults/test_fuzz.py tests/faults/test_parsers.py tests/faults/test_damaged_records.py
+
+faults: $(INSTALLED)  ## end every command by every signal at every phase, and all else of tests/faults, in about half an hour
+	FAULTS=all $(PYTEST) -m "slow or not slow" tests/faults
 
 format: $(INSTALLED)  ## format the code
 	$(BIN)/ruff format .

@@ -78,6 +78,12 @@ QUANTITIES: dict[str, dict[str, Quantity]] = {
         "lr": Quantity(lambda r: r.ranking[0].peak_lr if r.ranking else None, format_lr),
         "seconds": Quantity(lambda r: r.seconds, format_seconds, worse="higher"),
     },
+    "tune": {
+        "batch_size": Quantity(lambda r: r.batch_size, _whole, limit="2x"),
+        "lr": Quantity(lambda r: r.lr, format_lr, limit="2x"),
+        "schedule": Quantity(lambda r: (r.schedule,) if r.schedule is not None else None, limit="same"),
+        "seconds": Quantity(lambda r: r.seconds, format_seconds, worse="higher"),
+    },
     "run": {
         "loss": Quantity(lambda r: r.final_loss, format_loss, worse="higher"),
         "lr": Quantity(lambda r: r.peak_lr, format_lr),

@@ -84,7 +84,7 @@ def test_json_is_the_record():
 
 def test_an_export_whose_module_is_missing_says_what_to_install(tmp_path):
     export = Export("a picture", lambda record: b"", needs=("no_such_module", "plots"))
-    with pytest.raises(UsageError, match="a picture needs no_such_module, which is not installed") as caught:
+    with pytest.raises(UsageError, match="A picture needs no_such_module, which is not installed") as caught:
         export.check(tmp_path / "x.png")
     assert "pip install 'lrscout[plots]'" in caught.value.hint
 

@@ -249,7 +249,7 @@ def test_thinned_line_keeps_its_peaks():
 
 def test_help_of_plotext_works_after_a_plot():
     code = (
-        "from lrscout.report.plot import _import_plotext; plotext = _import_plotext();"
+        "from lrscout.report.plot import import_plotext; plotext = import_plotext();"
         "import sys; assert 'plotext._doc.sections' not in sys.modules;"
         "assert 'signal' in dir(plotext.figure); assert callable(plotext.doc.signal);"
         "import plotext as again; assert again is plotext"

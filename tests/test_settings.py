@@ -161,6 +161,7 @@ def test_none_is_taken_where_it_is_a_value():
         ({"use": "warmup"}, "--for warmup must be one of decay, constant"),
         ({"horizon": 0}, "--horizon 0 must be at least 1"),
         ({"epochs": 0}, "--epochs 0.0 must be above 0"),
+        ({"max_lr": 1e38}, "--max-lr 1e+38 must be below 1e+36"),
         ({"epochs": 1e308}, "--epochs 1e+308 must be below 1e+09"),
         ({"max_steps": 149}, "--max-steps 149 is less"),
         ({"refine": 100}, "--refine 100"),

@@ -15,7 +15,6 @@ from lrscout.settings.session import Precision
 class LaunchKeywords(TypedDict, total=False):
     """How a training command is started."""
 
-    timeout: float | None
     listen: str | None
 
 
@@ -43,6 +42,7 @@ class SessionKeywords(CommandKeywords, total=False):
 class FindLrKeywords(SessionKeywords, total=False):
     """The settings of `find_lr`."""
 
+    timeout: float | None
     use: Use
     horizon: int | None
     epochs: float | None
@@ -64,6 +64,7 @@ class FindLrKeywords(SessionKeywords, total=False):
 class FindBatchSizeKeywords(SessionKeywords, total=False):
     """The settings of `find_batch_size`."""
 
+    timeout: float
     mode: str | None
     batch_arg: str
     min: int
@@ -89,6 +90,7 @@ class FindBatchSizeKeywords(SessionKeywords, total=False):
 class CompareSchedulersKeywords(SessionKeywords, total=False):
     """The settings of `compare_schedulers`."""
 
+    timeout: float | None
     steps: int
     seeds: int
     lr_mode: Literal["tune", "shared", "fixed"]
@@ -107,6 +109,7 @@ class CompareSchedulersKeywords(SessionKeywords, total=False):
 class RunKeywords(LaunchKeywords, total=False):
     """The settings of `run`."""
 
+    timeout: float
     lr: float | None
     schedule: str | None
     steps: int | None

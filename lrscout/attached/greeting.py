@@ -10,6 +10,12 @@ from typing import Any
 import torch
 from torch.optim.optimizer import Optimizer
 
+FRAMEWORKS = {
+    "lightning": ("pytorch_lightning.trainer.trainer", "lightning.pytorch.trainer.trainer"),
+    "transformers": ("transformers.trainer",),
+}
+"""The modules that a program has loaded if its training loop is that of a framework."""
+
 
 def greeting(optimizer: Optimizer) -> dict[str, Any]:
     """Its place among the ranks, its device and its versions."""
@@ -29,4 +35,7 @@ def greeting(optimizer: Optimizer) -> dict[str, Any]:
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
+        "framework": next(
+            (name for name, modules in FRAMEWORKS.items() if any(m in sys.modules for m in modules)), None
+        ),
     }

@@ -29,6 +29,7 @@ class Command:
 
 
 COMMANDS = {
+    "tune": Command("tune:tune", "Find a batch size, a learning rate and a schedule, one after the other.", EPILOG),
     "init": Command("init:init", "Write a target and its settings to begin with."),
     "find-lr": Command("find_lr:find_lr", "Suggest a learning rate from a short sweep.", EPILOG),
     "find-batch-size": Command(

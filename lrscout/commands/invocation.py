@@ -5,6 +5,7 @@ Flags win over environment variables, these over the recipe, and the recipe over
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ class Invocation(Generic[S]):
     mode: Mode
     width: int | None
     more: Mapping[str, Any]  # the command's own flags that are not settings
+    given: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # flags and variables, as they were given
     project: Path | None = None  # the file of the current folder that settings have come from
 
 
@@ -58,7 +60,7 @@ def read_invocation(
     _check_folder()
     project = find_project() if values["recipe"] is None else None
     recipe = load_recipe(values["recipe"]) if values["recipe"] is not None else project
-    path = given.get("target")
+    asked, path = given, given.get("target")
     if recipe is not None and path is not None and training_command is None:
         if path in recipe.targets:
             recipe, given = recipe.named(path), {name: value for name, value in given.items() if name != "target"}
@@ -82,6 +84,7 @@ def read_invocation(
         mode=mode_of(values["json"], values["quiet"]),
         width=values["width"],
         more={},
+        given=asked,
         project=None if project is None else project.path,
     )
 

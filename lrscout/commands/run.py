@@ -24,10 +24,10 @@ from lrscout.history import new_record_path, remember
 from lrscout.processes.deaths import SIGNALLED
 from lrscout.processes.new_files import FolderContents
 from lrscout.records import save, to_json
-from lrscout.report.exports import EXPORTS
+from lrscout.report.exports import write_exports
 from lrscout.report.output import Output
 from lrscout.report.stdout import results_stream
-from lrscout.report.views import printed, view_of
+from lrscout.report.views import load_view, printed, view_of
 from lrscout.results import CommandTarget, RunRecord, Status
 from lrscout.runs.new_files import new_files_sentence
 from lrscout.settings import CommandSettings
@@ -104,7 +104,10 @@ class Run:
         if left is not None:
             record = replace(record, warnings=(*record.warnings, left))
         unsaved = self._save_at_last(record)  # first: whoever reads the result may go away
-        problems: list[LrscoutError] = [*([] if unsaved is None else [unsaved]), *self._export(record)]
+        problems: list[LrscoutError] = [
+            *([] if unsaved is None else [unsaved]),
+            *write_exports(record, self._invocation.exports),
+        ]
         self._concluded = True
         try:
             show(record, self.output)
@@ -195,16 +198,6 @@ class Run:
         except RecordError as error:
             self.output.warn(f"{error.message} `lrscout show` will not find this record without its path.")
 
-    def _export(self, record: RunRecord[Any]) -> list[LrscoutError]:
-        """Write all exports; the errors of those that cannot be written."""
-        problems: list[LrscoutError] = []
-        for name, path in self._invocation.exports.items():
-            try:
-                EXPORTS[name].write(record, path)
-            except RecordError as error:
-                problems.append(error)
-        return problems
-
 
 @contextmanager
 def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
@@ -214,6 +207,7 @@ def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
         typer.Exit: Ctrl-C (130), or a signal that ends a run as Ctrl-C does (128 and its number).
         Exception: whatever the body raised.
     """
+    load_view(command, plots=invocation.mode == "human" or bool(invocation.exports))
     with results_stream() as results, no_stdin(), ended_by_signals() as signals:
         verbose = invocation.more.get("verbose", False)
         output = Output(results, sys.stderr, mode=invocation.mode, width=invocation.width, verbose=verbose)

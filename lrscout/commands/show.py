@@ -15,7 +15,7 @@ from lrscout.commands.run import show as show_record
 from lrscout.errors import UsageError
 from lrscout.history import find_record, last_record, short_name
 from lrscout.records import consistent, escaped_json, load
-from lrscout.report.exports import EXPORTS
+from lrscout.report.exports import EXPORTS, write_exports
 from lrscout.report.output import Output
 from lrscout.report.views import printed, view_of
 from lrscout.results import RunRecord
@@ -68,8 +68,11 @@ def show(
     output.note(f"Record: {path}")
     with consistent(str(path)):
         show_record(record, output)
-        for name, place in exports.items():
-            EXPORTS[name].write(record, place)
+        problems = write_exports(record, exports)
+    for problem in problems[1:]:
+        output.error(problem)
+    if problems:
+        raise problems[0]
 
 
 def _last(output: Output) -> Path:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.optim import Optimizer
 
 import lrscout
 from lrscout.engine.rates import own_rates
 from lrscout.engine.session import Session
 from lrscout.engine.workload import groups_of
+
+PLAIN = (bool, int, float, str, tuple, type(None))  # what a record can hold and Python can be given again
 
 
 def describe_environment(session: Session) -> dict[str, Any]:
@@ -27,7 +32,21 @@ def describe_environment(session: Session) -> dict[str, Any]:
         "optimizer": session.optimizer_name,
         "trainable_parameters": parameters,
         "groups": _describe_groups(session),
+        **_optimizer_arguments(session.optimizers),
     }
+
+
+def _optimizer_arguments(optimizers: Sequence[Optimizer]) -> dict[str, Any]:
+    """What a single optimizer was made with beside its rate, where that differs from what its class does by itself."""
+    if len(optimizers) != 1:
+        return {}
+    declared = inspect.signature(type(optimizers[0])).parameters
+    given = {
+        name: value
+        for name, value in optimizers[0].defaults.items()
+        if name != "lr" and name in declared and isinstance(value, PLAIN) and value != declared[name].default
+    }
+    return {"optimizer_arguments": given}
 
 
 def _describe_groups(session: Session) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
+from lrscout.errors import TargetError
 from lrscout.results import Target
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -52,6 +54,36 @@ class TrainedError(BaseException):
 
     def __init__(self, file: str, line: int, optimizer: str) -> None:
         super().__init__(f"line {line} of {file} takes a step of {optimizer}")
+
+
+LIBRARIES = ("plotext", "rich", "typer", "yaml")  # of lrscout's, which torch does without
+
+
+@contextmanager
+def libraries_set_aside(folder: str) -> Iterator[None]:
+    """Let imports find a rich.py in the user's folder, although lrscout has imported another rich.
+
+    Raises:
+        TargetError: one was found; lrscout goes on with its own, and the user's code cannot have the name as well.
+    """
+    shadowed = [
+        name
+        for name in LIBRARIES
+        if name in sys.modules and any(os.path.isfile(f"{folder}/{name}{end}") for end in (".py", "/__init__.py"))
+    ]
+    ours = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in shadowed}
+    for name in ours:
+        del sys.modules[name]
+    try:
+        yield
+    finally:
+        theirs = [sys.modules[name] for name in shadowed if name in sys.modules]
+        sys.modules.update(ours)
+    if theirs:
+        raise TargetError(
+            f"The target imports {theirs[0].__file__}, which has the name of a library that lrscout needs.",
+            hint="Rename it, or search in a program that imports it: lrscout find-lr -- python train.py",
+        )
 
 
 @contextmanager

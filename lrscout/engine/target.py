@@ -15,7 +15,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lrscout.engine.imports import TrainedError, own_arguments, own_signal_handlers, steps_forbidden
+from lrscout.engine.imports import (
+    TrainedError,
+    libraries_set_aside,
+    own_arguments,
+    own_signal_handlers,
+    steps_forbidden,
+)
 from lrscout.errors import TargetError, TargetImportError, did_you_mean, perhaps
 from lrscout.results import Target
 
@@ -192,19 +198,20 @@ def _run_import(name: str, script: str) -> ModuleType:
         'Move the part that runs as a script under `if __name__ == "__main__":`, '
         f"or search in the script as it stands: lrscout find-lr -- python {script}"
     )
-    try:
-        with steps_forbidden():
-            return importlib.import_module(name)
-    except TrainedError as error:
-        raise TargetError(f"Importing {name!r} trains a model: {error}.", hint=remedy) from None
-    except SystemExit as error:
-        raise TargetError(f"Importing {name!r} called sys.exit({error.code!r}).", hint=remedy) from error
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise  # the requested module itself: the caller explains it
-        raise _import_failed(name, error) from error
-    except Exception as error:
-        raise _import_failed(name, error) from error
+    with libraries_set_aside(sys.path[0]):
+        try:
+            with steps_forbidden():
+                return importlib.import_module(name)
+        except TrainedError as error:
+            raise TargetError(f"Importing {name!r} trains a model: {error}.", hint=remedy) from None
+        except SystemExit as error:
+            raise TargetError(f"Importing {name!r} called sys.exit({error.code!r}).", hint=remedy) from error
+        except ModuleNotFoundError as error:
+            if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+                raise  # the requested module itself: the caller explains it
+            raise _import_failed(name, error) from error
+        except Exception as error:
+            raise _import_failed(name, error) from error
 
 
 def _import_failed(name: str, error: Exception) -> TargetImportError:

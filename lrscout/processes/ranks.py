@@ -50,6 +50,7 @@ class Attachment:
     torch: str
     python: str
     threads: int
+    framework: str | None = None  # whose training loop it has
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,5 +182,5 @@ def attachment_of(ranks: list[Rank]) -> Attachment:
     """What the ranks have said of themselves; the first speaks for all."""
     hello = ranks[0].hello
     assert hello is not None
-    facts = {key: hello[key] for key in ("device", "device_name", "torch", "python", "threads")}
+    facts = {key: hello[key] for key in ("device", "device_name", "torch", "python", "threads", "framework")}
     return Attachment(len(ranks), tuple(optimizer_facts(each) for each in hello["optimizers"]), **facts)

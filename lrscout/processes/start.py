@@ -94,7 +94,8 @@ class ForkServer:
         self._control, theirs = socket.socketpair()
         numbers = (theirs.fileno(), os.getpid(), int(expendable))
         self._process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, json.dumps(sys.path), *map(str, numbers), preloaded],
+            # -P: a json.py in this folder is none of the server's business
+            [sys.executable, "-P", "-c", SERVE, json.dumps(sys.path), *map(str, numbers), preloaded],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             env={**os.environ, **environment, IN_WORKER: "1"},

@@ -22,5 +22,12 @@ class TextPlot:
     text: str
 
 
-Block = str | TextTable | TextPlot
-"""A paragraph, a table or a plot."""
+@dataclass(frozen=True, slots=True)
+class TextCode:
+    """Lines of Python."""
+
+    lines: Sequence[str]
+
+
+Block = str | TextTable | TextPlot | TextCode
+"""A paragraph, a table, a plot or code."""

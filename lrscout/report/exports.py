@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from lrscout.errors import UsageError
+from lrscout.errors import LrscoutError, RecordError, UsageError
 from lrscout.files import check_folder, check_writable, make_folder, write_bytes, write_text
 from lrscout.records import to_json
 from lrscout.report.markdown import code, inline, markdown_block, markdown_table
@@ -56,6 +56,27 @@ def to_html(record: RunRecord[Any]) -> str:
     return html.to_html(record)
 
 
+def to_svg(record: RunRecord[Any]) -> bytes:
+    """The plots as lines and text."""
+    from lrscout.report.figure import draw_figure
+
+    return draw_figure(record, "svg")
+
+
+def to_png(record: RunRecord[Any]) -> bytes:
+    """The plots as pixels."""
+    from lrscout.report.figure import draw_figure
+
+    return draw_figure(record, "png")
+
+
+def to_tensorboard(record: RunRecord[Any]) -> bytes:
+    """The measurements as scalars."""
+    from lrscout.report.events import to_events
+
+    return to_events(record)
+
+
 @dataclass(frozen=True, slots=True)
 class Export:
     """A format that a record can be written in."""
@@ -79,7 +100,7 @@ class Export:
         """
         if self.needs is not None and find_spec(self.needs[0]) is None:
             raise UsageError(
-                f"{self.title} needs {self.needs[0]}, which is not installed.",
+                f"{self.title[:1].upper()}{self.title[1:]} needs {self.needs[0]}, which is not installed.",
                 hint=f"pip install {self.needs[0]}, or lrscout with its extra: pip install 'lrscout[{self.needs[1]}]'.",
             )
         if self.inside is None:
@@ -108,4 +129,20 @@ EXPORTS = {
     "csv": Export("CSV", to_csv),
     "markdown": Export("Markdown", to_markdown),
     "html": Export("an interactive web page", to_html),
+    "svg": Export("an SVG picture", to_svg, ("matplotlib", "plots")),
+    "png": Export("a PNG picture", to_png, ("matplotlib", "plots")),
+    "tensorboard": Export(
+        "events for TensorBoard", to_tensorboard, ("tensorboard", "tensorboard"), "events.out.tfevents.lrscout"
+    ),
 }
+
+
+def write_exports(record: RunRecord[Any], paths: Mapping[str, Path]) -> list[LrscoutError]:
+    """Write a record in several formats; the errors of those that cannot be written."""
+    problems: list[LrscoutError] = []
+    for name, path in paths.items():
+        try:
+            EXPORTS[name].write(record, path)
+        except RecordError as error:
+            problems.append(error)
+    return problems

@@ -10,7 +10,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from lrscout.report.blocks import Block, TextPlot, TextTable
+from lrscout.report.blocks import Block, TextCode, TextPlot, TextTable
 from lrscout.report.charts import Chart, charts
 from lrscout.report.terminal import printable
 from lrscout.report.views import printed, view_of
@@ -85,6 +85,8 @@ def _block(block: Block) -> str:
         return f"<p>{_text(block)}</p>"
     if isinstance(block, TextPlot):
         return f"<pre>{escape(block.text)}</pre>"
+    if isinstance(block, TextCode):
+        return f"<pre>{escape(chr(10).join(block.lines))}</pre>"
     return f'<div class="wide"><table>{_rows(block)}</table></div>'
 
 

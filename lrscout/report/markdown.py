@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from lrscout.report.blocks import Block, TextPlot
+from lrscout.report.blocks import Block, TextCode, TextPlot
 from lrscout.report.terminal import printable
 
 _BEGINNING = re.compile(r"^([0-9]*)([.)](?= |$)|[-+](?=[- ]|$))")  # of a list, or a line across the page
@@ -21,6 +21,8 @@ def markdown_block(block: Block) -> str:
     """A part of a report as Markdown."""
     if isinstance(block, TextPlot):
         return f"```text\n{block.text}\n```"
+    if isinstance(block, TextCode):
+        return "\n".join(["```python", *block.lines, "```"])
     if isinstance(block, str):
         return inline(block)
     rows = [[inline(cell) for cell in row] for row in block.rows]

@@ -76,7 +76,7 @@ class _LateDocs:
         return getattr(import_module(DOCS).docs, name)
 
 
-def _import_plotext() -> Any:
+def import_plotext() -> Any:
     """Import plotext without assembling its help texts, which takes three quarters of the 0.25 s."""
     if "plotext" not in sys.modules and DOCS not in sys.modules:
         late = ModuleType(DOCS)
@@ -95,7 +95,7 @@ def _plotext(series: Sequence[Series], x: Axis, y: Axis, size: tuple[int, int], 
     plotext is given only numbers from 0 to 1: NaN would end the process, and distant points would take minutes.
     """
     with _figure:
-        plotext = _import_plotext()
+        plotext = import_plotext()
         plotext.terminal.limit(False, False)  # or plotext uses the size of the terminal
         figure = plotext.figure
         figure.clear()

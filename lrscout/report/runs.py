@@ -37,7 +37,10 @@ def entry_of(record: RunRecord[Any], id: str, when: str, path: str) -> Entry:
     """The entry of a record."""
     view = view_of(record)
     answer = view.answer(record)
-    told = None if answer is None else ", ".join(answer.split("\n"))
+    lines = [] if answer is None else answer.split("\n")
+    if len(lines) > 1:  # batch_size=16 and lr=0.001 in a table: 16, 0.001
+        lines = [line.partition("=")[2] or line for line in lines]
+    told = ", ".join(lines) or None
     target = target_text(record) or "objects from Python"
     return Entry(id, when, record.command, target, told, record.status, path, record.error)
 

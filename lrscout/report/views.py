@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
+from lrscout.errors import UsageError, summary
 from lrscout.report.blocks import Block
 from lrscout.report.terminal import Style, printable
-from lrscout.results import BatchSizeResult, CompareResult, LrResult, RunRecord, TrainRunResult
+from lrscout.results import BatchSizeResult, CompareResult, LrResult, RunRecord, TrainRunResult, TuneResult
 
 R = TypeVar("R")
 R_contra = TypeVar("R_contra", contravariant=True)
@@ -19,6 +21,7 @@ VIEWS = {
     "find-batch-size": "lrscout.report.find_batch_size",
     "compare-schedulers": "lrscout.report.compare_schedulers",
     "run": "lrscout.report.run",
+    "tune": "lrscout.report.tune",
 }
 """The module of each command, imported when a record is shown."""
 
@@ -48,6 +51,26 @@ class View(Protocol[R_contra]):
         """What stands between the headline and the facts in an export."""
 
 
+def load_view(command: str, plots: bool) -> None:
+    """Import what shows the records of a command, before anything of the user's is imported or takes hours.
+
+    Later, a file of theirs may come first: a rich.py or a statistics.py in the folder of the target.
+
+    Raises:
+        UsageError: such a file comes first already, as in the folder of `python -m lrscout`.
+    """
+    try:
+        import_module(VIEWS[command])
+        if plots:
+            import_module("lrscout.report.plot").import_plotext()
+    except Exception as error:  # whatever a file does that was never meant for this
+        found = [getattr(find_spec(name), "origin", None) for name in ("rich", "plotext")]
+        raise UsageError(
+            f"rich and plotext cannot be used as they are found, in {' and '.join(map(str, found))}: {summary(error)}.",
+            hint="Rename a file of yours that has such a name. `lrscout` does not look where `python -m lrscout` does.",
+        ) from error
+
+
 def view_of(record: RunRecord[R]) -> View[R]:
     """The view of the command that made this record."""
     return cast("View[R]", import_module(VIEWS[record.command]))
@@ -71,9 +94,10 @@ def _printed(value: Any) -> Any:
 
 
 if TYPE_CHECKING:  # so that mypy checks each module against the protocol
-    from lrscout.report import compare_schedulers, find_batch_size, find_lr, run
+    from lrscout.report import compare_schedulers, find_batch_size, find_lr, run, tune
 
     _find_lr: View[LrResult] = find_lr
     _find_batch_size: View[BatchSizeResult] = find_batch_size
     _compare_schedulers: View[CompareResult] = compare_schedulers
     _run: View[TrainRunResult] = run
+    _tune: View[TuneResult] = tune

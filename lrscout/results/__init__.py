@@ -60,8 +60,13 @@ from lrscout.results.training import (
     TrainingResult,
     TrainingStatus,
 )
+from lrscout.results.tuning import StageStatus, TunedStage, TuneResult
 
 __all__ = [
+    "StageStatus",
+    "TuneRecord",
+    "TuneResult",
+    "TunedStage",
     "ScaledRate",
     "StepTiming",
     "NoiseMoment",
@@ -121,11 +126,13 @@ LrRecord = RunRecord[LrResult]
 BatchSizeRecord = RunRecord[BatchSizeResult]
 CompareRecord = RunRecord[CompareResult]
 TrainRunRecord = RunRecord[TrainRunResult]
+TuneRecord = RunRecord[TuneResult]
 
 RESULTS: dict[str, type] = {
     "find-lr": LrResult,
     "find-batch-size": BatchSizeResult,
     "compare-schedulers": CompareResult,
     "run": TrainRunResult,
+    "tune": TuneResult,
 }
 """The result class of each command."""

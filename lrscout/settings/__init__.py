@@ -27,6 +27,7 @@ from lrscout.settings.find_batch_size import FindBatchSizeSettings
 from lrscout.settings.find_lr import FindLrSettings
 from lrscout.settings.run import DEFAULT_SCHEDULE, RunSettings
 from lrscout.settings.session import DEFAULT_OPTIMIZER, SessionSettings
+from lrscout.settings.tune import TuneSettings
 
 __all__ = [
     "COMMANDS",
@@ -43,6 +44,7 @@ __all__ = [
     "RunSettings",
     "SessionSettings",
     "Settings",
+    "TuneSettings",
     "bounds_problem",
     "check_kind",
     "coerce",
@@ -59,5 +61,6 @@ COMMANDS: dict[str, type[Settings]] = {
     "find_batch_size": FindBatchSizeSettings,
     "compare_schedulers": CompareSchedulersSettings,
     "run": RunSettings,
+    "tune": TuneSettings,
 }
 """A recipe's section names, and the settings each may hold."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lrscout.errors import UsageError
 from lrscout.schedules import DEFAULT_SCHEDULES, parse_schedule, parse_schedules, schedule_among
-from lrscout.settings.fields import option
+from lrscout.settings.fields import LARGEST_RATE, option
 from lrscout.settings.quantities import seconds
 from lrscout.settings.session import SessionSettings
 
@@ -33,7 +33,9 @@ class CompareSchedulersSettings(SessionSettings):
         "tune: find the rate of each schedule, starting from --lr; shared: use --lr for all; fixed: use the"
         " optimizer's own rate.",
     )
-    lr: float | None = option(None, "Peak rate to start from; by default the suggestion of find-lr.", above=0)
+    lr: float | None = option(
+        None, "Peak rate to start from; by default the suggestion of find-lr.", above=0, below=LARGEST_RATE
+    )
     baseline: str | None = option(
         None, "Schedule that the others are compared with; by default the best.", metavar="NAME"
     )

@@ -148,6 +148,7 @@ def coerce(field: Field, value: Any) -> Any:
     raise UsageError(f"{field.name} must be {field.option.amount or KIND_NAMES[field.type]}, not {found}.")
 
 
+LARGEST_RATE = 1e36  # an optimizer's step overflows in single precision with a rate 340 times as high
 LARGEST = 2**63 - 1  # whole number: what torch takes for a seed with room for further ones, and more than any count
 
 

@@ -11,7 +11,7 @@ from lrscout.search import bracket, probing
 from lrscout.search.refinement import MIN_STEPS_PER_PROBE, OFFSETS
 from lrscout.search.rules import DEFAULT_RULE, RULES
 from lrscout.search.scout import HORIZON
-from lrscout.settings.fields import option
+from lrscout.settings.fields import LARGEST_RATE, option
 from lrscout.settings.quantities import LONGEST, seconds
 from lrscout.settings.session import SessionSettings
 
@@ -82,8 +82,12 @@ class FindLrSettings(SessionSettings):
         f" rate; by default they may take {probing.MAX_PROBING_STEPS} more than --steps.",
         at_least=3,
     )
-    min_lr: float | None = option(None, "Run a single sweep from this rate; 1e-7 if only --max-lr is given.", above=0)
-    max_lr: float | None = option(None, "Run a single sweep up to this rate; 10 if only --min-lr is given.", above=0)
+    min_lr: float | None = option(
+        None, "Run a single sweep from this rate; 1e-7 if only --max-lr is given.", above=0, below=LARGEST_RATE
+    )
+    max_lr: float | None = option(
+        None, "Run a single sweep up to this rate; 10 if only --min-lr is given.", above=0, below=LARGEST_RATE
+    )
     spacing: Literal["exponential", "linear"] = option("exponential", "How the rate rises from step to step.")
     smoothing: float = option(0.9, "Weight of the past in the smoothed loss, from 0 to below 1.", at_least=0, below=1)
     stop_factor: float = option(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lrscout.schedules import parse_schedule
 from lrscout.settings.command import LaunchSettings
-from lrscout.settings.fields import option
+from lrscout.settings.fields import LARGEST_RATE, option
 
 DEFAULT_SCHEDULE = "cosine:warmup=0.05"  # the one that find-lr trains under for the peak of a decaying schedule
 
@@ -16,7 +16,10 @@ class RunSettings(LaunchSettings):
     """The settings of run. What is None comes from the record that it is given, if any."""
 
     lr: float | None = option(
-        None, "Peak rate of the parameter group with the largest one; the others keep their ratios to it.", above=0
+        None,
+        "Peak rate of the parameter group with the largest one; the others keep their ratios to it.",
+        above=0,
+        below=LARGEST_RATE,
     )
     schedule: str | None = option(
         None,

@@ -39,6 +39,8 @@ from lrscout.results import (
     TrainingPoint,
     TrainRunResult,
     Trial,
+    TunedStage,
+    TuneResult,
 )
 
 GROUPS = [{"name": "body", "parameters": 10, "lr": 0.1}, {"name": None, "parameters": 5, "lr": 0.01}]
@@ -123,6 +125,12 @@ def run_result() -> TrainRunResult:
     return TrainRunResult("cosine", 1e-3, 5, 5, points, 2.0, 1.2, 1.0, 0)
 
 
+def tune_result() -> TuneResult:
+    size = TunedStage("batch-size", "ok", "64", "the fastest", 2.0, ("find-batch-size", "m:build"), "/tmp/r.json")
+    none = TunedStage("lr", "inconclusive", None, "it never fell", 1.0, ("find-lr", "m:build"), None)
+    return TuneResult((size, none), 64, 1e-3, "wsd", ("optimizer = SGD()",), "version: 1\n", 3.0)
+
+
 def _record(command: str, result: Any, target: Mapping[str, Any], **settings: Any) -> RunRecord[Any]:
     return RunRecord(command, "ok", target, settings, ENVIRONMENT, result, ("Odd.",))
 
@@ -143,6 +151,7 @@ def records() -> dict[str, RunRecord[Any]]:
             "compare-schedulers", compare_result(), TARGET, lr_mode="tune", schedules=["wsd"]
         ),
         "run": _record("run", run_result(), COMMAND, schedule="cosine", lr=1e-3),
+        "tune": _record("tune", tune_result(), TARGET, budget="15m"),
         "failed": RunRecord("run", "failed", COMMAND, {}, {}, None, (), "it broke"),
     }
 

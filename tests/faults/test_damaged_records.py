@@ -22,6 +22,7 @@ from lrscout import reading
 from lrscout.cli import main
 from lrscout.errors import RecordError
 from lrscout.records import from_json, to_json
+from lrscout.results import RESULTS
 from lrscout.tracebacks import BUG
 
 SECONDS = 5.0  # that one record may take on a busy machine
@@ -76,7 +77,7 @@ MISTAKES = [
     ("find-batch-size", ("result", "trials", 0, "outcome"), 1, "result.trials[0].outcome must be one of fits, "),
     ("compare-schedulers", ("result", "paired"), 1, "result.paired must be true or false, not 1"),
     ("run", ("warnings",), "Odd.", "warnings must be a list, not 'Odd.'"),
-    ("run", ("command",), "x", "command must be one of find-lr, find-batch-size, compare-schedulers, run, not 'x'"),
+    ("run", ("command",), "x", f"command must be one of {', '.join(RESULTS)}, not 'x'"),
     ("run", ("result", "point"), 1, "result.point is unknown (Did you mean 'points'?)"),
 ]
 

@@ -1,7 +1,8 @@
-"""Full disks, missing homes and folders that go away: the answer is given, and no good file is lost."""
+"""Full disks, missing homes, lost folders, misleading names: the answer is given, and no good file is lost."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import pwd
@@ -10,9 +11,11 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
+import lrscout
 from lrscout import records
 from lrscout.cli import main
 from lrscout.commands import run
@@ -96,7 +99,7 @@ def test_a_full_disk_is_told_when_it_is_met_and_the_record_goes_to_the_cache(fol
     assert first == f"Warning: {reason} The run goes on; lrscout will try again."
     assert last == f"Error: {reason}"
     instead = hint.removeprefix("The record is in ").removesuffix(" instead.")
-    assert records.load(records.Path(instead)).status == "ok"
+    assert records.load(Path(instead)).status == "ok"
     assert (full / "run.json").read_text() == "the record of before"
     assert sorted(os.listdir(full)) == ["data", "run.json"]
 
@@ -219,3 +222,73 @@ def test_a_working_folder_that_goes_away_during_the_run_costs_only_the_files_in_
     out, err = capfd.readouterr()
     assert float(out) > 0
     assert err.startswith(f"Error: Cannot write {folder}/gone/run.json: No such file or directory.\nThe record is in ")
+
+
+# Files of the user's with the names of libraries
+
+CONSOLE_SCRIPT = ["-P", "-c", "import sys; from lrscout.cli import entry; sys.exit(entry())"]
+NAMES = ("rich", "plotext", "yaml", "typer", "json", "csv", "colorsys", "statistics")
+
+
+def command(folder, start, *arguments):
+    known = {"PYTHONPATH": str(Path(lrscout.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **known, "XDG_CACHE_HOME": str(folder / "cache")}
+    argv = [sys.executable, *start, *arguments]
+    return subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
+
+
+def add_names(folder, names):
+    for name in names:
+        (folder / f"{name}.py").write_text(f"raise ValueError('this is not the library {name}')")
+
+
+SEARCHES = {
+    "find-lr": ["find-lr", "small_target:build", *SWEEP[:-1], "--export-markdown", "out.md", "--export-csv", "out.csv"],
+    "find-batch-size": [
+        "find-batch-size",
+        "small_target:build",
+        "--device",
+        "cpu",
+        "--max",
+        "4",
+        "--objective",
+        "memory",
+    ],
+    "compare": ["compare-schedulers", "small_target:build", *COMPARE],
+    "compare in two processes": ["compare-schedulers", "small_target:build", *COMPARE, "--jobs", "2"],
+}
+
+
+@pytest.mark.parametrize("name", ["find-lr", *(pytest.param(name, marks=pytest.mark.slow) for name in [*SEARCHES][1:])])
+def test_files_named_like_libraries_beside_the_target_do_no_harm(folder, name):
+    add_names(folder, NAMES)
+    done = command(folder, CONSOLE_SCRIPT, *SEARCHES[name])
+    assert done.returncode == 0, done.stderr
+    assert "│" in done.stdout or name.startswith("compare")
+
+
+@pytest.mark.parametrize("name", ["rich", "plotext"])
+def test_python_m_says_at_once_which_file_stands_in_the_place_of_a_library(folder, name):
+    add_names(folder, [name])
+    done = command(folder, ["-m", "lrscout"], *SEARCHES["find-lr"])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert str(folder / f"{name}.py") in done.stderr
+    assert f"ValueError: this is not the library {name}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["rich", "plotext", "yaml", "typer"])
+@pytest.mark.parametrize("file", ["{}.py", "{}/__init__.py"])
+def test_a_target_that_imports_a_file_named_like_a_library_of_ours_is_told_before_the_run(folder, capfd, name, file):
+    path = folder / file.format(name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine = 1")
+    (folder / "small_target.py").write_text(f"from {name} import mine\n{TARGET}")
+    ours = importlib.import_module(name)
+    assert find_lr() == 3
+    out, err = capfd.readouterr()
+    assert (out, err.splitlines()[0]) == (
+        "",
+        f"Error: The target imports {path}, which has the name of a library that lrscout needs.",
+    )
+    assert importlib.import_module(name) is ours

@@ -62,7 +62,7 @@ class Bench:
             if training.samples == 0:
                 raise WorkloadError("The dataset is empty.", hint="Check how the target loads its data.")
             return TargetFacts(
-                environment=describe_environment(session),
+                environment={**describe_environment(session), "batch_argument": self._source.argument},
                 on_cpu=session.device.type == "cpu",
                 training=training,
                 evaluation=self._data_facts(evaluation_loader(workload), find_longest=self._settings.eval),

@@ -40,6 +40,11 @@ class Source:
         self.found = live if self._is_live else find_target(target)
         self.takes_size = self._takes_size()
 
+    @property
+    def argument(self) -> str | None:
+        """The argument of the target that sets its batch size, if it has one."""
+        return self._argument if self.takes_size else None
+
     def default(self, smallest: int) -> Workload:
         """Build the workload with its default batch size, or with `smallest` if the target requires one."""
         required = self.takes_size and self._argument not in self._target.kwargs and self._has_no_default()

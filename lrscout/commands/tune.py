@@ -1,0 +1,269 @@
+"""`lrscout tune`: a batch size, a learning rate at it and a schedule, each found by its own command; one answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lrscout.commands.gate import Gate, gate_flags
+from lrscout.commands.invocation import Invocation
+from lrscout.commands.options import flag_parameter, takes_settings
+from lrscout.commands.run import Run, running
+from lrscout.errors import LrscoutError, RecordError, Terminated, UsageError
+from lrscout.files import write_text
+from lrscout.formatting import format_lr
+from lrscout.history import cached_records, new_record_path
+from lrscout.processes.parentage import die_with_parent
+from lrscout.records import load
+from lrscout.report.paste import rate_lines, schedule_lines
+from lrscout.report.views import printed, view_of
+from lrscout.results import CommandTarget, RunRecord, StageStatus, Status, Target, TunedStage, TuneResult
+from lrscout.runs.tuning.recipe import check_place, recipe_text
+from lrscout.runs.tuning.stages import (
+    COMMANDS_OF,
+    Found,
+    Given,
+    found_size,
+    settings_to_keep,
+    spent_share,
+    stage_arguments,
+)
+from lrscout.settings import TuneSettings
+from lrscout.settings.tune import STAGES
+
+RECIPES = (".yaml", ".yml")  # what -o names is a recipe then, and else the record
+END_SECONDS = 5.0  # for a stage to end after a signal
+INCONCLUSIVE = 4  # exit code
+
+
+class StageError(LrscoutError):
+    """A stage failed, and has told why."""
+
+
+def _own_flags(command: str) -> list[inspect.Parameter]:
+    told = "Take over the stages that an earlier tuning of this target has finished, with the same settings."
+    return [flag_parameter(command, "resume", bool, False, "--resume", help=told), *gate_flags(command)]
+
+
+@takes_settings("tune", TuneSettings, _own_flags)
+def tune(invocation: Invocation[TuneSettings]) -> None:
+    """Find a batch size, a learning rate at that size and a schedule, one after the other.
+
+    Each stage is the search of its own command, which is shown, with its settings from --recipe or lrscout.yaml. -o
+    FILE.yaml writes a recipe with the answers, -o FILE.json the record.
+    """
+    recipe = invocation.output if invocation.output is not None and invocation.output.suffix in RECIPES else None
+    if recipe is not None:
+        check_place(invocation.target, recipe)
+        invocation = dataclasses.replace(invocation, output=None)
+    gate = Gate("tune", invocation)
+    with running("tune", invocation) as run:
+        record = _Tuning(invocation, run, recipe.parent if recipe is not None else Path.cwd()).record()
+        if recipe is not None and record.result is not None and record.status != "interrupted":
+            write_text(recipe, record.result.recipe)
+            run.output.note(f"Recipe: {os.path.relpath(recipe)}")
+        run.finish(record, gate)
+
+
+class _Tuning:
+    """The stages of a tuning, one after the other."""
+
+    def __init__(self, invocation: Invocation[TuneSettings], run: Run, folder: Path) -> None:
+        self._invocation, self._run, self._folder = invocation, run, folder
+        self._settings, self._target = invocation.settings, invocation.target
+        self._stages: list[TunedStage] = []
+        self._found = Found()
+        self._schedule: str | None = None
+        self._lines: list[str] = []
+        self._environment: Mapping[str, Any] = {}
+        self._began = time.monotonic()
+        self._earlier = _earlier(self._target) if invocation.more["resume"] else {}
+        given = invocation.given
+        self._given = Given(
+            given.get("target") if not isinstance(self._target, CommandTarget) else None,
+            self._target.command if isinstance(self._target, CommandTarget) else None,
+            tuple(given.get("kwarg") or ()),
+            str(given["recipe"].absolute()) if given.get("recipe") is not None else None,
+            str(given["app_dir"]) if "app_dir" in given else None,
+        )
+
+    def record(self) -> RunRecord[TuneResult]:
+        """Go through the stages; Ctrl-C ends the one under way, and with it the tuning."""
+        wanted = [name for name in STAGES if name not in self._settings.skip]
+        status: Status = "ok"
+        try:
+            for number, name in enumerate(wanted, 1):
+                if not self._can(name):
+                    continue
+                self._take(name, wanted, f"[{number}/{len(wanted)}] ")
+                self._run.keep(lambda: self._so_far("interrupted"), at_once=True)
+        except KeyboardInterrupt:
+            status = "interrupted"
+        if status == "ok" and self._found.lr is None and "lr" in wanted:
+            status = "inconclusive"
+        return self._so_far(status)
+
+    def _can(self, name: str) -> bool:
+        """Whether there is what a stage needs; tells of it where not."""
+        command = self._given.command
+        if name == "batch-size" and command is not None and not CommandTarget(command, "").takes("batch_size"):
+            self._skip(name, "the command has no {batch_size}, where a size could be put")
+            return False
+        if name == "schedule" and self._found.lr is None and "lr" not in self._settings.skip:
+            self._skip(name, "there is no learning rate to start from")
+            return False
+        return True
+
+    def _skip(self, name: str, why: str) -> None:
+        self._stages.append(TunedStage(name, "skipped", None, why, 0.0, (), None))
+
+    def _take(self, name: str, wanted: Sequence[str], count: str) -> None:
+        seconds, budget = None, self._settings.budget_seconds
+        if budget is not None:
+            seconds = max(0.0, budget - (time.monotonic() - self._began)) * spent_share(wanted, name)
+        arguments = stage_arguments(name, self._given, self._settings, self._found, seconds)
+        asked = stage_arguments(name, self._given, self._settings, self._found, None)
+        self._run.output.note(f"{count}lrscout {shlex.join(arguments)}")
+        earlier = self._earlier.get(tuple(asked))
+        if earlier is not None and earlier.record is not None and earlier.status == "ok":
+            self._run.output.note(f"Taken over from {earlier.record}")
+            self._stages.append(earlier)
+            self._take_in(name, load(Path(earlier.record)))
+            return
+        path = new_record_path(COMMANDS_OF[name], self._target.label)
+        if earlier is not None and earlier.record is not None and name == "schedule":
+            path, arguments = Path(earlier.record), [arguments[0], "--resume", *arguments[1:]]
+        began = time.monotonic()
+        try:
+            code = self._performed(arguments, path)
+        finally:
+            record = _loaded(path)
+            if record is not None:
+                self._stages.append(_stage(name, record, time.monotonic() - began, asked, path))
+        if record is None or code not in (0, INCONCLUSIVE):
+            raise StageError(
+                f"lrscout {COMMANDS_OF[name]} ended with exit code {code}; see above.",
+                hint=f"Mend what it says, or go on without it: --skip {name}",
+            )
+        self._take_in(name, record)
+
+    def _performed(self, arguments: Sequence[str], path: Path) -> int:
+        """Run a stage in a process of its own: it begins with the memory of a new one, and its end is only its own."""
+        at = arguments.index("--") if "--" in arguments else len(arguments)
+        quiet = ["-q"] if self._invocation.mode == "quiet" else []
+        words = [*arguments[:at], "-o", str(path), *quiet, *arguments[at:]]
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "lrscout", *words],
+            cwd=self._target.cwd if isinstance(self._target, CommandTarget) else None,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # progress and messages go to stderr
+            preexec_fn=partial(die_with_parent, os.getpid()) if sys.platform == "linux" else None,
+        )
+        try:
+            return process.wait()
+        except KeyboardInterrupt as interrupt:
+            process.send_signal(signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
+            try:
+                process.wait(END_SECONDS)  # it saves what it has
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            raise
+
+    def _take_in(self, name: str, record: RunRecord[Any]) -> None:
+        """Learn what a stage has found."""
+        result = record.result
+        self._environment = record.environment or self._environment
+        if name == "batch-size":
+            self._found = found_size(record, self._given.command)
+            if result is not None and result.batch_size is not None and self._found.batch_size is None:
+                stage = self._stages.pop()
+                why = "the target takes no batch size, so what follows has its own"
+                self._stages.append(dataclasses.replace(stage, detail=f"{stage.detail}; {why}"))
+        elif name == "lr":
+            self._found = dataclasses.replace(self._found, lr=result.suggestion.lr if result is not None else None)
+            self._lines = rate_lines(record)
+        else:
+            best = result.ranking[0] if result is not None and result.ranking else None
+            if best is not None and best.final is not None:
+                self._found = dataclasses.replace(self._found, lr=best.peak_lr)
+                self._schedule, self._lines = best.label, schedule_lines(record)
+
+    def _so_far(self, status: Status) -> RunRecord[TuneResult]:
+        found = self._found
+        argument = found.batch_argument
+        batch = {argument: found.batch_size} if argument is not None and found.batch_size is not None else {}
+        common = settings_to_keep(self._settings, ("seed", "device", "precision"))
+        recipe = recipe_text(
+            self._target, batch, common, self._settings.horizon, found.lr, self._schedule, self._folder
+        )
+        seconds = time.monotonic() - self._began
+        result = TuneResult(
+            tuple(self._stages), found.batch_size, found.lr, self._schedule, tuple(self._lines), recipe, seconds
+        )
+        return RunRecord(
+            command="tune",
+            status=status,
+            target=self._target.as_dict(),
+            settings=dataclasses.asdict(self._settings),
+            environment=self._environment,
+            result=result,
+        )
+
+
+def _earlier(target: Target | CommandTarget) -> dict[tuple[str, ...], TunedStage]:
+    """The stages of the last tuning of this target whose records are still there, by what they were started with."""
+    for path in cached_records("tune"):
+        record = _loaded(path)
+        if record is None or record.result is None or not _is_of(record, target):
+            continue
+        stages: tuple[TunedStage, ...] = record.result.stages
+        return {stage.arguments: stage for stage in stages if stage.record and _loaded(Path(stage.record)) is not None}
+    raise UsageError("No tuning of this target found to resume.", hint="Leave out --resume.")
+
+
+def _is_of(record: RunRecord[Any], target: Target | CommandTarget) -> bool:
+    is_same: bool = dict(record.target) == json.loads(json.dumps(target.as_dict()))
+    return is_same
+
+
+def _loaded(path: Path) -> RunRecord[Any] | None:
+    try:
+        return load(path)
+    except RecordError:
+        return None
+
+
+def _stage(name: str, record: RunRecord[Any], seconds: float, arguments: Sequence[str], path: Path) -> TunedStage:
+    """A stage as its record tells it."""
+    shown = printed(record)
+    view = view_of(record)
+    answer = view.answer(shown)
+    if answer is not None and name == "lr" and record.result is not None and record.result.suggestion.lr is not None:
+        answer = format_lr(record.result.suggestion.lr)
+    status: StageStatus = "interrupted" if record.status == "interrupted" else "ok" if answer else "inconclusive"
+    detail = (view.problem(shown) if answer is None else _why(name, record)) or view.headline(shown)
+    return TunedStage(name, status, answer, detail, seconds, tuple(arguments), str(path))
+
+
+def _why(name: str, record: RunRecord[Any]) -> str:
+    """Why an answer is what it is, in a line."""
+    result: Any = record.result
+    if name == "batch-size":
+        return str(result.reason).partition(":")[0]
+    if name == "lr":
+        return f"{result.suggestion.confidence or 'unknown'} confidence"
+    best = result.ranking[0]
+    others = ", ".join(f"{row.label} {row.verdict}" for row in result.ranking[1:])
+    return f"at {format_lr(best.peak_lr)}; {others}"

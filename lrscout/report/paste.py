@@ -1,0 +1,235 @@
+"""An answer as lines to paste into a training script: the optimizer with its rate, and the scheduler."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lrscout.formatting import format_lr
+from lrscout.results import CompareRecord, LrRecord, RunRecord
+from lrscout.schedules import TORCH, ScheduleSpec, parse_schedule
+
+OPTIM, SCHEDULER = "torch.optim", "torch.optim.lr_scheduler"
+KNOWN = (
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "ASGD",
+    "LBFGS",
+    "Muon",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "SGD",
+    "SparseAdam",
+)
+"""The classes of torch.optim; another one is called by its name alone."""
+HUGGING_FACE = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
+"""The schedules that Trainer has, whose warmup begins at 0: ours, one step later."""
+
+
+def rate_lines(record: LrRecord) -> list[str]:
+    """The rate that find-lr suggests, as the target takes it; empty where there is none, or one for each optimizer."""
+    result = record.result
+    if result is None or result.suggestion.lr is None or result.others:
+        return []
+    rates = result.suggestion.groups or (result.suggestion.lr,)
+    run = _run_lines(record, result.suggestion.lr, "constant" if result.suggestion.use == "constant" else None)
+    return [*optimizer_lines(record.environment, rates), *run]
+
+
+def schedule_lines(record: CompareRecord) -> list[str]:
+    """The best schedule of a comparison at its rate, as the target takes them; empty where none finished."""
+    result = record.result
+    if result is None or not result.ranking or result.ranking[0].final is None:
+        return []
+    best, environment = result.ranking[0], record.environment
+    own = [float(group["lr"]) for group in environment.get("groups") or ()]
+    largest = max(own, default=0.0)
+    rates = [best.peak_lr * lr / largest for lr in own] if largest > 0 else [best.peak_lr]
+    lines = [*optimizer_lines(environment, rates), *_scheduler_of(environment, best.label)]
+    return [*lines, *_run_lines(record, best.peak_lr, best.label)]
+
+
+def _run_lines(record: RunRecord[Any], lr: float, label: str | None) -> list[str]:
+    """How to train a training command with a rate and a schedule, without an edit to it."""
+    command = record.target.get("command")
+    if not command:
+        return []
+    schedule = "" if label is None else f" -s {shlex.quote(label)}"
+    return [f"lrscout run --lr {format_lr(lr)}{schedule} --steps N -- {shlex.join(command)}  # without an edit"]
+
+
+def _scheduler_of(environment: Mapping[str, Any], label: str) -> list[str]:
+    if environment.get("framework") == "transformers":
+        spec = parse_schedule(label)
+        named = HUGGING_FACE.get(spec.name)
+        if named is not None and not spec.params.get("min_ratio") and spec.warmup < 1:
+            return [f'lr_scheduler_type="{named}", warmup_ratio={spec.warmup},  # in TrainingArguments']
+    return scheduler_lines(label)
+
+
+def optimizer_lines(environment: Mapping[str, Any], rates: Sequence[float]) -> list[str]:
+    """An optimizer with these rates, one for each of its groups."""
+    if environment.get("framework") == "transformers":
+        return [f"learning_rate={format_lr(max(rates))},  # in TrainingArguments"]
+    model = "self" if environment.get("framework") == "lightning" else "model"
+    if len(rates) == 1:
+        name = str(environment.get("optimizer") or "").partition(" ")[0] or "Optimizer"
+        place = f"{OPTIM}.{name}" if name in KNOWN else name
+        more = environment.get("optimizer_arguments")
+        others = "".join(f", {key}={_literal(value)}" for key, value in (more or {}).items())
+        unknown = "  # and its other arguments" if more is None else ""
+        return [f"optimizer = {place}({model}.parameters(), lr={format_lr(rates[0])}{others}){unknown}"]
+    groups = environment.get("groups") or ()
+    names = [group.get("name") for group in groups if isinstance(group, Mapping)]
+    told = f"  # {', '.join(map(str, names))}" if len(names) == len(rates) and all(names) else ""
+    listed = ", ".join(map(format_lr, rates))
+    return [
+        f"for group, lr in zip(optimizer.param_groups, [{listed}], strict=True):{told}",
+        '    group["lr"] = group["initial_lr"] = lr',
+    ]
+
+
+def scheduler_lines(label: str, steps: str = "total_steps") -> list[str]:
+    """A schedule as torch's scheduler, to be stepped after every optimizer step; `steps` is the length of the training.
+
+    The rates are those of the schedule at every step. What torch has no form for is called from lrscout; `plateau` is
+    stepped with the evaluations it depends on.
+    """
+    spec = parse_schedule(label)
+    if spec.is_builtin:
+        return _builtin_lines(spec, steps)
+    if not spec.name.startswith(TORCH) or spec.warmup:
+        return [f"# and the schedule {spec.label}, as you have it"]
+    given = "".join(f", {key}={_argument(value, steps)}" for key, value in spec.params.items())
+    return [f"scheduler = {SCHEDULER}.{spec.name.removeprefix(TORCH)}(optimizer{given})"]
+
+
+def _builtin_lines(spec: ScheduleSpec, steps: str) -> list[str]:
+    if spec.name == "constant" and not spec.warmup:
+        return []
+    form = FORMS.get(spec.name)
+    warms_up = bool(spec.warmup) and not spec.has_own_warmup
+    if form is None or (warms_up and spec.name == "one-cycle"):  # whose rate begins below the peak
+        return [
+            "from lrscout.schedules import parse_schedule",
+            f"schedule = parse_schedule({json.dumps(spec.label)})",
+            f"scheduler = {_lambda(f'schedule(step, {steps})')}",
+        ]
+    lines = [f"warmup = {_steps(spec.warmup, steps)}"] if spec.warmup else []
+    body = form(spec.params, f"({steps} - warmup)" if warms_up else steps)
+    if not warms_up:
+        return [*lines, f"scheduler = {body}"]
+    rise = f"{SCHEDULER}.LinearLR(optimizer, 1 / (warmup + 1), 1.0, warmup)"
+    if spec.name == "constant":
+        return [*lines, f"scheduler = {rise}"]
+    return [
+        *lines,
+        f"rise = {rise}",
+        f"fall = {body}",
+        f"scheduler = {SCHEDULER}.SequentialLR(optimizer, [rise, fall], [warmup])",
+    ]
+
+
+Params = Mapping[str, Any]
+Form = Callable[[Params, str], str]
+
+
+def _torch(name: str, *arguments: object, **keywords: object) -> str:
+    """A call of one of torch's schedulers."""
+    bare = [re.sub(r"^\(([^()]*)\)$", r"\1", str(each)) for each in arguments]  # an argument needs no parentheses
+    given = [*bare, *(f"{key}={value}" for key, value in keywords.items())]
+    return f"{SCHEDULER}.{name}({', '.join(['optimizer', *given])})"
+
+
+def _lambda(multiplier: str) -> str:
+    return _torch("LambdaLR", f"lambda step: {multiplier}")
+
+
+def _down_to(params: Params, height: str) -> str:
+    floor = params["min_ratio"]
+    return height if not floor else f"{floor} + {1 - floor:.12g} * ({height})"
+
+
+def _cosine(p: Params, n: str) -> str:
+    if not p["min_ratio"]:
+        return _torch("CosineAnnealingLR", n)
+    return _lambda(_down_to(p, f"0.5 + 0.5 * math.cos(math.pi * step / {n})"))
+
+
+def _polynomial(p: Params, n: str) -> str:
+    if not p["min_ratio"]:
+        return _torch("PolynomialLR", n, p["power"])
+    return _lambda(_down_to(p, f"(1 - step / {n}) ** {p['power']}"))
+
+
+def _one_cycle(p: Params, n: str) -> str:
+    peaks = '[group["lr"] for group in optimizer.param_groups]'
+    return _torch(
+        "OneCycleLR",
+        peaks,
+        n,
+        pct_start=p["pct_start"],
+        anneal_strategy=repr(p["anneal"]),
+        cycle_momentum=p["cycle_momentum"],
+        base_momentum=p["low_momentum"],
+        max_momentum=p["high_momentum"],
+        div_factor=p["div"],
+        final_div_factor=p["final_div"],
+        three_phase=p["three_phase"],
+    )
+
+
+def _wsd(p: Params, n: str) -> str:
+    length = _steps(p["decay"], n)
+    share = f"max(0, step - {n} + {length}) / max(1, {length})"
+    return _lambda(_down_to(p, f"1 - ({share})" + (" ** 0.5" if p["shape"] == "1-sqrt" else "")))
+
+
+FORMS: dict[str, Form] = {
+    "constant": lambda p, n: "",
+    "linear": lambda p, n: _torch("LinearLR", 1.0, p["min_ratio"], n),
+    "cosine": _cosine,
+    "polynomial": _polynomial,
+    "step": lambda p, n: _torch("StepLR", f"max(1, {_steps(p['size'], n)})", p["gamma"]),
+    "multistep": lambda p, n: _torch(
+        "MultiStepLR", f"[{', '.join(f'max(1, {_steps(each, n)})' for each in p['milestones'])}]", p["gamma"]
+    ),
+    "exponential": lambda p, n: _torch("ExponentialLR", f"{p['end_ratio']} ** (1 / {n})"),
+    "one-cycle": _one_cycle,
+    "wsd": _wsd,
+    "inverse-sqrt": lambda p, n: _lambda("min((step + 1) / (warmup + 1), ((warmup + 1) / (step + 1)) ** 0.5)"),
+    "rex": lambda p, n: _lambda(_down_to(p, f"(1 - step / {n}) / (1 - step / {n} / 2)")),
+    "plateau": lambda p, n: _torch(
+        "ReduceLROnPlateau",
+        factor=p["factor"],
+        patience=p["patience"],
+        threshold=p["threshold"],
+        cooldown=p["cooldown"],
+        min_lr=f'[{p["min_ratio"]} * group["lr"] for group in optimizer.param_groups]',
+        eps=0,
+    ),
+}
+"""torch's form of each schedule that has one, for a training of so many steps."""
+
+
+def _steps(length: float, steps: str) -> str:
+    """A length in steps, rounded as everywhere in lrscout."""
+    return f"{int(length + 0.5)}" if length >= 1 else f"int({length} * {steps} + 0.5)"
+
+
+def _argument(value: Any, steps: str) -> str:
+    return steps if value == "$total" else _literal(value)
+
+
+def _literal(value: Any) -> str:
+    """A value of a record as Python writes it; its lists were tuples."""
+    return repr(tuple(value)) if isinstance(value, list) else repr(value)

@@ -1,0 +1,87 @@
+"""Lines to paste do what lrscout has measured."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from lrscout.report.paste import optimizer_lines, scheduler_lines
+from lrscout.schedules import SCHEDULES, parse_schedule
+
+LABELS = [
+    *(name for name in SCHEDULES if name != "plateau"),
+    *(f"{name}:warmup=0.05" for name in SCHEDULES if name != "plateau"),
+    "linear:warmup=7,min_ratio=0.1",
+    "cosine:warmup=0.1,min_ratio=0.05",
+    "polynomial:power=3,min_ratio=0.2",
+    "wsd:decay=30,shape=linear,min_ratio=0.1",
+    "wsd:warmup=0.05,decay=0.5",
+    "multistep:milestones=[0.3,60],gamma=0.5",
+    "one-cycle:pct_start=0.2,anneal=linear,three_phase=true,cycle_momentum=false",
+    "torch:CosineAnnealingLR:T_max=$total",
+]
+
+
+def made(label: str, total: int) -> tuple[torch.optim.Optimizer, object]:
+    """The optimizer and the scheduler that the lines make."""
+    weights = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))]
+    optimizer = torch.optim.SGD([{"params": weights[:1], "lr": 0.2}, {"params": weights[1:], "lr": 0.1}], momentum=0.9)
+    names = {"torch": torch, "math": math, "optimizer": optimizer, "total_steps": total}
+    exec("\n".join(scheduler_lines(label)), names)
+    return optimizer, names.get("scheduler")
+
+
+@pytest.mark.parametrize("total", [40, 157])
+@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.filterwarnings("ignore")  # SequentialLR calls what torch warns of
+def test_the_scheduler_to_paste_has_the_rates_of_the_schedule(label, total):
+    optimizer, scheduler = made(label, total)
+    spec = parse_schedule(label)
+    for step in range(total):
+        wanted = spec(step, total) if spec.is_builtin else 0.5 + 0.5 * math.cos(math.pi * step / total)
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates == pytest.approx([0.2 * wanted, 0.1 * wanted], rel=1e-6, abs=1e-12), step
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_plateau_to_paste_falls_as_the_schedule_does():
+    optimizer, scheduler = made("plateau:patience=2,factor=0.5", 100)
+    metrics = [1.0, 0.9, 0.9, 0.9, 0.9, 0.8, 0.9, 0.9, 0.9, 0.9]
+    for done in range(1, len(metrics) + 1):
+        optimizer.step()
+        scheduler.step(metrics[done - 1])
+        wanted = parse_schedule("plateau:patience=2,factor=0.5")(50, 100, metrics[:done])
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.2 * wanted)
+
+
+def test_an_optimizer_of_the_targets_keeps_its_arguments():
+    environment = {"optimizer": "AdamW (the target's own)", "optimizer_arguments": {"betas": [0.9, 0.95]}}
+    (line,) = optimizer_lines(environment, [0.0126])
+    assert line == "optimizer = torch.optim.AdamW(model.parameters(), lr=1.3e-2, betas=(0.9, 0.95))"
+    names = {"torch": torch, "model": nn.Linear(2, 1)}
+    exec(line, names)
+    assert names["optimizer"].defaults["betas"] == (0.9, 0.95)
+
+
+def test_groups_get_their_rates_by_name():
+    environment = {"groups": [{"name": "body"}, {"name": "head"}]}
+    lines = optimizer_lines(environment, [1e-4, 1e-3])
+    assert lines[0].endswith("# body, head")
+    a, b = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.Adam([{"params": [a]}, {"params": [b]}])
+    exec("\n".join(lines), {"optimizer": optimizer})
+    assert [group["lr"] for group in optimizer.param_groups] == [1e-4, 1e-3]
+
+
+def test_frameworks_take_the_rate_in_their_own_form():
+    assert optimizer_lines({"framework": "transformers"}, [2e-5, 2e-5]) == [
+        "learning_rate=2.0e-5,  # in TrainingArguments"
+    ]
+    (line,) = optimizer_lines({"framework": "lightning", "optimizer": "Adam (the program's own)"}, [1e-3])
+    assert line == "optimizer = torch.optim.Adam(self.parameters(), lr=1.0e-3)  # and its other arguments"

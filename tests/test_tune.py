@@ -1,0 +1,148 @@
+"""tune: the searches one after the other, each started with the answers before it."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lrscout
+from lrscout.cli import main
+from lrscout.errors import UsageError
+from lrscout.recipes import load_recipe
+from lrscout.results import CommandTarget, Target
+from lrscout.runs.tuning.recipe import check_place, recipe_text
+from lrscout.runs.tuning.stages import Found, Given, stage_arguments
+from lrscout.settings import TuneSettings
+
+GIVEN = Given("mymod:build", None, ("width=8", "batch_size=4"), None, None)
+OWN_CODE = str(Path(lrscout.__file__).parent.parent)
+
+
+def test_a_stage_is_started_with_the_answers_before_it():
+    found = Found("batch_size", 64, 0.01, 2.5e-3)
+    words = stage_arguments("schedule", GIVEN, TuneSettings(schedules=("cosine", "wsd"), seeds=3), found, None)
+    told = "-k width=8 -k batch_size=64 --schedule cosine --schedule wsd --seeds 3 --lr 0.0025"
+    assert " ".join(words) == f"compare-schedulers mymod:build {told}"
+
+
+def test_a_stage_gets_the_settings_that_it_knows_and_no_others():
+    settings = TuneSettings(horizon=2000, memory="2GiB", device="cpu", clip_norm=1.0, optimizer_arg={"momentum": 0.9})
+    given = Given("mymod:build", None, (), None, None)
+    size = stage_arguments("batch-size", given, settings, Found(), None)
+    assert "--horizon" not in size
+    assert size[size.index("--budget") + 1] == "2GiB"
+    rate = stage_arguments("lr", given, settings, Found(), None)
+    assert rate[rate.index("--horizon") + 1] == "2000"
+    assert rate[rate.index("--optimizer-arg") + 1] == "momentum=0.9"
+    assert "--budget" not in rate
+
+
+def test_the_size_goes_into_a_training_command():
+    given = Given(None, ("python", "train.py", "--bs", "{batch_size}"), (), None, None)
+    words = stage_arguments("lr", given, TuneSettings(), Found(None, 32), None)
+    assert words[words.index("--") :] == ["--", "python", "train.py", "--bs", "32"]
+
+
+def test_a_budget_limits_every_stage():
+    found = Found("batch_size", 64, step_seconds=0.1, lr=1e-3)
+    assert stage_arguments("batch-size", GIVEN, TuneSettings(), found, 60.0)[-2:] == ["--time-budget", "60s"]
+    assert stage_arguments("lr", GIVEN, TuneSettings(), found, 60.0)[-2:] == ["--max-steps", "600"]
+    assert "--max-steps" not in stage_arguments("lr", GIVEN, TuneSettings(), found, 600.0)  # more than it needs
+    assert "--time-budget" in stage_arguments("schedule", GIVEN, TuneSettings(), found, 60.0)
+
+
+def test_the_recipe_is_read_back(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    target = Target("sub/mymod.py:build", {"width": 8, "batch_size": 4})
+    text = recipe_text(target, {"batch_size": 64}, {"device": "cpu"}, 2000, 0.00123456, "wsd:warmup=0.05", tmp_path)
+    (tmp_path / "tuned.yaml").write_text(text)
+    recipe = load_recipe(tmp_path / "tuned.yaml")
+    assert recipe.target == "sub/mymod.py:build"
+    assert recipe.kwargs == {"width": 8, "batch_size": 64}
+    assert recipe.settings_for("find_lr") == {"device": "cpu", "horizon": 2000}
+    assert recipe.settings_for("run") == {"device": "cpu", "lr": 0.001235, "schedule": "wsd:warmup=0.05"}
+
+
+def test_a_recipe_of_a_command_stands_in_its_folder(tmp_path):
+    check_place(CommandTarget(("python", "train.py"), str(tmp_path)), tmp_path / "tuned.yaml")
+    with pytest.raises(UsageError, match="runs in the recipe's folder"):
+        check_place(CommandTarget(("python", "train.py"), str(tmp_path)), tmp_path / "elsewhere" / "tuned.yaml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--skip", "sizes"], "none of the stages"),
+        (["--skip", "lr", "--skip", "schedule", "--skip", "batch-size"], "leaves no stage"),
+        (["--budget", "soon"], "--budget"),
+        (["--resume"], "No tuning of this target found"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert main(["tune", "mymod:build", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def run(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    known = {"PYTHONPATH": OWN_CODE, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "cache"), **more}
+    words = [sys.executable, "-m", "lrscout", *arguments]
+    return subprocess.run(
+        words, cwd=folder, env={**os.environ, **known}, capture_output=True, text=True, timeout=400, check=False
+    )
+
+
+@pytest.mark.slow
+def test_from_an_empty_folder_to_lines_that_train(tmp_path):
+    assert run(tmp_path, "init").returncode == 0
+    done = run(
+        tmp_path, "tune", "--device", "cpu", "--seeds", "3", "-s", "constant", "-s", "cosine", "-o", "tuned.yaml"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Batch size" in done.stdout
+    lines = [line for line in done.stdout.splitlines() if " = " in line]
+    assert lines[0].startswith("optimizer = torch.optim.AdamW(model.parameters(), lr=")
+    training = (
+        "import math, torch, tuning\n"
+        "parts = tuning.build(); model = parts['model']; total_steps = 100\n" + "\n".join(lines) + "\n"
+        "data, losses = iter([]), []\n"
+        "for step in range(total_steps):\n"
+        "    batch = next(data, None)\n"
+        "    if batch is None:\n"
+        "        data = iter(parts['train_loader']); batch = next(data)\n"
+        "    loss = parts['loss_fn'](model(batch[0]), batch[1]); losses.append(loss.item())\n"
+        "    optimizer.zero_grad(); loss.backward(); optimizer.step()\n"
+        "    if 'scheduler' in globals(): scheduler.step()\n"
+        "print(losses[0], sum(losses[-10:]) / 10)\n"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", training], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=True
+    ).stdout
+    first, last = map(float, out.split())
+    assert math.isfinite(last)
+    assert last < 0.7 * first
+    # every command reads the recipe, and --resume takes everything over
+    assert run(tmp_path, "find-lr", "--recipe", "tuned.yaml", "-q").returncode == 0
+    again = run(
+        tmp_path, "tune", "--device", "cpu", "--seeds", "3", "-s", "constant", "-s", "cosine", "--resume", "--json"
+    )
+    assert again.stderr.count("Taken over") == 3, again.stderr
+    before, after = (json.loads(p.read_text()) for p in sorted((tmp_path / "cache/lrscout").glob("*-tune-*.json")))
+    assert after["result"]["lr"] == before["result"]["lr"]
+
+
+@pytest.mark.slow
+def test_a_stage_that_fails_ends_the_tuning_with_what_to_do(tmp_path):
+    (tmp_path / "mymod.py").write_text("def build(batch_size=4):\n    raise ValueError('broken')\n")
+    done = run(tmp_path, "tune", "mymod:build", "--device", "cpu")
+    assert done.returncode == 1
+    assert "ValueError: broken" in done.stderr
+    assert "--skip batch-size" in done.stderr
