@@ -41,6 +41,8 @@ def test_an_svg_has_the_headline_the_axes_and_the_legend():
     told = texts(EXPORTS["svg"].make(RECORDS["find-lr"]))
     for text in ("Suggested learning rate: 1.0e-3", "learning rate", "smoothed", "usable 1.0e-4 to 1.0e-2"):
         assert text in told
+    assert "0.001" in told.split()
+    assert "$" not in told
 
 
 @pytest.mark.usefixtures("matplotlib")

@@ -8,8 +8,11 @@ from typing import Any, Literal
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from lrscout.formatting import scientific
 from lrscout.report.charts import Chart, charts
 from lrscout.report.views import printed, view_of
 from lrscout.results import RunRecord
@@ -17,6 +20,7 @@ from lrscout.results import RunRecord
 WIDTH, HEIGHT = 7.0, 3.6  # of a plot, in inches
 DOTS_PER_INCH = 150
 GRAY, PURPLE = "#8a94a6", "#a0309a"
+WIDE = 100.0  # times as large as the lowest value: from there on, only powers of ten have labels
 LONGEST = 60  # characters of a title or of a name in the legend
 # no text of a record is a formula, and the same record gives the same picture
 SETTINGS = {"text.parse_math": False, "text.usetex": False, "svg.hashsalt": "lrscout", "svg.fonttype": "none"}
@@ -59,10 +63,25 @@ def _draw(axes: Axes, chart: Chart) -> None:
     axes.set_ylabel(chart.y)
     axes.set_xscale(chart.x_scale)
     axes.set_yscale(chart.y_scale)
+    _scale(axes.xaxis, chart.x_scale, [x for curve in chart.curves for x, _ in curve.points])
+    _scale(axes.yaxis, chart.y_scale, [y for curve in chart.curves for _, y in curve.points])
     if chart.y_limits is not None:
         axes.set_ylim(chart.y_limits)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
+
+
+def _scale(axis: Axis, scale: str, values: list[float]) -> None:
+    """A linear or a logarithmic axis, whose numbers are no formulas either."""
+    if scale == "log":
+        steps = (1.0,) if max(values) > WIDE * min(values) else (1.0, 2.0, 5.0)
+        axis.set_major_locator(LogLocator(subs=steps))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if 1e-3 <= value < 1e5 else scientific(value, 0)
 
 
 def _short(text: str) -> str:
