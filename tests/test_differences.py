@@ -260,3 +260,12 @@ def test_changes_are_exactly_what_differs(old, new):
             assert old.get(name) != new.get(name)
         else:
             assert old.get(name) == new.get(name)
+
+
+def test_the_page_on_history_lists_what_every_command_compares():
+    page = (Path(__file__).parents[1] / "docs/history.md").read_text(encoding="utf-8")
+    for command in set(QUANTITIES) - {"run"}:
+        row = next(line for line in page.splitlines() if line.startswith(f"| {command} |"))
+        limits = [f"`{name}={quantity.limit}`" for name, quantity in QUANTITIES[command].items() if quantity.limit]
+        others = [f"`{name}`" for name, quantity in QUANTITIES[command].items() if not quantity.limit]
+        assert row == f"| {command} | {', '.join(limits)} | {', '.join(others)} |"

@@ -100,8 +100,8 @@ class Export:
         """
         if self.needs is not None and find_spec(self.needs[0]) is None:
             raise UsageError(
-                f"{self.title[:1].upper()}{self.title[1:]} needs {self.needs[0]}, which is not installed.",
-                hint=f"pip install {self.needs[0]}, or lrscout with its extra: pip install 'lrscout[{self.needs[1]}]'.",
+                f"Cannot write {self.title}: the package {self.needs[0]} is not installed.",
+                hint=f"pip install {self.needs[0]}, or install lrscout with its extra [{self.needs[1]}].",
             )
         if self.inside is None:
             check_writable(path)
