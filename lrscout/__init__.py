@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from lrscout.api.check import CheckAnswer, check
     from lrscout.api.compare_schedulers import CompareSchedulersResult, compare_schedulers
     from lrscout.api.find_batch_size import FindBatchSizeResult, find_batch_size
     from lrscout.api.find_lr import FindLrResult, find_lr
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from lrscout.errors import LrscoutError
 
 __all__ = [
+    "CheckAnswer",
     "CompareSchedulersResult",
     "FindBatchSizeResult",
     "FindLrResult",
     "LrscoutError",
     "RunResult",
     "Workload",
+    "check",
     "compare_schedulers",
     "find_batch_size",
     "find_lr",
@@ -31,6 +34,8 @@ __all__ = [
 ]
 
 _PLACES = {
+    "CheckAnswer": "lrscout.api.check",
+    "check": "lrscout.api.check",
     "CompareSchedulersResult": "lrscout.api.compare_schedulers",
     "compare_schedulers": "lrscout.api.compare_schedulers",
     "FindBatchSizeResult": "lrscout.api.find_batch_size",

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from lrscout.errors import UsageError, did_you_mean
 from lrscout.formatting import format_bytes, format_loss, format_lr, format_rate, format_seconds
 from lrscout.results import BatchSizeResult, CompareResult, RunRecord
+from lrscout.search.conditions import Check
 
 Value = float | tuple[str, ...] | None
 """A number, or names: the first is the answer, the others are as good. None if the record has none."""
@@ -56,6 +57,11 @@ def _metric(result: CompareResult, mode: str) -> float | None:
 
 
 QUANTITIES: dict[str, dict[str, Quantity]] = {
+    "check": {
+        "failed": Quantity(lambda r: len(r.named("fail")), _whole, worse="higher"),
+        "warned": Quantity(lambda r: len(r.named("warn")), _whole, worse="higher"),
+        "seconds": Quantity(lambda r: r.seconds, format_seconds, worse="higher"),
+    },
     "find-lr": {
         "lr": Quantity(lambda r: r.suggestion.lr, format_lr, limit="2x"),
         "usable_from": Quantity(lambda r: r.suggestion.low, format_lr),
@@ -202,17 +208,17 @@ def parse_tolerance(text: str | None, command: str) -> dict[str, str]:
     return {**found, **given}
 
 
-def beyond(old: RunRecord[Any], new: RunRecord[Any], limits: Mapping[str, str], called: str) -> list[str]:
-    """A sentence for every quantity that is farther from the old record, which is `called` so, than its limit."""
+def check_limits(old: RunRecord[Any], new: RunRecord[Any], limits: Mapping[str, str], called: str) -> list[Check]:
+    """Whether each quantity of the old record, which is `called` so, is within its limit."""
     before, now = values_of(old), values_of(new)
     found = []
     for name, text in limits.items():
-        quantity = QUANTITIES[new.command][name]
-        if not parse_limit(text, name).allows(before[name], now[name], quantity.worse):
+        if before[name] is not None:
+            passed = parse_limit(text, name).allows(before[name], now[name], QUANTITIES[new.command][name].worse)
             values = [told(new.command, name, value) for value in (now[name], before[name])]
             size = times(factor(before[name], now[name]))
-            far = f" ({size})" if size else ""
-            found.append(f"{name} is {values[0]}, was {values[1]} in {called}{far}; the limit is {text}")
+            detail = f"is {values[0]}, was {values[1]}{f', {size}' if size else ''}"
+            found.append(Check(f"{name} within {text} of {called}", passed, detail))
     return found
 
 

@@ -103,6 +103,8 @@ def test_modules_and_functions_keep_to_their_sizes():
         ["preview", "-s", "cosin"],
         ["find-batch-size", "--help"],
         ["run", "--help"],
+        ["check", "--help"],
+        ["check", "--steps", "x", "a:b"],
         ["run", "--lr", "x", "--", "python", "x.py"],
         ["run", "--lr", "1", "--steps", "9"],
         ["find-batch-size", "--budget", "x", "a:b"],

@@ -21,8 +21,9 @@ from lrscout.engine.workload import make_workload
 from lrscout.errors import UsageError, WorkloadError
 from lrscout.records import from_json, to_json
 from lrscout.report.blocks import TextTable
-from lrscout.report.find_batch_size import blocks, summary
+from lrscout.report.find_batch_size import blocks
 from lrscout.report.terminal import PAGE
+from lrscout.report.views import summary
 from lrscout.results import (
     BatchSizeResult,
     CommandTarget,

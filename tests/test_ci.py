@@ -35,7 +35,7 @@ def test_commands_are_disabled_while_user_code_runs():
         f"::stop-commands::{second}",
         f"::{second}::",
         "::endgroup::",
-        "::error title=lrscout compare-schedulers::100%25%0Aof it",
+        "::error title=lrscout::100%25%0Aof it",
     ]
 
 

@@ -160,9 +160,9 @@ def process(*arguments: str, cwd: Path, **environment: str) -> subprocess.Comple
 
 
 def test_find_lr_prints_a_suggestion_a_table_and_a_plot(lrscout):
-    code, out, err = lrscout("find-lr", "mymod:build")
+    code, out, err = lrscout("find-lr", "mymod:build", "-v")
     assert code == 0
-    headline = re.match(r"Suggested learning rate: (\d\.\de-\d)\n", out)
+    headline = re.search(r"^Suggested learning rate: (\d\.\de-\d)\n", out, re.MULTILINE)
     for rule in ("scout", "steepest", "valley", "slide", "minimum"):
         assert re.search(rf"^(▸| ) {rule} +\d\.\de[+-]?\d", out, re.MULTILINE), rule
     assert re.search(rf"^▸ scout +{headline[1]} ", out, re.MULTILINE)
@@ -172,6 +172,17 @@ def test_find_lr_prints_a_suggestion_a_table_and_a_plot(lrscout):
     assert re.search(r"^ *└.*┬.*┘\n.* 1e-3 ", out, re.MULTILINE)
     assert "step 75/150" in err
     assert "Record: " in err
+
+
+def test_the_answer_ends_the_output_after_the_record_and_the_warnings(folder):
+    command = [sys.executable, "-m", "lrscout", "find-lr", "mymod:build", "-o", "run.json", "--val-batches", "50"]
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    above, _, answer = done.stdout.partition("\nSuggested learning rate: ")
+    assert "\nWarning: The val_loader has only 2" in above
+    assert above.endswith("\nRecord: run.json\n")
+    assert 1 <= answer.count("\n") <= 6
+    again = subprocess.run([*command[:3], "show", "run.json"], cwd=folder, capture_output=True, text=True)
+    assert again.stdout.endswith(f"\n\nSuggested learning rate: {answer}")
 
 
 def test_output_in_a_pipe_has_no_control_codes_and_is_at_most_100_wide(lrscout):
@@ -372,7 +383,7 @@ def test_a_failure_is_still_one_json_document(lrscout):
 def test_a_failed_runs_record_is_shown_as_failed_with_its_error(lrscout):
     lrscout("find-lr", "mymod:raises_in_step", "-o", "run.json")
     _, out, _ = lrscout("show", "run.json")
-    assert out.startswith("The run failed: ZeroDivisionError: batch 30 is bad")
+    assert "\n\nThe run failed: ZeroDivisionError: batch 30 is bad\n" in out
     assert "Let the sweep run" not in out
 
 
@@ -384,7 +395,7 @@ def test_a_forgotten_loss_fn_is_explained_below_the_models_own_error(lrscout):
 
 
 def test_no_row_is_marked_where_nothing_is_suggested(lrscout):
-    _, out, _ = lrscout("find-lr", "mymod:flat")
+    _, out, _ = lrscout("find-lr", "mymod:flat", "-v")
     assert re.search(r"^  scout +none ", out, re.MULTILINE)
     assert "▸" not in out
 
@@ -414,7 +425,7 @@ def test_an_option_that_does_less_than_it_says_is_a_warning(lrscout, arguments, 
 
 
 def test_a_narrow_window_wraps_no_table_and_no_plot(folder):
-    done = process("find-lr", "mymod:build", cwd=folder, COLUMNS="35")
+    done = process("find-lr", "mymod:build", "-v", cwd=folder, COLUMNS="35")
     assert max(map(len, done.stdout.splitlines())) == 35  # the plot's frame is as wide as it may be
     assert re.search(r"^▸ scout +\d\.\de-\d$", done.stdout, re.MULTILINE)
     assert re.search(r"^ *┌─+┐$", done.stdout, re.MULTILINE)

@@ -9,9 +9,10 @@ import pytest
 
 from lrscout.records import from_json, to_json
 from lrscout.report.ci import run_line
-from lrscout.report.compare_schedulers import answer, headline, plus_minus, problem, rows, summary
+from lrscout.report.compare_schedulers import answer, headline, plus_minus, problem, rows
 from lrscout.report.exports import to_markdown
 from lrscout.report.terminal import Style
+from lrscout.report.views import summary
 from lrscout.results import ComparedRun, CompareResult, Difference, Metric, RateRange, RunRecord, TrainingPoint
 from lrscout.schedules import parse_schedules
 from lrscout.search.comparison import rank
@@ -95,6 +96,14 @@ def test_the_table_has_five_columns_at_80_and_three_at_40():
     assert re.search(r"^linear:warmup=0.05 +1.0e-1 +0.72 ± 0.24 +\+0.120 ± 0.025 +worse$", wide, re.MULTILINE)
     assert re.search(r"^wsd .* 1/3 diverged$", wide, re.MULTILINE)
     assert re.search(r"^schedule +held-out loss +verdict$", narrow, re.MULTILINE)
+
+
+def test_every_run_is_listed_on_request():
+    record = record_of({"cosine": GOOD, "wsd": [0.1, None, 0.1]})
+    assert "seed 1" not in summary(record, style(80))
+    text = summary(record, style(80, verbose=True))
+    assert re.search(r"^wsd seed 2 +1\.0e-1 +diverged +1\.00 s$", text, re.MULTILINE)
+    assert text.index("wsd seed 2") < text.index("verdict")
 
 
 def test_the_range_of_tied_rates_is_shown():

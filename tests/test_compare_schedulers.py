@@ -527,7 +527,10 @@ def test_on_github_there_are_groups_a_summary_outputs_and_no_foreign_commands(co
     assert summary.startswith("# before\n## cosine is best; constant is worse by ")
     assert "| cosine |" in summary
     assert "```text\n" in summary
-    assert (folder / "output").read_text() == "winner=cosine\nverdict=best\n"
+    output = (folder / "output").read_text()
+    assert "winner=cosine\nverdict=best\n" in output
+    assert "checks=failed\n" in output  # and not only that something is best
+    assert "| **failed** | best is cosine |" in summary
 
 
 def test_github_off_writes_nothing_of_its_own(compare, folder, monkeypatch):

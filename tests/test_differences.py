@@ -18,8 +18,8 @@ from small_records import records
 from lrscout.differences import (
     QUANTITIES,
     Limit,
-    beyond,
     changes,
+    check_limits,
     factor,
     parse_limit,
     parse_tolerance,
@@ -29,6 +29,7 @@ from lrscout.differences import (
 )
 from lrscout.errors import UsageError
 from lrscout.results import RESULTS
+from lrscout.search.conditions import Check
 
 RECORDS = records()
 NUMBERS = st.floats(1e-12, 1e12)
@@ -235,20 +236,22 @@ def test_the_factor_times_the_old_number_is_the_new_one(old, new):
     assert len(times(found)) <= 8
 
 
-def test_a_sentence_names_both_values_and_the_limit():
+def test_a_check_names_both_values_and_the_limit():
     record = RECORDS["find-lr"]
     faster = dataclasses.replace(record.result.suggestion, lr=1e-2)
     new = dataclasses.replace(record, result=dataclasses.replace(record.result, suggestion=faster))
-    assert beyond(record, new, {"lr": "2x", "usable_to": "2x"}, "base.json") == [
-        "lr is 1.0e-2, was 1.0e-3 in base.json (x10); the limit is 2x"
+    assert check_limits(record, new, {"lr": "2x", "usable_to": "2x"}, "base.json") == [
+        Check("lr within 2x of base.json", False, "is 1.0e-2, was 1.0e-3, x10"),
+        Check("usable_to within 2x of base.json", True, "is 1.0e-2, was 1.0e-2"),
     ]
-    assert beyond(record, new, {"lr": "10x"}, "base.json") == []
 
 
 def test_a_result_that_is_gone_is_beyond_any_limit():
     record = RECORDS["find-lr"]
     gone = dataclasses.replace(record, result=None, status="failed")
-    assert beyond(record, gone, {"lr": "1000x"}, "b") == ["lr is none, was 1.0e-3 in b; the limit is 1000x"]
+    (check,) = check_limits(record, gone, {"lr": "1000x"}, "b")
+    assert (check.passed, check.detail) == (False, "is none, was 1.0e-3")
+    assert check_limits(gone, record, {"lr": "same"}, "b") == []
 
 
 @given(*[st.dictionaries(st.sampled_from("abcd"), st.none() | st.integers(0, 2))] * 2)
@@ -264,7 +267,7 @@ def test_changes_are_exactly_what_differs(old, new):
 
 def test_the_page_on_history_lists_what_every_command_compares():
     page = (Path(__file__).parents[1] / "docs/history.md").read_text(encoding="utf-8")
-    for command in set(QUANTITIES) - {"run"}:
+    for command in set(QUANTITIES) - {"run", "check"}:
         row = next(line for line in page.splitlines() if line.startswith(f"| {command} |"))
         limits = [f"`{name}={quantity.limit}`" for name, quantity in QUANTITIES[command].items() if quantity.limit]
         others = [f"`{name}`" for name, quantity in QUANTITIES[command].items() if not quantity.limit]

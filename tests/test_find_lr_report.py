@@ -7,14 +7,15 @@ import pytest
 
 from lrscout.formatting import format_loss, format_lr, format_seconds
 from lrscout.report.exports import to_markdown
-from lrscout.report.find_lr import summary, sweep_end
+from lrscout.report.find_lr import sweep_end
 from lrscout.report.lr_tables import describe
 from lrscout.report.terminal import Style
-from lrscout.report.views import printed
+from lrscout.report.views import printed, summary
 from lrscout.results import LrResult, RunRecord, Suggestion, SweepPoint
 from lrscout.search.rules import RULES
 
 PLAIN = Style(width=80, color=False, unicode=True, live=False)
+VERBOSE = dataclasses.replace(PLAIN, verbose=True)
 
 SUGGESTION = Suggestion(3.2e-3, "scout", "The loss falls fastest there.", 1.1e-3, 6.4e-3, (3.2e-3,))
 RESULT = LrResult(
@@ -40,16 +41,24 @@ def changed(record=RECORD, **suggestion):
     return dataclasses.replace(record, result=result)
 
 
-def test_summary_opens_with_the_rate_the_reason_and_the_usable_range():
-    assert summary(RECORD, PLAIN).split("\n")[:3] == [
+def test_summary_ends_with_the_rate_the_reason_and_the_usable_range():
+    assert summary(RECORD, PLAIN).split("\n")[-4:] == [
+        "",
         "Suggested learning rate: 3.2e-3",
         "The loss falls fastest there.",
         "Usable from 1.1e-3 to 6.4e-3.",
     ]
 
 
-def test_summary_lists_all_rules_and_marks_the_suggested_one():
-    text = summary(RECORD, PLAIN)
+def test_summary_has_the_rules_in_one_line():
+    text = summary(RECORD, dataclasses.replace(PLAIN, width=100))
+    assert re.search(
+        r"^rules +scout 3\.2e-3, steepest 5\.1e-3, minimum none \(-v describes them\)$", text, re.MULTILINE
+    )
+
+
+def test_verbose_summary_lists_all_rules_and_marks_the_suggested_one():
+    text = summary(RECORD, VERBOSE)
     assert re.search(r"^▸ scout +3\.2e-3", text, re.MULTILINE)
     assert re.search(r"^  steepest +5\.1e-3", text, re.MULTILINE)
     assert re.search(r"^  minimum +none", text, re.MULTILINE)
@@ -64,7 +73,7 @@ def test_rules_are_described_by_their_docstrings(monkeypatch):
 
     monkeypatch.setitem(RULES, "scout", rule)
     assert describe("scout") == "The rate where the loss falls fastest"
-    assert "The rate where the loss falls fastest" in summary(RECORD, PLAIN)
+    assert "The rate where the loss falls fastest" in summary(RECORD, VERBOSE)
 
 
 def test_rule_without_a_docstring_or_unknown_has_no_description(monkeypatch):
@@ -110,7 +119,7 @@ def test_a_sweep_without_steps_is_described():
 def test_summary_of_an_inconclusive_sweep_gives_the_reason():
     record = changed(lr=None, low=None, high=None, reason="The loss never fell.")
     text = summary(dataclasses.replace(record, status="inconclusive"), PLAIN)
-    assert text.startswith("No learning rate suggested\nThe loss never fell.\n")
+    assert text.endswith("\n\nNo learning rate suggested\nThe loss never fell.")
     assert "sable" not in text
 
 
@@ -123,8 +132,8 @@ def test_summary_of_an_inconclusive_sweep_gives_the_reason():
 )
 def test_summary_of_an_unfinished_run_says_so(status, error, title, note):
     text = summary(dataclasses.replace(RECORD, status=status, error=error), PLAIN)
-    assert text.startswith(f"{title}\n")
-    assert note in text
+    assert f"\n\n{title}\n" in text
+    assert note in text.partition(title)[2]
     assert "steepest" in text
 
 
@@ -187,7 +196,7 @@ def test_summary_does_not_depend_on_the_environment(monkeypatch):
 def test_summary_has_color_only_on_request(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")  # the style has looked at it already
     colored = summary(RECORD, Style(80, True, True, False))
-    assert colored.startswith("\x1b[1mSuggested learning rate: 3.2e-3\x1b[0m")
+    assert "\n\n\x1b[1mSuggested learning rate: 3.2e-3\x1b[0m\n" in colored
     assert "\x1b" not in summary(RECORD, PLAIN)
 
 

@@ -82,7 +82,7 @@ def test_a_rate_beyond_the_limit_ends_with_5_and_names_both_values_and_the_limit
     code, out, err = find_lr("--against", "moved.json")
     assert code == 5
     lr = float(out)
-    told = f"lr is {format_lr(lr)}, was {format_lr(lr * 10)} in moved.json (x0.1); the limit is 2x"
+    told = f"lr within 2x of moved.json (is {format_lr(lr)}, was {format_lr(lr * 10)}, x0.1)"
     assert f"Warning: Check failed: {told}." in err
 
 
@@ -119,7 +119,7 @@ def test_what_cannot_be_compared_is_told_before_anything_runs(arguments, message
 def test_an_inconclusive_search_keeps_its_exit_code():
     code, _, err = find_lr("--against", "base.json", "--max-lr", "1e-8", "--min-lr", "1e-9", "--max-steps", "60")
     assert code == 4
-    assert "lr is none" in err
+    assert "(is none, was" in err
 
 
 @pytest.mark.slow
@@ -140,7 +140,7 @@ def test_a_batch_size_is_compared():
     assert lrscout(*common, "--against", "size.json", "--tolerance", "batch_size=same")[0] == 0
     code, _, err = lrscout(*common, "--max", "16", "--against", "size.json")
     assert code == 5
-    assert "batch_size is 16, was" in err
+    assert "batch_size within 2x of size.json (is 16, was 64, x0.25)" in err
 
 
 def test_a_comparison_is_compared_beside_its_own_baseline():
@@ -164,5 +164,6 @@ def test_a_comparison_is_compared_beside_its_own_baseline():
     Path("better.json").write_text(json.dumps(document))
     code, _, err = lrscout(*common, "--against", "better.json", "--junit-xml", "checks.xml")
     assert code == 5
-    assert "in better.json (x2); the limit is 10%" in err
+    assert "loss within 10% of better.json" in err
+    assert ", x2)" in err
     assert "better.json" in ElementTree.parse("checks.xml").find(".//testcase[failure]").get("name", "")

@@ -8,9 +8,17 @@ from typing import get_args, get_type_hints
 import pytest
 
 import lrscout
-from lrscout.settings import CompareSchedulersSettings, FindBatchSizeSettings, FindLrSettings, RunSettings, fields_of
+from lrscout.settings import (
+    CheckSettings,
+    CompareSchedulersSettings,
+    FindBatchSizeSettings,
+    FindLrSettings,
+    RunSettings,
+    fields_of,
+)
 
 FUNCTIONS = [
+    (lrscout.check, CheckSettings),
     (lrscout.find_lr, FindLrSettings),
     (lrscout.find_batch_size, FindBatchSizeSettings),
     (lrscout.compare_schedulers, CompareSchedulersSettings),

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lrscout.search.paired import difference_of, holm, incomplete_beta, mean_of, t_quantile, two_sided_p
+from lrscout.search.paired import (
+    detectable,
+    difference_of,
+    holm,
+    incomplete_beta,
+    mean_of,
+    t_quantile,
+    two_sided_p,
+    values_needed,
+)
 
 
 @pytest.mark.parametrize(
@@ -108,3 +117,25 @@ def test_holm_keeps_the_order_and_never_makes_a_p_smaller(ps):
     order = sorted(range(len(ps)), key=ps.__getitem__)
     assert all(adjusted[i] <= adjusted[j] for i, j in pairwise(order))
     assert holm([ps[0]]) == (ps[0],)
+
+
+@given(st.floats(0.01, 10), st.integers(3, 30), st.integers(1, 5))
+def test_the_detectable_difference_needs_just_as_many_values(half_width, n, tests):
+    difference = detectable(half_width, n, tests)
+    assert values_needed(difference * 1.0001, half_width, n, tests) == n
+    assert values_needed(difference / 4, half_width, n, tests) > n
+    assert detectable(half_width, n, tests + 1) > difference > half_width
+
+
+def test_a_detectable_difference_is_found_four_times_out_of_five():
+    rng = random.Random(0)
+    n, found, runs = 8, 0, 2000
+    difference = detectable(t_quantile(0.975, n - 1.0) / math.sqrt(n), n)  # at a standard deviation of 1
+    for _ in range(runs):
+        p = mean_of([rng.gauss(difference, 1.0) for _ in range(n)]).p
+        found += p < 0.05
+    assert found / runs == pytest.approx(0.8, abs=0.04)
+
+
+def test_a_difference_that_is_nothing_cannot_be_found():
+    assert values_needed(0.0, 1.0, 5) is None

@@ -79,6 +79,11 @@ def test_groups_get_their_rates_by_name():
     assert [group["lr"] for group in optimizer.param_groups] == [1e-4, 1e-3]
 
 
+def test_groups_of_one_rate_are_one_line():
+    (line,) = optimizer_lines({"optimizer": "AdamW", "optimizer_arguments": {}}, [2e-3, 2e-3])
+    assert line == "optimizer = torch.optim.AdamW(groups, lr=2.0e-3)"
+
+
 def test_frameworks_take_the_rate_in_their_own_form():
     assert optimizer_lines({"framework": "transformers"}, [2e-5, 2e-5]) == [
         "learning_rate=2.0e-5,  # in TrainingArguments"

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from lrscout.report.batch_size_table import size_rows
 from lrscout.report.find_batch_size import answer as quiet_answer
-from lrscout.report.find_batch_size import facts, headline, problem, summary
+from lrscout.report.find_batch_size import facts, headline, problem
 from lrscout.report.terminal import PAGE
+from lrscout.report.views import summary
 from lrscout.results import GradientNoise, MemoryBudget, NoiseMoment, RunRecord, StepTiming, Trial
 from lrscout.search.batch_size import Search, SearchEnd
 from lrscout.search.goodput import OBJECTIVES

@@ -16,8 +16,9 @@ from lrscout.errors import UsageError
 from lrscout.processes.command import AttachedCommand
 from lrscout.processes.ranks import GroupFacts, OptimizerFacts
 from lrscout.records import from_json
-from lrscout.report.find_lr import answer, problem, rows, summary
+from lrscout.report.find_lr import answer, problem, rows
 from lrscout.report.terminal import PAGE
+from lrscout.report.views import summary
 from lrscout.results import Suggestion
 from lrscout.runs.programs import chosen_optimizers, driven_together
 

@@ -91,6 +91,14 @@ def test_box_characters_need_an_encoding_that_has_them(encoding, unicode):
     assert detect(encoded(encoding), {}).unicode is unicode
 
 
+@pytest.mark.parametrize(
+    ("rows", "stacked", "height"), [(24, 1, 8), (40, 1, 11), (60, 2, 8), (90, 2, 13), (None, 2, 20)]
+)
+def test_plots_take_a_third_of_the_window_but_enough_to_be_read(rows, stacked, height):
+    style = Style(width=80, color=False, unicode=True, live=True, rows=rows)
+    assert style.plot_height(20, stacked) == height
+
+
 def test_missing_or_closed_stream_is_a_pipe():
     closed = io.StringIO()
     closed.close()

@@ -78,7 +78,7 @@ def test_a_recipe_of_a_command_stands_in_its_folder(tmp_path):
     ("arguments", "message"),
     [
         (["--skip", "sizes"], "none of the stages"),
-        (["--skip", "lr", "--skip", "schedule", "--skip", "batch-size"], "leaves no stage"),
+        (["--skip", "check", "--skip", "lr", "--skip", "schedule", "--skip", "batch-size"], "leaves no stage"),
         (["--budget", "soon"], "--budget"),
         (["--resume"], "No tuning of this target found"),
     ],
@@ -108,7 +108,8 @@ def test_from_an_empty_folder_to_lines_that_train(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "Batch size" in done.stdout
-    lines = [line for line in done.stdout.splitlines() if " = " in line]
+    text = done.stdout.splitlines()
+    lines = text[next(at for at, line in enumerate(text) if line.startswith("optimizer = ")) :]
     assert lines[0].startswith("optimizer = torch.optim.AdamW(model.parameters(), lr=")
     training = (
         "import math, torch, tuning\n"
@@ -134,7 +135,7 @@ def test_from_an_empty_folder_to_lines_that_train(tmp_path):
     again = run(
         tmp_path, "tune", "--device", "cpu", "--seeds", "3", "-s", "constant", "-s", "cosine", "--resume", "--json"
     )
-    assert again.stderr.count("Taken over") == 3, again.stderr
+    assert again.stderr.count("Taken over") == 4, again.stderr
     before, after = (json.loads(p.read_text()) for p in sorted((tmp_path / "cache/lrscout").glob("*-tune-*.json")))
     assert after["result"]["lr"] == before["result"]["lr"]
 
@@ -145,4 +146,15 @@ def test_a_stage_that_fails_ends_the_tuning_with_what_to_do(tmp_path):
     done = run(tmp_path, "tune", "mymod:build", "--device", "cpu")
     assert done.returncode == 1
     assert "ValueError: broken" in done.stderr
-    assert "--skip batch-size" in done.stderr
+    assert "--skip check" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_check_that_fails_ends_the_tuning_with_its_table(tmp_path):
+    assert run(tmp_path, "init").returncode == 0
+    text = (tmp_path / "tuning.py").read_text()
+    (tmp_path / "tuning.py").write_text(text.replace("nn.Linear(width, 4))", "nn.Linear(width, 4), nn.Softmax(dim=1))"))
+    done = run(tmp_path, "tune", "--device", "cpu")
+    assert done.returncode == 5
+    assert "initial-loss" in done.stderr
+    assert "--skip check" in done.stderr

@@ -5,7 +5,7 @@ A test holds them against lrscout.settings, which has their defaults, bounds and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from lrscout.results import Use
@@ -37,6 +37,15 @@ class SessionKeywords(CommandKeywords, total=False):
     compile: bool
     deterministic: bool
     cudnn_benchmark: bool | None
+
+
+class CheckKeywords(SessionKeywords, total=False):
+    """The settings of `check`."""
+
+    skip: Sequence[str]
+    samples: int
+    steps: int
+    timeout: float | None
 
 
 class FindLrKeywords(SessionKeywords, total=False):

@@ -31,6 +31,7 @@ class Command:
 COMMANDS = {
     "tune": Command("tune:tune", "Find a batch size, a learning rate and a schedule, one after the other.", EPILOG),
     "init": Command("init:init", "Write a target and its settings to begin with."),
+    "check": Command("check:check", "See whether a target is sound before anything is searched.", EPILOG),
     "find-lr": Command("find_lr:find_lr", "Suggest a learning rate from a short sweep.", EPILOG),
     "find-batch-size": Command(
         "find_batch_size:find_batch_size", "Find the largest batch size that fits and the fastest.", EPILOG

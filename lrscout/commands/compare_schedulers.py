@@ -12,17 +12,15 @@ from pathlib import Path
 
 import typer
 
-from lrscout.commands.gate import FAILED_CHECK, Gate, gate_flags
+from lrscout.commands.gate import Gate, gate_flags
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.options import flag_parameter, takes_settings
-from lrscout.commands.run import Run, past_typer, running
-from lrscout.errors import RecordError, UsageError, summary
-from lrscout.files import append_text, check_writable, write_text
+from lrscout.commands.run import FAILED_CHECK, Run, past_typer, running
+from lrscout.errors import RecordError, UsageError
+from lrscout.files import check_writable, write_text
 from lrscout.history import cached_records
 from lrscout.records import load, to_json
-from lrscout.report.ci import GitHub, GitLab, PlainLog, Service, github_outputs, junit_xml, run_line
-from lrscout.report.exports import to_markdown
-from lrscout.report.views import view_of
+from lrscout.report.ci import junit_xml, run_line
 from lrscout.results import CommandTarget, ComparedRun, CompareRecord, CompareResult
 from lrscout.runs.comparison.observer import ComparisonObserver, OnStep
 from lrscout.runs.comparison.search import compare
@@ -57,8 +55,6 @@ def _own_flags(command: str) -> list[inspect.Parameter]:
             metavar="NAME[,NAME]",
         ),
         option("junit_xml", Path | None, None, "Also write these checks as JUnit XML.", metavar="FILE"),
-        option("github", str, "auto", "Log groups, summary, outputs and errors on GitHub Actions.", metavar="auto|off"),
-        option("gitlab", str, "auto", "Collapse the log of the runs on GitLab CI.", metavar="auto|off"),
         *gate_flags(command),
     ]
 
@@ -70,49 +66,34 @@ def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> Non
     A training command is started anew for every run, with the run's seed in place of {seed}, and --steps in place of
     {steps}: -- python train.py --seed {seed}
     """
-    for name in ("github", "gitlab"):
-        if invocation.more[name] not in ("auto", "off"):
-            raise UsageError(f"--{name} {invocation.more[name]} must be auto or off.")
     demands = _Demands(invocation)
     path, before = _earlier(invocation)
     with running(COMMAND, dataclasses.replace(invocation, output=path)) as run:
-        service = _service(invocation, run.output.command)
-        service.begin()
         with past_typer(), run.watched():
-            try:
-                if invocation.settings.jobs == "1" and not isinstance(invocation.target, CommandTarget):
-                    run.load("lrscout.runs.comparison.workbench")
-                record = compare(invocation.target, invocation.settings, _Observer(run, service), before)
-            except Exception as error:
-                service.failed(summary(error))
-                raise
-            finally:
-                service.end()
-        run.conclude(record)
+            if invocation.settings.jobs == "1" and not isinstance(invocation.target, CommandTarget):
+                run.load("lrscout.runs.comparison.workbench")
+            record = compare(invocation.target, invocation.settings, _Observer(run), before)
+        checks = demands.checks(record)
+        run.conclude(record, checks)
         if record.status == "interrupted":
             run.output.note("Run the same command with --resume to continue from here.")
             raise typer.Exit(run.exit_code(record.status))
-        failed = _tell(demands, record, run, service)
+        failed = _tell(demands, checks, record, run)
         code = run.exit_code(record.status)
         raise typer.Exit(FAILED_CHECK if failed and not code else code)
 
 
-def _tell(demands: _Demands, record: CompareRecord, run: Run, service: Service) -> bool:
-    """Report to CI; returns whether a check failed."""
-    result = record.result
-    assert result is not None
-    checks = demands.checks(record)
+def _tell(demands: _Demands, checks: Sequence[Check], record: CompareRecord, run: Run) -> bool:
+    """Tell of the checks; returns whether one failed."""
+    assert record.result is not None
     unmet = [f"Check failed: {check.name} ({check.detail})." for check in checks if not check.passed]
     for text in unmet:
         run.output.warn(text)
-    if isinstance(service, GitHub):
-        for problem in _tell_github(record):
-            run.output.warn(problem)
     if record.status != "ok":
         unmet.append(f"compare-schedulers ended with status {record.status}.")
     if unmet:
-        service.failed(" ".join(unmet))
-    demands.write_junit(checks, result)
+        run.service.failed(" ".join(unmet))
+    demands.write_junit(checks, record.result)
     return any(not check.passed for check in checks)
 
 
@@ -146,11 +127,12 @@ class _Demands:
     def checks(self, record: CompareRecord) -> list[Check]:
         """How each demand went; none is judged before there are scores."""
         result = record.result
-        assert result is not None
-        found = check_conditions(self._conditions, result) if result.ranking else []
-        if self._expected and result.ranking:
+        if result is None or not result.ranking:
+            return self._gate.checks(record)
+        found = check_conditions(self._conditions, result)
+        if self._expected:
             found.append(check_best(self._expected, result, self._min_effect))
-        return [*found, *(Check(text, False, "--against") for text in self._gate.unmet(record))]
+        return [*found, *self._gate.checks(record)]
 
     def write_junit(self, checks: Sequence[Check], result: CompareResult) -> None:
         """The checks, and whether the runs of every schedule finished."""
@@ -164,35 +146,11 @@ class _Demands:
         write_text(self._junit, junit_xml(f"lrscout {COMMAND}", cases, result.seconds))
 
 
-def _service(invocation: Invocation[CompareSchedulersSettings], command: Callable[[str], None]) -> Service:
-    """The CI service whose log this is."""
-    if os.environ.get("GITHUB_ACTIONS") == "true" and invocation.more["github"] == "auto":
-        return GitHub(command)
-    if os.environ.get("GITLAB_CI") == "true" and invocation.more["gitlab"] == "auto":
-        return GitLab(command)
-    return PlainLog()
-
-
-def _tell_github(record: CompareRecord) -> list[str]:
-    """Add to the step's summary and its outputs; returns what went wrong."""
-    ranking = record.result.ranking if record.result is not None else ()
-    outputs = [("winner", view_of(record).answer(record) or ""), ("verdict", ranking[0].verdict if ranking else "")]
-    texts = {"GITHUB_STEP_SUMMARY": to_markdown(record), "GITHUB_OUTPUT": github_outputs(outputs)}
-    problems = []
-    for variable, text in texts.items():
-        try:
-            if os.environ.get(variable):
-                append_text(Path(os.environ[variable]), text)
-        except RecordError as error:
-            problems.append(error.message)
-    return problems
-
-
 class _Observer(ComparisonObserver):
     """Tells the user: a line for every run in a log, one moving line on a terminal."""
 
-    def __init__(self, run: Run, service: Service) -> None:
-        self._run, self._service = run, service
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self._lines = not run.output.messages_style.live
 
     def opened(self) -> None:
@@ -203,7 +161,7 @@ class _Observer(ComparisonObserver):
 
     @contextmanager
     def stretch(self, steps: int, label: str) -> Iterator[OnStep]:
-        self._service.fold("The runs of lrscout compare-schedulers")
+        self._run.service.fold("The runs of lrscout compare-schedulers")
         shown = nullcontext() if self._lines else self._run.output.progress(steps, label)
         watchdog = self._run.watchdog
         with shown as progress:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from time import monotonic
 
 from lrscout.commands.gate import Gate, gate_flags
 from lrscout.commands.invocation import Invocation
-from lrscout.commands.options import flag_parameter, takes_settings
+from lrscout.commands.options import takes_settings
 from lrscout.commands.run import Run, past_typer, running
 from lrscout.formatting import format_bytes, format_rate, format_seconds
 from lrscout.report.output import Progress
@@ -20,12 +19,7 @@ from lrscout.settings import FindBatchSizeSettings
 SHOWN_SECONDS = 0.1  # from which it is shown how long something has been under way
 
 
-def _own_flags(command: str) -> list[inspect.Parameter]:
-    told = "Also show the peak memory of each phase of a step, and what the memory is made of."
-    return [flag_parameter(command, "verbose", bool, False, "--verbose", "-v", help=told), *gate_flags(command)]
-
-
-@takes_settings("find_batch_size", FindBatchSizeSettings, _own_flags)
+@takes_settings("find_batch_size", FindBatchSizeSettings, gate_flags)
 def find_batch_size(invocation: Invocation[FindBatchSizeSettings]) -> None:
     """Find the largest batch size that fits and the fastest, in a few trials within a memory budget."""
     gate = Gate("find-batch-size", invocation)
@@ -33,7 +27,7 @@ def find_batch_size(invocation: Invocation[FindBatchSizeSettings]) -> None:
         with past_typer(), run.output.progress(None, "find-batch-size", _facts) as progress:
             observer = _Observer(run, progress)
             record = search_batch_size(invocation.settings, invocation.target, observer, on_output=run.output.relay)
-        run.finish(record, gate)
+        run.finish(record, gate.checks(record))
 
 
 class _Observer(BatchSizeObserver):

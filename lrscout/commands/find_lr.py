@@ -24,7 +24,7 @@ def find_lr(invocation: Invocation[FindLrSettings]) -> None:
     with running("find-lr", invocation) as run:
         with past_typer(), run.watched(), run.output.progress(settings.steps, "find-lr") as progress:
             record = _searched(invocation, run, _Observer(run, progress))
-        run.finish(record, gate)
+        run.finish(record, gate.checks(record))
 
 
 def _searched(invocation: Invocation[FindLrSettings], run: Run, observer: LrObserver) -> LrRecord:

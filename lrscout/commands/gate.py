@@ -7,14 +7,13 @@ from typing import Any
 
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.options import flag_parameter
-from lrscout.differences import QUANTITIES, beyond, parse_tolerance, values_of
+from lrscout.commands.run import FAILED_CHECK
+from lrscout.differences import QUANTITIES, check_limits, parse_tolerance, values_of
 from lrscout.errors import UsageError
 from lrscout.history import find_record, short_name
 from lrscout.records import consistent, load
-from lrscout.report.output import Output
 from lrscout.results import RunRecord
-
-FAILED_CHECK = 5  # the exit code of a run that a check does not let pass
+from lrscout.search.conditions import Check
 
 
 def gate_flags(section: str) -> list[inspect.Parameter]:
@@ -73,13 +72,8 @@ class Gate:
                 f"--against {named} has no {wanted} to compare with.", hint="Give a run that has a result."
             )
 
-    def unmet(self, record: RunRecord[Any]) -> list[str]:
-        """What is too far from the old record, a sentence each; empty without one."""
-        return [] if self._old is None else beyond(self._old, record, self._limits, self._called)
-
-    def fails(self, record: RunRecord[Any], output: Output) -> bool:
-        """Tell what is too far; returns whether something is."""
-        found = self.unmet(record)
-        for text in found:
-            output.warn(f"Check failed: {text}.")
-        return bool(found)
+    def checks(self, record: RunRecord[Any]) -> list[Check]:
+        """How near the result is to the old one; none without one, or for a run that was interrupted."""
+        if self._old is None or record.status == "interrupted":
+            return []
+        return check_limits(self._old, record, self._limits, self._called)

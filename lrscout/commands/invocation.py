@@ -37,7 +37,9 @@ class Invocation(Generic[S]):
     exports: Mapping[str, Path]  # format -> file, absolute
     mode: Mode
     width: int | None
+    verbose: bool
     more: Mapping[str, Any]  # the command's own flags that are not settings
+    ci: Mapping[str, str]  # service -> auto or off
     given: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # flags and variables, as they were given
     project: Path | None = None  # the file of the current folder that settings have come from
 
@@ -83,7 +85,9 @@ def read_invocation(
         exports={name: path.absolute() for name, path in exports.items()},
         mode=mode_of(values["json"], values["quiet"]),
         width=values["width"],
+        verbose=values.get("verbose", False),
         more={},
+        ci={name: values[name] for name in ("github", "gitlab")},
         given=asked,
         project=None if project is None else project.path,
     )

@@ -27,6 +27,12 @@ from lrscout.settings import Field, Settings, fields_of
 
 S = TypeVar("S", bound=Settings)
 
+CI_SERVICES = {"GitHub": "Groups in the log, step summary, outputs and errors", "GitLab": "Sections in the log"}
+SHOWN_BY_VERBOSE = {
+    "find_lr": "the rate of every rule, with what it is",
+    "find_batch_size": "the peak memory of each phase of a step, and what the memory is made of",
+    "compare_schedulers": "every run",
+}
 PREFIX = "LRSCOUT_"  # of environment variables
 
 
@@ -182,7 +188,22 @@ def _common_parameters(command: str, only_commands: bool) -> list[inspect.Parame
         *_export_parameters(command),
         option("json", bool, False, "--json", help="Print the record as JSON on stdout, and nothing else."),
         option("quiet", bool, False, "--quiet", "-q", help="Print only the answer on stdout."),
+        *_ci_parameters(command),
+        *(
+            [option("verbose", bool, False, "--verbose", "-v", help=f"Also show {SHOWN_BY_VERBOSE[command]}.")]
+            if command in SHOWN_BY_VERBOSE
+            else []
+        ),
         option("width", int | None, None, "--width", min=24, max=1000, help="Width of tables and plots, in columns."),
+    ]
+
+
+def _ci_parameters(command: str) -> list[inspect.Parameter]:
+    return [
+        flag_parameter(
+            command, name.lower(), str, "auto", f"--{name.lower()}", metavar="auto|off", help=f"{what} on {name}."
+        )
+        for name, what in CI_SERVICES.items()
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import Any
 
 import typer
 
-from lrscout.commands.gate import FAILED_CHECK, Gate
+from lrscout.commands.ci import in_ci, tell_github
 from lrscout.commands.invocation import Invocation
+from lrscout.commands.show import show_record
 from lrscout.commands.signals import EndingSignals, ended_by_signals
 from lrscout.commands.stdin import no_stdin
 from lrscout.commands.watchdog import Watchdog
@@ -24,15 +25,18 @@ from lrscout.history import new_record_path, remember
 from lrscout.processes.deaths import SIGNALLED
 from lrscout.processes.new_files import FolderContents
 from lrscout.records import save, to_json
+from lrscout.report.ci import GitHub, PlainLog, Service
 from lrscout.report.exports import write_exports
 from lrscout.report.output import Output
 from lrscout.report.stdout import results_stream
-from lrscout.report.views import load_view, printed, view_of
+from lrscout.report.views import load_view
 from lrscout.results import CommandTarget, RunRecord, Status
 from lrscout.runs.new_files import new_files_sentence
+from lrscout.search.conditions import Check
 from lrscout.settings import CommandSettings
 
 EXIT_CODES: dict[Status, int] = {"ok": 0, "failed": 1, "inconclusive": 4, "interrupted": 130}
+FAILED_CHECK = 5  # the exit code where what was asked to hold does not
 SAVE_SECONDS = 2.0  # between two saves of a run under way
 SAVE_SHARE = 0.02  # of the time that they may take
 
@@ -53,6 +57,7 @@ class Run:
         self._has_warned = False  # that the record so far cannot be saved
         self._folder = Path.cwd()  # the user's code may change it
         self._signals = signals
+        self.service: Service = PlainLog()
         self.watchdog = Watchdog(None)
 
     @contextmanager
@@ -85,12 +90,16 @@ class Run:
             taken = time.monotonic() - started
             self._next_save = started + max(SAVE_SECONDS, taken / SAVE_SHARE)
 
-    def finish(self, record: RunRecord[Any], gate: Gate) -> None:
+    def finish(self, record: RunRecord[Any], checks: Sequence[Check] = ()) -> None:
         """Show the record, save it and end with its exit code, or with that of a check that it does not pass."""
-        self.conclude(record)
-        failed = record.status != "interrupted" and gate.fails(record, self.output)
+        self.conclude(record, checks)
+        unmet = [f"Check failed: {check.name} ({check.detail})." for check in checks if not check.passed]
+        for text in unmet:
+            self.output.warn(text)
+        if unmet:
+            self.service.failed(" ".join(unmet))
         code = self.exit_code(record.status)
-        raise typer.Exit(FAILED_CHECK if failed and not code else code)
+        raise typer.Exit(FAILED_CHECK if unmet and not code else code)
 
     def exit_code(self, status: Status) -> int:
         """The exit code of a run that ended like this; after a signal, the one that a shell gives."""
@@ -98,8 +107,9 @@ class Run:
             return SIGNALLED + self._signals.number
         return EXIT_CODES[status]
 
-    def conclude(self, record: RunRecord[Any]) -> None:
+    def conclude(self, record: RunRecord[Any], checks: Sequence[Check] = ()) -> None:
         """Save the record and show it, with the files that a training command has left."""
+        self.service.end()
         left = self._left_files()
         if left is not None:
             record = replace(record, warnings=(*record.warnings, left))
@@ -109,12 +119,15 @@ class Run:
             *write_exports(record, self._invocation.exports),
         ]
         self._concluded = True
+        path = self._path if unsaved is None else None
+        if path is not None:
+            self._remember(path)
         try:
-            show(record, self.output)
+            show_record(record, self.output, None if path is None else self._told(path))
         except OutputError as error:
             problems.append(error)
-        if self._path is not None and unsaved is None:
-            self._remember(self._path)
+        for text in tell_github(record, path, checks) if isinstance(self.service, GitHub) else ():
+            self.output.warn(text)
         for problem in problems[1:]:
             self.output.error(problem)
         if problems:
@@ -192,7 +205,6 @@ class Run:
         return path.relative_to(self._folder) if path.is_relative_to(self._folder) else path
 
     def _remember(self, path: Path) -> None:
-        self.output.note(f"Record: {self._told(path)}")
         try:
             remember(path, self._folder)
         except RecordError as error:
@@ -209,13 +221,14 @@ def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
     """
     load_view(command, plots=invocation.mode == "human" or bool(invocation.exports))
     with results_stream() as results, no_stdin(), ended_by_signals() as signals:
-        verbose = invocation.more.get("verbose", False)
-        output = Output(results, sys.stderr, mode=invocation.mode, width=invocation.width, verbose=verbose)
+        shown: dict[str, Any] = {"width": invocation.width, "verbose": invocation.verbose}
+        output = Output(results, sys.stderr, mode=invocation.mode, **shown)
         run = Run(command, invocation, output, signals)
         if invocation.project is not None:
             output.note(f"Settings: {invocation.project}")
         try:
-            yield run
+            with in_ci(command, invocation, output.command) as run.service:
+                yield run
         except typer.Exit:
             raise
         except KeyboardInterrupt:
@@ -254,21 +267,3 @@ def past_typer() -> Iterator[None]:
         raise
     except BaseException as error:
         raise ForeignError(error) from error
-
-
-def show(record: RunRecord[Any], output: Output) -> None:
-    """Put a record where the user reads it, in the output's mode."""
-    view, shown = view_of(record), printed(record)
-    if output.mode == "json":
-        output.result(to_json(record))
-    elif output.mode == "quiet":
-        answer = view.answer(shown)
-        if answer is not None:
-            output.result(answer)
-    else:
-        output.result(view.summary(shown, output.results_style))
-    problem = view.problem(shown)
-    if output.mode != "human" and problem is not None:
-        output.warn(problem)
-    for warning in shown.warnings:
-        output.warn(warning)

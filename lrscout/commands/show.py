@@ -11,10 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from lrscout.commands.invocation import check_outputs, mode_of
-from lrscout.commands.run import show as show_record
 from lrscout.errors import UsageError
 from lrscout.history import find_record, last_record, short_name
-from lrscout.records import consistent, escaped_json, load
+from lrscout.records import consistent, escaped_json, load, to_json
 from lrscout.report.exports import EXPORTS, write_exports
 from lrscout.report.output import Output
 from lrscout.report.views import printed, view_of
@@ -52,7 +51,9 @@ def show(
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the answer.")] = False,
     width: Annotated[int | None, typer.Option(min=24, max=1000, help="Width of tables and plots, in columns.")] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show more: the memory of a batch size.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show more: all rules, the memory of a step, every run.")
+    ] = False,
     *,
     exports: Mapping[str, Path],
 ) -> None:
@@ -65,9 +66,8 @@ def show(
         _show_several(records, output, exports)
         return
     ((path, record),) = records.items()
-    output.note(f"Record: {path}")
     with consistent(str(path)):
-        show_record(record, output)
+        show_record(record, output, path)
         problems = write_exports(record, exports)
     for problem in problems[1:]:
         output.error(problem)
@@ -106,3 +106,30 @@ def _show_several(records: Mapping[Path, RunRecord[Any]], output: Output, export
             if len(named) < len(records):
                 named = {str(path): printed(record) for path, record in records.items()}
             output.result(show_several(named, output.results_style))
+
+
+def show_record(record: RunRecord[Any], output: Output, path: Path | None) -> None:
+    """Put a record where the user reads it, in the output's mode; the answer comes last.
+
+    `path` is the file that the record is in.
+    """
+    view, shown = view_of(record), printed(record)
+    human = output.mode == "human"
+    leading = view.details(shown, output.results_style) if human else ""
+    if leading:
+        output.result(leading)
+    problem = view.problem(shown)
+    if not human and problem is not None:
+        output.warn(problem)
+    for warning in shown.warnings:
+        output.warn(warning)
+    if path is not None:
+        output.note(f"Record: {path}", dim=True)
+    if human:
+        output.result("\n" * bool(leading) + view.closing(shown, output.results_style))
+    elif output.mode == "json":
+        output.result(to_json(record))
+    else:
+        answer = view.answer(shown)
+        if answer is not None:
+            output.result(answer)

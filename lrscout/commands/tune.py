@@ -50,6 +50,13 @@ INCONCLUSIVE = 4  # exit code
 class StageError(LrscoutError):
     """A stage failed, and has told why."""
 
+    def __init__(self, code: int, name: str) -> None:
+        super().__init__(
+            f"lrscout {COMMANDS_OF[name]} ended with exit code {code}; see above.",
+            hint=f"Mend what it says, or go on without it: --skip {name}",
+        )
+        self.exit_code = code if code > 0 else 1
+
 
 def _own_flags(command: str) -> list[inspect.Parameter]:
     told = "Take over the stages that an earlier tuning of this target has finished, with the same settings."
@@ -73,7 +80,7 @@ def tune(invocation: Invocation[TuneSettings]) -> None:
         if recipe is not None and record.result is not None and record.status != "interrupted":
             write_text(recipe, record.result.recipe)
             run.output.note(f"Recipe: {os.path.relpath(recipe)}")
-        run.finish(record, gate)
+        run.finish(record, gate.checks(record))
 
 
 class _Tuning:
@@ -117,6 +124,9 @@ class _Tuning:
     def _can(self, name: str) -> bool:
         """Whether there is what a stage needs; tells of it where not."""
         command = self._given.command
+        if name == "check" and command is not None:
+            self._skip(name, "a training command cannot be looked into")
+            return False
         if name == "batch-size" and command is not None and not CommandTarget(command, "").takes("batch_size"):
             self._skip(name, "the command has no {batch_size}, where a size could be put")
             return False
@@ -152,10 +162,7 @@ class _Tuning:
             if record is not None:
                 self._stages.append(_stage(name, record, time.monotonic() - began, asked, path))
         if record is None or code not in (0, INCONCLUSIVE):
-            raise StageError(
-                f"lrscout {COMMANDS_OF[name]} ended with exit code {code}; see above.",
-                hint=f"Mend what it says, or go on without it: --skip {name}",
-            )
+            raise StageError(code, name)
         self._take_in(name, record)
 
     def _performed(self, arguments: Sequence[str], path: Path) -> int:
@@ -167,24 +174,31 @@ class _Tuning:
             [sys.executable, "-P", "-m", "lrscout", *words],
             cwd=self._target.cwd if isinstance(self._target, CommandTarget) else None,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,  # progress and messages go to stderr
+            stdout=subprocess.PIPE,  # progress and messages go to stderr
+            text=True,
+            errors="replace",
             preexec_fn=partial(die_with_parent, os.getpid()) if sys.platform == "linux" else None,
         )
         try:
-            return process.wait()
+            shown, _ = process.communicate()
         except KeyboardInterrupt as interrupt:
             process.send_signal(signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
             try:
-                process.wait(END_SECONDS)  # it saves what it has
+                process.communicate(timeout=END_SECONDS)  # it saves what it has
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait()
+                process.communicate()
             raise
+        if process.returncode not in (0, INCONCLUSIVE) and shown.strip():
+            self._run.output.note(shown.rstrip())
+        return process.returncode
 
     def _take_in(self, name: str, record: RunRecord[Any]) -> None:
         """Learn what a stage has found."""
         result = record.result
         self._environment = record.environment or self._environment
+        if name == "check":
+            return
         if name == "batch-size":
             self._found = found_size(record, self._given.command)
             if result is not None and result.batch_size is not None and self._found.batch_size is None:
@@ -224,18 +238,14 @@ class _Tuning:
 
 def _earlier(target: Target | CommandTarget) -> dict[tuple[str, ...], TunedStage]:
     """The stages of the last tuning of this target whose records are still there, by what they were started with."""
+    wanted = json.loads(json.dumps(target.as_dict()))
     for path in cached_records("tune"):
         record = _loaded(path)
-        if record is None or record.result is None or not _is_of(record, target):
+        if record is None or record.result is None or record.target != wanted:
             continue
         stages: tuple[TunedStage, ...] = record.result.stages
         return {stage.arguments: stage for stage in stages if stage.record and _loaded(Path(stage.record)) is not None}
     raise UsageError("No tuning of this target found to resume.", hint="Leave out --resume.")
-
-
-def _is_of(record: RunRecord[Any], target: Target | CommandTarget) -> bool:
-    is_same: bool = dict(record.target) == json.loads(json.dumps(target.as_dict()))
-    return is_same
 
 
 def _loaded(path: Path) -> RunRecord[Any] | None:
@@ -247,8 +257,7 @@ def _loaded(path: Path) -> RunRecord[Any] | None:
 
 def _stage(name: str, record: RunRecord[Any], seconds: float, arguments: Sequence[str], path: Path) -> TunedStage:
     """A stage as its record tells it."""
-    shown = printed(record)
-    view = view_of(record)
+    shown, view = printed(record), view_of(record)
     answer = view.answer(shown)
     if answer is not None and name == "lr" and record.result is not None and record.result.suggestion.lr is not None:
         answer = format_lr(record.result.suggestion.lr)
@@ -260,6 +269,8 @@ def _stage(name: str, record: RunRecord[Any], seconds: float, arguments: Sequenc
 def _why(name: str, record: RunRecord[Any]) -> str:
     """Why an answer is what it is, in a line."""
     result: Any = record.result
+    if name == "check":
+        return view_of(record).headline(printed(record))
     if name == "batch-size":
         return str(result.reason).partition(":")[0]
     if name == "lr":

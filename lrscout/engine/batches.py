@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
 
-from lrscout.errors import WorkloadError
+from lrscout.errors import TargetError, WorkloadError
 from lrscout.processes.deaths import Died
 
 # the path of a Unix socket has at most 107 bytes, of which multiprocessing takes /pymp-abcdefgh/listener-abcdefgh
@@ -25,6 +26,7 @@ class Batches(Iterator[Any]):
 
     Raises (on next):
         WorkloadError: the loader is empty, or is exhausted and cannot be iterated again.
+        TargetError: it is a dataset that yields samples.
     """
 
     def __init__(self, loader: Iterable[Any], name: str = "train_loader") -> None:
@@ -43,6 +45,8 @@ class Batches(Iterator[Any]):
                 self._explain(error)
                 raise
             else:
+                if not self._count:
+                    check_is_batch(self._loader, batch, self._name)
                 self._count += 1
                 return batch
         if self._count:
@@ -66,6 +70,56 @@ class Batches(Iterator[Any]):
         """Shut down the loader's worker processes."""
         shut_down_workers(self._iterator)
         self._iterator = iter(())
+
+
+def check_is_loader(loader: Any, name: str) -> None:
+    """See that a loader is not a dataset whose items are read by their indices: these are samples.
+
+    Raises:
+        TargetError: it is one.
+    """
+    if isinstance(loader, Dataset) and not isinstance(loader, IterableDataset):
+        raise _not_a_loader(loader, name)
+
+
+def check_is_batch(loader: Any, first: Any, name: str) -> None:
+    """See that what an iterable dataset yields is not a single sample, as far as its first item shows.
+
+    Raises:
+        TargetError: it is one.
+    """
+    if isinstance(loader, IterableDataset) and _is_sample(first):
+        raise _not_a_loader(loader, name)
+
+
+def _not_a_loader(loader: Any, name: str) -> TargetError:
+    shuffled = "" if isinstance(loader, IterableDataset) else ", shuffle=True"
+    return TargetError(
+        f"The {name} is a dataset ({type(loader).__name__!r}), whose items are single samples.",
+        hint=f"Wrap it in a DataLoader: DataLoader(dataset, batch_size=64{shuffled}). If its items are batches already:"
+        " DataLoader(dataset, batch_size=None).",
+    )
+
+
+def _is_sample(item: Any) -> bool:
+    """Whether an item is clearly one sample: some of its parts are single numbers, and no two tensors agree in rows.
+
+    A batch has as many labels as samples, and may have a number beside them.
+    """
+    parts = parts_of(item)
+    if not parts:
+        return False
+    rows = [tensor.shape[0] for tensor in tensors_in(item) if tensor.dim()]
+    numbers = [part for part in parts if _is_whole_number(part) or (len(parts) == 2 and _is_number(part))]
+    return bool(numbers) and len(set(rows)) == len(rows)
+
+
+def _is_number(part: Any) -> bool:
+    return not part.dim() if isinstance(part, Tensor) else isinstance(part, (int, float))
+
+
+def _is_whole_number(part: Any) -> bool:
+    return _is_number(part) and (not part.is_floating_point() if isinstance(part, Tensor) else isinstance(part, int))
 
 
 def batches_in(loader: Any) -> int | None:

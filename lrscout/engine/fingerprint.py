@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -44,6 +45,14 @@ def weights_digest(model: torch.nn.Module) -> str:
         found.update(name.encode())
         for tensor in tensors_in(value):  # get_extra_state of a module may return anything
             _add(found, tensor)
+    return found.hexdigest()[:16]
+
+
+def tensors_digest(tensors: Iterable[Tensor]) -> str:
+    """A hash of some tensors."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        _add(found, tensor)
     return found.hexdigest()[:16]
 
 

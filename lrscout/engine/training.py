@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lrscout.engine.batches import batches_in, samples_in, to_device
+from lrscout.engine.batches import batches_in, check_is_batch, samples_in, to_device
 from lrscout.engine.losses import scalar
 from lrscout.engine.randomness import generator_owners, random_state, seed_everything
 from lrscout.engine.session import Session
@@ -73,6 +73,8 @@ class Trainee:
         samples: list[int] = []
         limit = batches_in(loader) or self._most_batches
         for count, batch in enumerate(loader):
+            if not count:
+                check_is_batch(loader, batch, "val_loader")
             if count == limit:
                 self._cut_at = limit
                 break

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lrscout.engine.batches import check_workers_can_send
+from lrscout.engine.batches import check_is_loader, check_workers_can_send
 from lrscout.errors import TargetError, UsageError, WorkloadError, did_you_mean
 from lrscout.settings import DEFAULT_OPTIMIZER
 
@@ -92,7 +92,7 @@ def make_workload(given: Any) -> Workload:
     """Convert the object that a target provides to a Workload.
 
     Raises:
-        TargetError: no adapter accepts the object, or a part of it has the wrong type.
+        TargetError: no adapter accepts the object, a part of it has the wrong type, or a dataset is its loader.
         WorkloadError: the workers of a loader could not send their batches.
     """
     for adapt in ADAPTERS.values():
@@ -119,6 +119,7 @@ def _checked(workload: Workload) -> Workload:
                 f"The {name} must be iterable, not {type(loader).__name__!r}.",
                 hint="Use a DataLoader, a list of batches, or any object with __iter__.",
             )
+        check_is_loader(loader, name)
         check_workers_can_send(loader)
     for name in ("loss_fn", "step", "optimizer"):
         part = getattr(workload, name)

@@ -6,7 +6,19 @@ import math
 
 from lrscout.formatting import format_bytes
 from lrscout.report.axes import Axis, size_axis, value_axis
-from lrscout.report.plot import BLUE, DIM, GREEN, MAGENTA, MAX_WIDTH, MIN_HEIGHT, Series, draw, widest
+from lrscout.report.plot import (
+    BLUE,
+    DIM,
+    GREEN,
+    MAGENTA,
+    MIN_HEIGHT,
+    Series,
+    beside,
+    draw,
+    rows_of_plots,
+    widest,
+    width_beside,
+)
 from lrscout.report.terminal import Style
 from lrscout.results import BatchSizeResult
 from lrscout.search.goodput import goodput
@@ -17,7 +29,7 @@ ROWS = 12  # default height of each plot
 def plot_trials(result: BatchSizeResult, style: Style, height: int | None = None) -> str:
     """Peak memory with the fitted line and the limit, and throughput below it."""
     plots = [plot_memory(result, style, height), plot_throughput(result, style, height)]
-    return "\n\n".join(filter(None, plots)) or "too few sizes to plot"
+    return "\n\n".join(beside([*filter(None, plots)], style)) or "too few sizes to plot"
 
 
 def plot_memory(result: BatchSizeResult, style: Style, height: int | None = None) -> str:
@@ -25,7 +37,7 @@ def plot_memory(result: BatchSizeResult, style: Style, height: int | None = None
     peaks = {t.batch_size: t.peak_bytes for t in result.trials if t.outcome == "fits" and t.peak_bytes is not None}
     if len(peaks) < 2:
         return ""
-    width, rows = min(style.width, MAX_WIDTH), max(MIN_HEIGHT, height or ROWS)
+    width, rows = width_beside(style), max(MIN_HEIGHT, height or style.plot_height(ROWS, rows_of_plots(2, style)))
     failed = [t.batch_size for t in result.trials if t.outcome in ("out_of_memory", "killed")]
     limit = result.limit_bytes
     shows_limit = limit is not None and (bool(failed) or limit < 1.5 * max(peaks.values()))  # not if it is far above
@@ -61,7 +73,7 @@ def plot_throughput(result: BatchSizeResult, style: Style, height: int | None = 
     rates = _rates(result)
     if len(rates) < 2:
         return ""
-    width, rows = min(style.width, MAX_WIDTH), max(MIN_HEIGHT, height or ROWS)
+    width, rows = width_beside(style), max(MIN_HEIGHT, height or style.plot_height(ROWS, rows_of_plots(2, style)))
     y = value_axis(0.0, 1.08 * max(rate for _, rate in rates), rows - 3)
     x = size_axis(rates[0][0], rates[-1][0], width - 4 - widest(y), "batch size (samples/s)")
     points = [(math.log2(size), rate) for size, rate in rates]

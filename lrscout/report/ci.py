@@ -61,8 +61,8 @@ class GitHub:
     Source: https://docs.github.com/actions/reference/workflow-commands-for-github-actions.
     """
 
-    def __init__(self, command: Say) -> None:
-        self._command = command
+    def __init__(self, command: Say, title: str = "lrscout") -> None:
+        self._command, self._title = command, title
         self._token: str | None = None  # enables commands again; user code cannot guess it
         self._folded = False
 
@@ -92,7 +92,7 @@ class GitHub:
 
     def failed(self, message: str) -> None:
         self.end()
-        self._command(f"::error title=lrscout compare-schedulers::{_escaped(message)}")
+        self._command(f"::error title={self._title}::{_escaped(message)}")
 
 
 class GitLab(PlainLog):

@@ -5,18 +5,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import replace
-from itertools import zip_longest
 from textwrap import fill
 
 from lrscout.report.axes import HUGE, Axis, rate_axis, step_axis, value_axis
-from lrscout.report.plot import BLUE, DIM, Series, draw, widest
-from lrscout.report.terminal import Style, columns_of
+from lrscout.report.plot import BLUE, DIM, Series, beside, draw, rows_of_plots, widest, width_beside
+from lrscout.report.terminal import Style
 from lrscout.results import CompareResult
 
-SIDE_BY_SIDE = 72  # columns from which two plots fit next to each other
-LARGEST_WIDTH = 58  # of a plot
 HEIGHT = 10
-GAP = 2
 
 Curve = list[tuple[int, float, float, float]]  # step; lowest, mean and highest loss over the seeds
 
@@ -28,16 +24,12 @@ def plot_schedules_losses(result: CompareResult, style: Style) -> str:
     if not losses:
         return "no loss to plot"
     logarithmic = min(losses) > 0
-    beside = style.width >= SIDE_BY_SIDE
-    width = min((style.width - GAP) // 2 if beside else style.width, LARGEST_WIDTH)
-    y = _loss_axis(losses, logarithmic)
+    width, height = width_beside(style), style.plot_height(HEIGHT, rows_of_plots(len(curves), style))
+    y = _loss_axis(losses, logarithmic, height)
     x = step_axis(result.steps, width - widest(y) - 2)
-    plots = [_plot(label, curve, x, y, (width, HEIGHT), logarithmic, style) for label, curve in curves.items() if curve]
+    plots = [_plot(label, curve, x, y, (width, height), logarithmic, style) for label, curve in curves.items() if curve]
     heading = fill(f"training loss, mean and range of the seeds{' (log scale)' if logarithmic else ''}", style.width)
-    if not beside:
-        return "\n".join([heading, *plots])
-    pairs = zip_longest(plots[::2], plots[1::2], fillvalue="")
-    return "\n".join([heading, *(_side_by_side(left, right, width) for left, right in pairs)])
+    return "\n".join([heading, *beside(plots, style)])
 
 
 def mean_curve(result: CompareResult, label: str) -> Curve:
@@ -50,11 +42,11 @@ def mean_curve(result: CompareResult, label: str) -> Curve:
     return [(step, min(losses), sum(losses) / len(losses), max(losses)) for step, losses in sorted(at.items())]
 
 
-def _loss_axis(losses: list[float], logarithmic: bool) -> Axis:
+def _loss_axis(losses: list[float], logarithmic: bool, height: int) -> Axis:
     low, high = min(losses), max(losses)
     if not logarithmic:
-        return value_axis(low, high if high > low else low + 1, HEIGHT - 3)
-    axis = rate_axis(math.log10(low), math.log10(high), 5 * HEIGHT)
+        return value_axis(low, high if high > low else low + 1, height - 3)
+    axis = rate_axis(math.log10(low), math.log10(high), 5 * height)
     return replace(axis, ticks=tuple((at, _decimal(label)) for at, label in axis.ticks))
 
 
@@ -75,8 +67,3 @@ def _plot(label: str, curve: Curve, x: Axis, y: Axis, size: tuple[int, int], log
         Series([mean], "▚", label, BLUE, line=True, drawn="hd"),
     ]
     return draw(series, x, y, size, style)
-
-
-def _side_by_side(left: str, right: str, width: int) -> str:
-    lines = zip_longest(left.split("\n"), right.split("\n"), fillvalue="")
-    return "\n".join((a + " " * (width + GAP - columns_of(a)) + b).rstrip() for a, b in lines)

@@ -1,36 +1,46 @@
-"""The report of compare-schedulers: the summary, the answer for --quiet, and the parts of the exports."""
+"""The report of compare-schedulers: what leads to the answer, the answer, and the parts of the exports."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from rich.console import RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from lrscout.formatting import format_loss, format_lr, format_seconds
 from lrscout.report.blocks import Block, TextPlot, TextTable
 from lrscout.report.compare_plot import plot_schedules_losses
-from lrscout.report.tables import add_row, common_facts, fact_grid, rendered, table, unfinished
+from lrscout.report.paste import schedule_lines, with_lines
+from lrscout.report.tables import add_row, common_facts, fact_grid, stacked, table, unfinished
 from lrscout.report.terminal import PAGE, Style
 from lrscout.results import CompareRecord, CompareResult, Difference, FinalMetric, RankedSchedule
+from lrscout.search.paired import MOST_VALUES, detectable, values_needed
 
 FIVE_COLUMNS = 66  # columns of text from which all columns of the table fit
 HEAD = ("schedule", "peak lr", "{metric}", "difference", "verdict")
 
 
-def summary(record: CompareRecord, style: Style) -> str:
-    """Everything a person reads: the answer in a sentence, the ranking, facts and plots."""
-    result, title = record.result, headline(record)
-    title = title if style.unicode else title.replace("±", "+-")
+def details(record: CompareRecord, style: Style) -> str:
+    """What leads to the answer: facts, plots and the ranking."""
+    result = record.result
     if result is None:
-        return title
-    texts = [rendered(Text(title, style="bold"), style)]
+        return ""
+    blocks: list[RenderableType] = [fact_grid(facts(record))]
     if result.ranking:
-        texts.append(_ranking(result, style))
-    texts.append(rendered(fact_grid(facts(record)), style))
+        blocks.append(plot_schedules_losses(result, style))
+    if result.runs and style.verbose:
+        blocks.append(_runs(result, style))
     if result.ranking:
-        texts.append(plot_schedules_losses(result, style))
-    return "\n\n".join(texts)
+        blocks.append(_ranking(result, style))
+    return stacked(blocks, style)
+
+
+def closing(record: CompareRecord, style: Style) -> str:
+    """The answer in a sentence, and the lines to paste."""
+    title = headline(record) if style.unicode else headline(record).replace("±", "+-")
+    return title if record.result is None else with_lines(Text(title, style="bold"), schedule_lines(record), style)
 
 
 def headline(record: CompareRecord) -> str:
@@ -104,7 +114,32 @@ def _method(result: CompareResult, settings: Mapping[str, object]) -> dict[str, 
         "tied rates": _tied_rates(result),
         "interval": f"95%, Student's t over {result.seeds} seeds, {pairs}" if has_interval else None,
         "baseline": result.baseline,
+        "sensitivity": _sensitivity(result),
     }
+
+
+def _sensitivity(result: CompareResult) -> str | None:
+    """The smallest difference that these runs could have told apart, and what the nearest tie would need."""
+    compared = [
+        (row, row.difference, (row.difference.high - row.difference.low) / 2, row.final.n)
+        for row in result.ranking
+        if row.difference is not None
+        and row.difference.low is not None
+        and row.difference.high is not None
+        and row.final is not None
+        and row.final.n >= 3
+    ]
+    if not compared:
+        return None
+    tests = len(compared)
+    ties = [each for each in compared if each[0].verdict == "tie"]
+    row, difference, half, n = (ties or sorted(compared, key=lambda each: -each[2]))[0]
+    told = f"a difference of {format_loss(detectable(half, n, tests))} would be found with {n} seeds 4 times out of 5"
+    if not ties or difference.mean == 0:
+        return told
+    needed = values_needed(difference.mean, half, n, tests)
+    count = f"more than {MOST_VALUES:,}" if needed is None else f"about {needed:,}"
+    return f"{told}; that of {_names(result)[row.label]}, {format_loss(abs(difference.mean))}, would need {count}"
 
 
 def _tied_rates(result: CompareResult) -> str:
@@ -118,7 +153,7 @@ def _tied_rates(result: CompareResult) -> str:
     )
 
 
-def _ranking(result: CompareResult, style: Style) -> str:
+def _ranking(result: CompareResult, style: Style) -> Table:
     wide = style.width >= FIVE_COLUMNS
     shown = range(5) if wide else (0, 2, 4)
     head, names = _head(result), _names(result)
@@ -127,7 +162,17 @@ def _ranking(result: CompareResult, style: Style) -> str:
         label, *cells = _cells(row, result, style.unicode)
         cells = [label if wide else names[label], *cells]
         add_row(lines, [cells[i] for i in shown], bold=row.verdict == "best")
-    return rendered(lines, style)
+    return lines
+
+
+def _runs(result: CompareResult, style: Style) -> Table:
+    """Every run, in the order in which they began."""
+    lines = table(style, "run", "peak lr", "final", "time", left=(0,))
+    for run in result.runs:
+        ended = run.status.replace("_", "-") if run.final is None else format_loss(run.final)
+        began = "tuning" if run.role == "tune" else f"seed {run.seed}"
+        add_row(lines, (f"{run.label} {began}", format_lr(run.peak_lr), ended, format_seconds(run.seconds)))
+    return lines
 
 
 def _head(result: CompareResult) -> list[str]:

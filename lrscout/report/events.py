@@ -73,5 +73,6 @@ SCALARS: dict[str, Callable[[Any], Iterator[Scalar]]] = {
     "compare-schedulers": _comparison,
     "run": _training,
     "tune": _tuning,
+    "check": lambda result: iter(()),  # has no numbers
 }
 """What TensorBoard gets of the result of each command."""

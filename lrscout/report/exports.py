@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -44,9 +45,14 @@ def to_markdown(record: RunRecord[Any]) -> str:
         blocks.append("### Warnings\n\n" + "\n".join(f"- {inline(warning)}" for warning in record.warnings))
     if record.settings:
         given = [(name, value) for name, value in record.settings.items() if value is not None]
-        settings = [(code(name), code(value)) for name, value in given]
+        settings = [(code(name), code(setting_text(value))) for name, value in given]
         blocks.append("### Settings\n\n" + markdown_table(("setting", "value"), settings))
     return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def setting_text(value: Any) -> str:
+    """A setting as a recipe has it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def to_html(record: RunRecord[Any]) -> str:

@@ -1,4 +1,4 @@
-"""The report of find-batch-size: the summary, the answer for --quiet, and the parts of the exports."""
+"""The report of find-batch-size: what leads to the answer, the answer, and the parts of the exports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ from lrscout.report.batch_size_rate import rate_lines, rate_table
 from lrscout.report.batch_size_table import COLUMNS, largest_name, size_head, size_rows, size_table, size_values
 from lrscout.report.blocks import Block, TextPlot, TextTable
 from lrscout.report.loading import Rows, loading_lines, loading_table
-from lrscout.report.tables import add_row, common_facts, fact_grid, opening, rendered, sentence, table, unfinished
+from lrscout.report.tables import (
+    add_row,
+    answer_block,
+    common_facts,
+    fact_grid,
+    sentence,
+    stacked,
+    table,
+    unfinished,
+)
 from lrscout.report.terminal import PAGE, Style, printable
 from lrscout.results import (
     BatchSizeRecord,
@@ -51,21 +60,31 @@ FAILURES: dict[BatchStopReason, tuple[Outcome, ...]] = {
 """The outcomes that ended a search for a reason; the smallest size that had one is named."""
 
 
-def summary(record: BatchSizeRecord, style: Style) -> str:
-    """Everything a person reads: the recommendation and its reasons, tables, facts and plots."""
+def details(record: BatchSizeRecord, style: Style) -> str:
+    """What leads to the answer: facts, plots and tables."""
+    result = record.result
+    if result is None:
+        return ""
+    blocks: list[RenderableType] = [fact_grid(facts(record))]
+    if _can_plot(result):
+        blocks.append(plot_trials(result, style))
+    if result.trials:
+        blocks.append(size_table(result, style))
+    if result.evaluation is not None:
+        blocks.append(size_table(result.evaluation, style))
+    further = [*(memory_tables(result) if style.verbose else ()), *_further_tables(result)]
+    return stacked([*blocks, *(_table(head, lines, style) for head, lines in further)], style)
+
+
+def closing(record: BatchSizeRecord, style: Style) -> str:
+    """The answer: the recommended size and its reasons; those for evaluation, if asked for, below it."""
     result = record.result
     if result is None:
         return printable(headline(record))
-    blocks: list[RenderableType] = [opening(record, headline(record), reasons(result), result.answer is not None)]
-    if result.trials:
-        blocks.append(size_table(result, style))
-    further = [*(memory_tables(result) if style.verbose else ()), *_further_tables(result)]
-    blocks += [_table(head, lines, style) for head, lines in further]
+    blocks = [answer_block(record, headline(record), reasons(result), result.answer is not None)]
     if result.evaluation is not None:
-        blocks += [_evaluation(result.evaluation), size_table(result.evaluation, style)]
-    blocks.append(fact_grid(facts(record)))
-    texts = [rendered(block, style) for block in blocks]
-    return "\n\n".join([*texts, plot_trials(result, style)] if _can_plot(result) else texts)
+        blocks.append(_evaluation(result.evaluation))
+    return stacked(blocks, style)
 
 
 def headline(record: BatchSizeRecord) -> str:

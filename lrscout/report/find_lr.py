@@ -1,4 +1,4 @@
-"""The report of find-lr: the summary, the answer for --quiet, and the parts of the exports."""
+"""The report of find-lr: what leads to the answer, the answer, and the parts of the exports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from lrscout.formatting import format_lr, format_seconds
 from lrscout.report.blocks import Block, TextPlot, TextTable
 from lrscout.report.lr_plot import plot_sweep
 from lrscout.report.lr_tables import OPTIMIZER_HEAD, USES, group_table, optimizer_rows, rule_rows, use_table
-from lrscout.report.tables import add_row, common_facts, fact_grid, opening, rendered, sentence, table, unfinished
+from lrscout.report.paste import rate_lines, with_lines
+from lrscout.report.tables import (
+    add_row,
+    answer_block,
+    common_facts,
+    fact_grid,
+    sentence,
+    stacked,
+    table,
+    unfinished,
+)
 from lrscout.report.terminal import PAGE, Style
 from lrscout.results import LrRecord, LrResult, Probing, Suggestion
 
@@ -20,24 +30,33 @@ DESCRIBED_WIDTH = 60  # columns from which the descriptions of the rules fit
 NARROWEST = 40  # columns from which numbers are kept on one line
 
 
-def summary(record: LrRecord, style: Style) -> str:
-    """Everything a person reads: the suggestion and its reasons, tables, facts and the plot."""
+def details(record: LrRecord, style: Style) -> str:
+    """What leads to the answer: facts, the plot and tables."""
     result = record.result
     if result is None:
-        return headline(record)
-    suggestion = result.suggestion
-    blocks: list[RenderableType] = [opening(record, headline(record), reasons(suggestion), suggestion.lr is not None)]
+        return ""
+    known, groups = facts(record), result.suggestion.groups
+    if result.suggestions and not style.verbose:
+        known["rules"] = f"{_rates_of_rules(result)} (-v describes them)"
+    blocks: list[RenderableType] = [fact_grid(known), plot_sweep(result, style)]
+    if result.suggestions and style.verbose:
+        blocks.append(_rules(result, style))
     if result.others:
         blocks.append(_filled(table(style, *OPTIMIZER_HEAD), optimizer_rows(record)))
+    if len(groups) > 1:
+        blocks.append(_groups(groups, record.environment, style))
     if len(set(result.uses.values())) > 1:
         blocks.append(_uses(result, style))
-    if result.suggestions:
-        blocks.append(_rules(result, style))
-    if len(suggestion.groups) > 1:
-        blocks.append(_groups(suggestion.groups, record.environment, style))
-    blocks.append(fact_grid(facts(record)))
-    text = "\n\n".join(rendered(block, style) for block in blocks)
-    return f"{text}\n\n{plot_sweep(result, style)}"
+    return stacked(blocks, style)
+
+
+def closing(record: LrRecord, style: Style) -> str:
+    """The answer: the suggested rate and its reasons, and the lines to paste."""
+    if record.result is None:
+        return headline(record)
+    suggestion = record.result.suggestion
+    found = answer_block(record, headline(record), reasons(suggestion), suggestion.lr is not None)
+    return with_lines(found, rate_lines(record), style)
 
 
 def headline(record: LrRecord) -> str:
@@ -166,6 +185,10 @@ def _probes(probing: Probing) -> str:
 
 def _count(steps: object) -> str:
     return f"{steps:,}" if isinstance(steps, int) else str(steps)
+
+
+def _rates_of_rules(result: LrResult) -> str:
+    return ", ".join(f"{rule} {rate}" for rule, rate, _, _ in rule_rows(result))
 
 
 def _uses(result: LrResult, style: Style) -> Table:

@@ -12,6 +12,7 @@ from typing import Any
 
 from lrscout.report.blocks import Block, TextCode, TextPlot, TextTable
 from lrscout.report.charts import Chart, charts
+from lrscout.report.exports import setting_text
 from lrscout.report.terminal import printable
 from lrscout.report.views import printed, view_of
 from lrscout.results import RunRecord
@@ -31,7 +32,9 @@ def to_html(record: RunRecord[Any]) -> str:
     body.append(_pairs("Run", view.facts(record)))
     if record.warnings:
         body.append(f"<h2>Warnings</h2>\n<ul>{''.join(f'<li>{_text(each)}</li>' for each in record.warnings)}</ul>")
-    body.append(_pairs("Settings", {name: value for name, value in record.settings.items() if value is not None}))
+    body.append(
+        _pairs("Settings", {name: setting_text(value) for name, value in record.settings.items() if value is not None})
+    )
     body.append(f"<footer>lrscout {_text(record.environment.get('lrscout', ''))} {_text(record.command)}</footer>")
     return _page(title, "\n".join(filter(None, body)), plots)
 

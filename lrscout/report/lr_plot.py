@@ -21,7 +21,7 @@ def plot_sweep(result: LrResult, style: Style, height: int | None = None) -> str
     if not raw or not smooth:
         return "no finite loss to plot"
     width = min(style.width, MAX_WIDTH)
-    height = max(MIN_HEIGHT, height or min(22, max(14, width // 4)))
+    height = max(MIN_HEIGHT, height or style.plot_height(min(22, max(14, width // 4))))
     y = value_axis(*loss_limits([p[1] for p in raw], [p[1] for p in smooth]), height - 3)
     spread = _spread(result)
     rates = [p[0] for p in raw + smooth]

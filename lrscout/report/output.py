@@ -23,7 +23,7 @@ from lrscout.report.terminal import detect, printable_lines
 from lrscout.tracebacks import user_traceback
 
 Mode = Literal["human", "json", "quiet"]
-RED, YELLOW = "\x1b[1;31m", "\x1b[1;33m"
+RED, YELLOW, DIM = "\x1b[1;31m", "\x1b[1;33m", "\x1b[2m"
 
 __all__ = ["Output", "Progress"]
 
@@ -71,10 +71,11 @@ class Output:
         """Write a command to the CI service."""
         write_safely(self._messages, text + "\n")
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, dim: bool = False) -> None:
         """Write information, unless the mode is quiet."""
         if self.mode != "quiet":
-            self._say(_indented(text))
+            text = printable_lines(_indented(text))
+            self._write(self._colored(text, DIM) if dim else text)
 
     def relay(self, line: str) -> None:
         """Write a line that another program printed: its colors are its own."""

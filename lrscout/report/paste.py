@@ -8,7 +8,12 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rich.console import RenderableType
+
+from lrscout.errors import UsageError
 from lrscout.formatting import format_lr
+from lrscout.report.tables import rendered
+from lrscout.report.terminal import Style
 from lrscout.results import CompareRecord, LrRecord, RunRecord
 from lrscout.schedules import TORCH, ScheduleSpec, parse_schedule
 
@@ -35,10 +40,16 @@ HUGGING_FACE = {"constant": "constant_with_warmup", "linear": "linear", "cosine"
 """The schedules that Trainer has, whose warmup begins at 0: ours, one step later."""
 
 
+def with_lines(found: RenderableType, lines: Sequence[str], style: Style) -> str:
+    """An answer, and below it lines to paste, which are left out where they would have to be folded."""
+    fits = lines and max(map(len, lines)) <= style.width
+    return "\n\n".join([rendered(found, style), *(["\n".join(lines)] if fits else [])])
+
+
 def rate_lines(record: LrRecord) -> list[str]:
     """The rate that find-lr suggests, as the target takes it; empty where there is none, or one for each optimizer."""
     result = record.result
-    if result is None or result.suggestion.lr is None or result.others:
+    if record.status != "ok" or result is None or result.suggestion.lr is None or result.others:
         return []
     rates = result.suggestion.groups or (result.suggestion.lr,)
     run = _run_lines(record, result.suggestion.lr, "constant" if result.suggestion.use == "constant" else None)
@@ -48,7 +59,7 @@ def rate_lines(record: LrRecord) -> list[str]:
 def schedule_lines(record: CompareRecord) -> list[str]:
     """The best schedule of a comparison at its rate, as the target takes them; empty where none finished."""
     result = record.result
-    if result is None or not result.ranking or result.ranking[0].final is None:
+    if record.status != "ok" or result is None or not result.ranking or result.ranking[0].final is None:
         return []
     best, environment = result.ranking[0], record.environment
     own = [float(group["lr"]) for group in environment.get("groups") or ()]
@@ -68,6 +79,10 @@ def _run_lines(record: RunRecord[Any], lr: float, label: str | None) -> list[str
 
 
 def _scheduler_of(environment: Mapping[str, Any], label: str) -> list[str]:
+    try:
+        parse_schedule(label)
+    except UsageError:  # a record of another version's, or one that was changed
+        return []
     if environment.get("framework") == "transformers":
         spec = parse_schedule(label)
         named = HUGGING_FACE.get(spec.name)
@@ -81,13 +96,16 @@ def optimizer_lines(environment: Mapping[str, Any], rates: Sequence[float]) -> l
     if environment.get("framework") == "transformers":
         return [f"learning_rate={format_lr(max(rates))},  # in TrainingArguments"]
     model = "self" if environment.get("framework") == "lightning" else "model"
-    if len(rates) == 1:
-        name = str(environment.get("optimizer") or "").partition(" ")[0] or "Optimizer"
+    if len(set(rates)) == 1:
+        name = str(environment.get("optimizer") or "").partition(" ")[0]
+        if not name.isidentifier():  # unknown, or of a record that was changed: what is pasted is run
+            return []
         place = f"{OPTIM}.{name}" if name in KNOWN else name
         more = environment.get("optimizer_arguments")
         others = "".join(f", {key}={_literal(value)}" for key, value in (more or {}).items())
         unknown = "  # and its other arguments" if more is None else ""
-        return [f"optimizer = {place}({model}.parameters(), lr={format_lr(rates[0])}{others}){unknown}"]
+        trained = f"{model}.parameters()" if len(rates) == 1 else "groups"
+        return [f"optimizer = {place}({trained}, lr={format_lr(rates[0])}{others}){unknown}"]
     groups = environment.get("groups") or ()
     names = [group.get("name") for group in groups if isinstance(group, Mapping)]
     told = f"  # {', '.join(map(str, names))}" if len(names) == len(rates) and all(names) else ""
@@ -106,11 +124,19 @@ def scheduler_lines(label: str, steps: str = "total_steps") -> list[str]:
     """
     spec = parse_schedule(label)
     if spec.is_builtin:
-        return _builtin_lines(spec, steps)
+        return _importing(_builtin_lines(spec, steps))
     if not spec.name.startswith(TORCH) or spec.warmup:
         return [f"# and the schedule {spec.label}, as you have it"]
     given = "".join(f", {key}={_argument(value, steps)}" for key, value in spec.params.items())
-    return [f"scheduler = {SCHEDULER}.{spec.name.removeprefix(TORCH)}(optimizer{given})"]
+    return _importing([f"scheduler = {SCHEDULER}.{spec.name.removeprefix(TORCH)}(optimizer{given})"])
+
+
+def _importing(lines: list[str]) -> list[str]:
+    """The lines with what they call imported above them, which keeps them short."""
+    names = sorted({name for line in lines for name in re.findall(rf"{SCHEDULER}\.(\w+)", line)})
+    imports = [f"from {SCHEDULER} import {', '.join(names)}"] if names else []
+    maths = ["import math"] if any("math." in line for line in lines) else []
+    return [*maths, *imports, *(line.replace(f"{SCHEDULER}.", "") for line in lines)]
 
 
 def _builtin_lines(spec: ScheduleSpec, steps: str) -> list[str]:
@@ -173,19 +199,21 @@ def _polynomial(p: Params, n: str) -> str:
 
 def _one_cycle(p: Params, n: str) -> str:
     peaks = '[group["lr"] for group in optimizer.param_groups]'
-    return _torch(
-        "OneCycleLR",
-        peaks,
-        n,
-        pct_start=p["pct_start"],
-        anneal_strategy=repr(p["anneal"]),
-        cycle_momentum=p["cycle_momentum"],
-        base_momentum=p["low_momentum"],
-        max_momentum=p["high_momentum"],
-        div_factor=p["div"],
-        final_div_factor=p["final_div"],
-        three_phase=p["three_phase"],
-    )
+    given = {theirs: p[ours] for ours, (theirs, default) in ONE_CYCLE.items() if p[ours] != default}
+    return _torch("OneCycleLR", peaks, n, **{key: repr(value) for key, value in given.items()})
+
+
+ONE_CYCLE = {
+    "pct_start": ("pct_start", 0.3),
+    "anneal": ("anneal_strategy", "cos"),
+    "cycle_momentum": ("cycle_momentum", True),
+    "low_momentum": ("base_momentum", 0.85),
+    "high_momentum": ("max_momentum", 0.95),
+    "div": ("div_factor", 25.0),
+    "final_div": ("final_div_factor", 1e4),
+    "three_phase": ("three_phase", False),
+}
+"""torch's name of each parameter, and its default, which need not be written."""
 
 
 def _wsd(p: Params, n: str) -> str:

@@ -9,14 +9,18 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import zip_longest
 from types import ModuleType
 from typing import Any
 
 from lrscout.report.axes import Axis, Points
-from lrscout.report.terminal import Style, printable, trim
+from lrscout.report.terminal import Style, columns_of, printable, trim
 
 EDGE = 1e-6  # of an axis: how far beyond it a point may be
 MAX_WIDTH = 120  # wider plots show nothing more
+SIDE_BY_SIDE = 72  # columns from which two plots fit next to each other
+LARGEST_BESIDE = 58  # columns of each
+GAP = 2
 DOCS = "plotext._doc.doc"
 MIN_HEIGHT = 6  # the frame, the labels and three rows
 ASCII = str.maketrans("┌┐└┘├┤┬┴┼─│━┯┃•▚…±░", "+++++++++-|=+|.*~~:")
@@ -62,6 +66,29 @@ def draw(
     if x.label:
         lines.append(" " * (left + max(0, (size[0] - left - len(x.label)) // 2)) + printable(x.label))
     return trim("\n".join([*lines, *_legend(series, band, left, size[0], style)]))
+
+
+def width_beside(style: Style) -> int:
+    """The width of each of several plots: two stand beside each other where there is room."""
+    return min((style.width - GAP) // 2 if style.width >= SIDE_BY_SIDE else style.width, LARGEST_BESIDE)
+
+
+def rows_of_plots(count: int, style: Style) -> int:
+    """How many rows of plots `beside` makes."""
+    return -(-count // 2) if style.width >= SIDE_BY_SIDE else count
+
+
+def beside(plots: Sequence[str], style: Style) -> list[str]:
+    """Plots of `width_beside` in rows of two, or of one where there is no room."""
+    if style.width < SIDE_BY_SIDE:
+        return [*plots]
+    pairs = zip_longest(plots[::2], plots[1::2], fillvalue="")
+    return [_joined(left, right, width_beside(style) + GAP) for left, right in pairs]
+
+
+def _joined(left: str, right: str, start: int) -> str:
+    lines = zip_longest(left.split("\n"), right.split("\n"), fillvalue="")
+    return "\n".join((a + " " * (start - columns_of(a)) + b).rstrip() for a, b in lines)
 
 
 def widest(axis: Axis) -> int:

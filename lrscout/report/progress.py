@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 from lrscout.formatting import format_clock, format_loss, format_lr
 from lrscout.report.streams import write_safely
-from lrscout.report.terminal import Style, columns, is_terminal, printable
+from lrscout.report.terminal import Style, is_terminal, printable, size
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -188,7 +188,7 @@ def live_progress(
     try:
         with live:
             set_above(lambda text: console.print(Text.from_ansi(text), soft_wrap=True))
-            yield LiveProgress(total, label, live, lambda: columns(stream) or style.width, style.unicode, facts)
+            yield LiveProgress(total, label, live, lambda: size(stream).columns or style.width, style.unicode, facts)
     except BaseException:
         console.show_cursor()  # Ctrl-C may have come just after `live` has hidden it
         raise

@@ -1,29 +1,31 @@
-"""The report of run: the summary, the answer for --quiet, and the parts of the exports."""
+"""The report of run: what leads to the answer, the answer, and the parts of the exports."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.console import RenderableType
 from rich.text import Text
 
 from lrscout.formatting import format_loss, format_lr, format_seconds
 from lrscout.report.blocks import Block, TextPlot
 from lrscout.report.run_plot import plot_training
-from lrscout.report.tables import common_facts, fact_grid, rendered, unfinished
+from lrscout.report.tables import common_facts, fact_grid, rendered, stacked, unfinished
 from lrscout.report.terminal import PAGE, Style
 from lrscout.results import TrainRunRecord, TrainRunResult
 
 
-def summary(record: TrainRunRecord, style: Style) -> str:
-    """Everything a person reads: how the training went, and plots of its loss and its rate."""
-    result = record.result
-    if result is None:
+def details(record: TrainRunRecord, style: Style) -> str:
+    """How the training went: facts, and plots of its loss and its rate."""
+    if record.result is None:
+        return ""
+    return stacked([fact_grid(facts(record)), plot_training(record.result, style)], style)
+
+
+def closing(record: TrainRunRecord, style: Style) -> str:
+    """How it ended."""
+    if record.result is None:
         return headline(record)
-    opening = Text(headline(record), style="bold" if record.status == "ok" else "bold yellow")
-    blocks: list[RenderableType] = [opening, fact_grid(facts(record))]
-    text = "\n\n".join(rendered(block, style) for block in blocks)
-    return f"{text}\n\n{plot_training(result, style)}"
+    return rendered(Text(headline(record), style="bold" if record.status == "ok" else "bold yellow"), style)
 
 
 def headline(record: TrainRunRecord) -> str:

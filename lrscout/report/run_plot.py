@@ -23,7 +23,7 @@ def plot_training(result: TrainRunResult, style: Style, height: int | None = Non
     if not losses:
         return "no finite loss to plot"
     width = min(style.width, MAX_WIDTH)
-    height = max(MIN_HEIGHT, height or min(16, max(10, width // 5)))
+    height = max(MIN_HEIGHT, height or style.plot_height(min(16, max(10, width // 5)), 2))
     average = ExponentialAverage(SMOOTHING)
     smoothed = [(step, average.update(loss)) for step, loss in losses]
     low, high = min(loss for _, loss in losses), max(loss for _, loss in smoothed)

@@ -1,4 +1,4 @@
-"""Building blocks of a summary: tables, lists of facts and an opening paragraph, rendered to text."""
+"""Building blocks of a report: tables, lists of facts and the paragraph with the answer, rendered to text."""
 
 from __future__ import annotations
 
@@ -50,7 +50,12 @@ def rendered(block: RenderableType, style: Style) -> str:
     return trim(file.getvalue()).rstrip("\n")
 
 
-def opening(record: RunRecord[Any], headline: str, reasons: Sequence[str], found: bool) -> Text:
+def stacked(blocks: Sequence[RenderableType], style: Style) -> str:
+    """Blocks below each other; what is text already stays as it is."""
+    return "\n\n".join(block if isinstance(block, str) else rendered(block, style) for block in blocks)
+
+
+def answer_block(record: RunRecord[Any], headline: str, reasons: Sequence[str], found: bool) -> Text:
     """The headline, yellow unless the run succeeded and found an answer, with the reasons below it."""
     lines = [*reasons]
     if record.status == "failed":

@@ -11,6 +11,8 @@ from typing import TextIO
 MIN_WIDTH = 24  # a plot with a few points; on narrower terminals, lines wrap
 PIPE_WIDTH = 100  # for files and pipes
 UNKNOWN_WIDTH = 80  # for terminals that do not report their size
+LEAST_PLOT = 8  # rows with which a curve can still be read
+BELOW_PLOT = 2  # rows: the label of the axis and the legend
 SYMBOLS = "┌│•▚━±…▸░"  # used by the reports
 
 
@@ -23,6 +25,12 @@ class Style:
     unicode: bool
     live: bool  # animated progress
     verbose: bool = False  # with what is seldom asked for
+    rows: int | None = None  # of the window; None: there is none
+
+    def plot_height(self, wanted: int, stacked: int = 1) -> int:
+        """The height of each of some plots below each other; together they take no more than a third of the window."""
+        room = wanted if self.rows is None else self.rows // 3 // stacked - BELOW_PLOT
+        return min(wanted, max(LEAST_PLOT, room))
 
 
 def detect(stream: TextIO | None, environ: Mapping[str, str], width: int | None = None, verbose: bool = False) -> Style:
@@ -34,6 +42,7 @@ def detect(stream: TextIO | None, environ: Mapping[str, str], width: int | None 
         unicode=_encodes(stream, SYMBOLS),
         live=terminal and not _is_set(environ.get("CI")),
         verbose=verbose,
+        rows=size(stream).lines or None if terminal else None,
     )
 
 
@@ -44,12 +53,12 @@ def is_terminal(stream: TextIO | None) -> bool:
         return False
 
 
-def columns(stream: TextIO | None) -> int | None:
-    """The current width of the terminal behind the stream, or None if unknown."""
+def size(stream: TextIO | None) -> os.terminal_size:
+    """The current size of the terminal behind the stream; 0 if unknown."""
     try:
-        return os.get_terminal_size(stream.fileno()).columns or None if stream is not None else None
+        return os.get_terminal_size(-1 if stream is None else stream.fileno())
     except (OSError, ValueError, AttributeError):
-        return None
+        return os.terminal_size((0, 0))
 
 
 def _width(stream: TextIO | None, environ: Mapping[str, str], terminal: bool) -> int:
@@ -59,7 +68,7 @@ def _width(stream: TextIO | None, environ: Mapping[str, str], terminal: bool) ->
         given = 0
     if given > 0:
         return given
-    return (columns(stream) or UNKNOWN_WIDTH) if terminal else PIPE_WIDTH
+    return (size(stream).columns or UNKNOWN_WIDTH) if terminal else PIPE_WIDTH
 
 
 def _color(environ: Mapping[str, str], terminal: bool) -> bool:

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.console import RenderableType
-
 from lrscout.formatting import format_lr, format_seconds
 from lrscout.report.blocks import Block, TextCode, TextTable
-from lrscout.report.tables import add_row, common_facts, fact_grid, opening, rendered, table, unfinished
+from lrscout.report.paste import with_lines
+from lrscout.report.tables import add_row, answer_block, common_facts, fact_grid, stacked, table, unfinished
 from lrscout.report.terminal import Style
 from lrscout.results import TuneRecord, TuneResult
 
 HEAD = ("stage", "answer", "why", "time")
 
 
-def summary(record: TuneRecord, style: Style) -> str:
-    """Everything a person reads: the stages, facts, the answer and the lines to paste."""
+def details(record: TuneRecord, style: Style) -> str:
+    """What leads to the answer: facts and the stages."""
+    if record.result is None:
+        return ""
+    lines = table(style, *HEAD, left=(0, 1, 2))
+    for cells in _cells(record.result):
+        add_row(lines, cells)
+    return stacked([fact_grid(facts(record)), lines], style)
+
+
+def closing(record: TuneRecord, style: Style) -> str:
+    """The answer, and the lines to paste."""
     result = record.result
     if result is None:
         return headline(record)
-    lines = table(style, *HEAD, left=(0, 1, 2))
-    for cells in _cells(result):
-        add_row(lines, cells)
-    found: list[RenderableType] = [lines, fact_grid(facts(record))]
-    found.append(opening(record, headline(record), (), result.lr is not None))
-    return "\n\n".join(
-        [*(rendered(block, style) for block in found), *(["\n".join(result.lines)] if result.lines else [])]
-    )
+    found = answer_block(record, headline(record), (), result.lr is not None)
+    return with_lines(found, result.lines, style)
 
 
 def headline(record: TuneRecord) -> str:

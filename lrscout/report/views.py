@@ -8,15 +8,17 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from lrscout.errors import UsageError, summary
+from lrscout.errors import UsageError
+from lrscout.errors import summary as told
 from lrscout.report.blocks import Block
 from lrscout.report.terminal import Style, printable
-from lrscout.results import BatchSizeResult, CompareResult, LrResult, RunRecord, TrainRunResult, TuneResult
+from lrscout.results import BatchSizeResult, CheckResult, CompareResult, LrResult, RunRecord, TrainRunResult, TuneResult
 
 R = TypeVar("R")
 R_contra = TypeVar("R_contra", contravariant=True)
 
 VIEWS = {
+    "check": "lrscout.report.check",
     "find-lr": "lrscout.report.find_lr",
     "find-batch-size": "lrscout.report.find_batch_size",
     "compare-schedulers": "lrscout.report.compare_schedulers",
@@ -29,8 +31,11 @@ VIEWS = {
 class View(Protocol[R_contra]):
     """The functions of a view module. They accept records whose result is None."""
 
-    def summary(self, record: RunRecord[R_contra], style: Style) -> str:
-        """Everything a person reads: tables, facts and plots."""
+    def details(self, record: RunRecord[R_contra], style: Style) -> str:
+        """What leads to the answer: facts, plots and tables; empty without a result."""
+
+    def closing(self, record: RunRecord[R_contra], style: Style) -> str:
+        """The answer, with which the output ends."""
 
     def headline(self, record: RunRecord[R_contra]) -> str:
         """The result in one line."""
@@ -66,7 +71,7 @@ def load_view(command: str, plots: bool) -> None:
     except Exception as error:  # whatever a file does that was never meant for this
         found = [getattr(find_spec(name), "origin", None) for name in ("rich", "plotext")]
         raise UsageError(
-            f"rich and plotext cannot be used as they are found, in {' and '.join(map(str, found))}: {summary(error)}.",
+            f"rich and plotext cannot be used as they are found, in {' and '.join(map(str, found))}: {told(error)}.",
             hint="Rename a file of yours that has such a name. `lrscout` does not look where `python -m lrscout` does.",
         ) from error
 
@@ -74,6 +79,12 @@ def load_view(command: str, plots: bool) -> None:
 def view_of(record: RunRecord[R]) -> View[R]:
     """The view of the command that made this record."""
     return cast("View[R]", import_module(VIEWS[record.command]))
+
+
+def summary(record: RunRecord[Any], style: Style) -> str:
+    """Everything a person reads; the answer comes last, where it stays on the screen."""
+    view = view_of(record)
+    return "\n\n".join(filter(None, [view.details(record, style), view.closing(record, style)]))
 
 
 def printed(record: RunRecord[R]) -> RunRecord[R]:
@@ -94,8 +105,9 @@ def _printed(value: Any) -> Any:
 
 
 if TYPE_CHECKING:  # so that mypy checks each module against the protocol
-    from lrscout.report import compare_schedulers, find_batch_size, find_lr, run, tune
+    from lrscout.report import check, compare_schedulers, find_batch_size, find_lr, run, tune
 
+    _check: View[CheckResult] = check
     _find_lr: View[LrResult] = find_lr
     _find_batch_size: View[BatchSizeResult] = find_batch_size
     _compare_schedulers: View[CompareResult] = compare_schedulers

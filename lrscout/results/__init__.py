@@ -20,6 +20,7 @@ from lrscout.results.batch_size import (
     Throughput,
     Trial,
 )
+from lrscout.results.check import BatchField, Check, CheckResult, CheckStatus
 from lrscout.results.comparison import (
     ComparedRun,
     CompareResult,
@@ -71,9 +72,14 @@ __all__ = [
     "StepTiming",
     "NoiseMoment",
     "GradientNoise",
+    "BatchField",
     "BatchSizeRecord",
     "BatchSizeResult",
     "BatchStopReason",
+    "Check",
+    "CheckRecord",
+    "CheckResult",
+    "CheckStatus",
     "CompareRecord",
     "CommandTarget",
     "CompareResult",
@@ -122,6 +128,7 @@ __all__ = [
     "Verdict",
 ]
 
+CheckRecord = RunRecord[CheckResult]
 LrRecord = RunRecord[LrResult]
 BatchSizeRecord = RunRecord[BatchSizeResult]
 CompareRecord = RunRecord[CompareResult]
@@ -129,6 +136,7 @@ TrainRunRecord = RunRecord[TrainRunResult]
 TuneRecord = RunRecord[TuneResult]
 
 RESULTS: dict[str, type] = {
+    "check": CheckResult,
     "find-lr": LrResult,
     "find-batch-size": BatchSizeResult,
     "compare-schedulers": CompareResult,

@@ -13,6 +13,8 @@ from statistics import fmean, variance
 
 LEVEL = 0.95  # of every interval
 SIGNIFICANT = 0.05  # a difference with a smaller adjusted p is real
+POWER = 0.8  # the chance with which a difference is to be found
+MOST_VALUES = 10_000
 ROUNDING = 1e-6  # of the values; smaller differences are due to the rounding of fp32 sums
 TINY = 1e-300  # replaces a zero denominator in a continued fraction
 
@@ -71,6 +73,41 @@ def _beyond_rounding(found: Estimate, largest: float) -> Estimate:
     if found.p is None or abs(found.mean) > ROUNDING * largest:
         return found
     return Estimate(found.mean, found.half_width, 1.0, found.n)
+
+
+def detectable(half_width: float, n: int, tests: int = 1) -> float:
+    """The smallest true difference that n values would show as real with a chance of POWER, at the noise they have.
+
+    `half_width` is that of their interval, and the significance is shared by so many tests (Bonferroni, as Holm's
+    strictest step). Uses the shift of Student's t by the difference, which is a few percent off below 5 values.
+    """
+    return _needed_shift(n, tests) * _error(half_width, n)
+
+
+def values_needed(difference: float, half_width: float, n: int, tests: int = 1) -> int | None:
+    """How many values would show this difference as real with a chance of POWER; None for more than MOST_VALUES."""
+    deviation = _error(half_width, n) * math.sqrt(n)
+
+    def is_enough(count: int) -> bool:
+        return _needed_shift(count, tests) * deviation <= abs(difference) * math.sqrt(count)
+
+    if not is_enough(MOST_VALUES):
+        return None
+    low, high = 1, MOST_VALUES
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high
+
+
+def _needed_shift(n: int, tests: int) -> float:
+    """In standard errors."""
+    return t_quantile(1 - SIGNIFICANT / 2 / tests, n - 1.0) + t_quantile(POWER, n - 1.0)
+
+
+def _error(half_width: float, n: int) -> float:
+    """The standard error behind an interval of n values."""
+    return half_width / t_quantile((1 + LEVEL) / 2, n - 1.0)
 
 
 def holm(ps: Sequence[float]) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ the same name, type, default and bounds.
 
 from __future__ import annotations
 
+from lrscout.settings.check import CheckSettings
 from lrscout.settings.command import CommandSettings, LaunchSettings
 from lrscout.settings.compare_schedulers import CompareSchedulersSettings
 from lrscout.settings.fields import (
@@ -31,6 +32,7 @@ from lrscout.settings.tune import TuneSettings
 
 __all__ = [
     "COMMANDS",
+    "CheckSettings",
     "CommandSettings",
     "CompareSchedulersSettings",
     "DEFAULT_OPTIMIZER",
@@ -57,6 +59,7 @@ __all__ = [
 ]
 
 COMMANDS: dict[str, type[Settings]] = {
+    "check": CheckSettings,
     "find_lr": FindLrSettings,
     "find_batch_size": FindBatchSizeSettings,
     "compare_schedulers": CompareSchedulersSettings,

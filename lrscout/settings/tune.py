@@ -12,7 +12,7 @@ from lrscout.settings.fields import option
 from lrscout.settings.quantities import seconds
 from lrscout.settings.session import SessionSettings
 
-STAGES = ("batch-size", "lr", "schedule")
+STAGES = ("check", "batch-size", "lr", "schedule")
 """What can be left out, in order."""
 
 

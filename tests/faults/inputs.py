@@ -574,7 +574,7 @@ OBJECTS: list[Any] = [
 
 
 def calls(chance: random.Random) -> Called:
-    name = chance.choice(["find_lr", "find_batch_size", "compare_schedulers", "run"])
+    name = chance.choice(["check", "find_lr", "find_batch_size", "compare_schedulers", "run"])
     own = {"run": ["command", "record"]}.get(name, API)
     known = [each.name for each in fields_of(COMMANDS[name])]
     names = [chance.choice(own if chance.random() < 0.5 else known) for _ in range(chance.choice([1, 1, 2, 3]))]

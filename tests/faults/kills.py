@@ -83,7 +83,7 @@ COMMANDS = {
     "compare --": (
         *("compare-schedulers", "--steps", "500", "--lr", "1e-3", "--jobs", "2", "--", sys.executable, "victim.py"),
     ),
-    "tune": ("tune", "victim.py:build", "--skip", "batch-size"),
+    "tune": ("tune", "victim.py:build", "--skip", "check", "--skip", "batch-size"),
     "run": ("run", "-s", "cosine", "--lr", "1e-3", "--steps", "500", "--", sys.executable, "victim.py"),
 }
 PHASES = ("import", "building", "loading", "stepping", "in a step")

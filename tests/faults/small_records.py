@@ -8,7 +8,10 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from lrscout.results import (
+    BatchField,
     BatchSizeResult,
+    Check,
+    CheckResult,
     ComparedRun,
     CompareResult,
     Difference,
@@ -120,6 +123,16 @@ def compare_result() -> CompareResult:
     return CompareResult(ranking, (*runs, failed), metric, "cosine", True, 100, 10, 3, 1e-3, 4.0)
 
 
+def check_result() -> CheckResult:
+    checks = (
+        Check("batch", "ok", "8 samples in 1 tensor"),
+        Check("gradients", "fail", "nan in head.weight", "Look for a root of 0."),
+        Check("loader", "warn", "a step takes 80 ms", "Use workers."),
+        Check("labels", "skip", "not made"),
+    )
+    return CheckResult(checks, (BatchField("0.ids", (8, 20), "int64", "cpu"), BatchField("1", None, "str", None)), 2.0)
+
+
 def run_result() -> TrainRunResult:
     points = tuple(TrainingPoint(i, 1e-3, 2.0 - i / 5) for i in range(5))
     return TrainRunResult("cosine", 1e-3, 5, 5, points, 2.0, 1.2, 1.0, 0)
@@ -143,6 +156,7 @@ def records() -> dict[str, RunRecord[Any]]:
         None, "", None, None, "fit", "estimate", (), MemoryModel(400, 50, 0.0), 1000, 0.05, 0.1, estimate=estimate
     )
     return {
+        "check": _record("check", check_result(), TARGET, steps=100),
         "find-lr": _record("find-lr", lr_result(), TARGET, steps=12, horizon=400, optimizer=None),
         "several optimizers": _record("find-lr", several, COMMAND, steps=12, horizon=400),
         "find-batch-size": _record("find-batch-size", batch_size_result(), TARGET, device="cpu", budget="24MiB"),

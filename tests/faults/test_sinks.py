@@ -58,6 +58,7 @@ for step in range(300):
 SWEEP = ("--min-lr", "1e-4", "--max-lr", "1e3", "--steps", "60", "--rule", "steepest")
 COMPARE = ("-s", "cosine", "-s", "constant", "--steps", "10", "--seeds", "1", "--lr", "0.1", "--lr-mode", "shared")
 COMMANDS = {
+    "check": ["check", "targets:noisy", "--steps", "10"],
     "find-lr": ["find-lr", "targets:noisy", *SWEEP],
     "find-batch-size": ["find-batch-size", "targets:noisy", "--device", "cpu", "--max", "4", "--objective", "memory"],
     "compare": ["compare-schedulers", "targets:noisy", *COMPARE],

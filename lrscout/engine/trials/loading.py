@@ -18,7 +18,7 @@ from lrscout.engine.trials.timing import time_steps
 from lrscout.engine.workload import Workload
 from lrscout.errors import UsageError
 from lrscout.results import LoaderTiming
-from lrscout.settings import FindBatchSizeSettings
+from lrscout.settings import SessionSettings
 
 KEPT_BATCHES = 4  # for a step without loading: where lengths vary, a single one might be long or short
 WARM_UP_STEPS = 2  # the first ones create the optimizer's state, and choose kernels
@@ -44,7 +44,7 @@ class KeptFeed(Feed):
 
 def time_step(
     workload: Workload,
-    settings: FindBatchSizeSettings,
+    settings: SessionSettings,
     batch_size: int,
     workers: int | None,
     loads: bool,

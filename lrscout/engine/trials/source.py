@@ -103,6 +103,8 @@ def resized(loader: Any, batch_size: int, name: str = "train_loader") -> DataLoa
     hint = "Add a batch_size argument to the target (or use --batch-arg NAME), and build the loader from it."
     if not isinstance(loader, DataLoader):
         kind = type(loader).__name__
+        if isinstance(loader, IterableDataset):
+            hint = f"Wrap it in a DataLoader. Or: {hint}"
         raise UsageError(f"The batch size of the {name} cannot be set: {kind!r} is not a DataLoader.", hint=hint)
     if loader.batch_size is None:
         maker = "its dataset" if loader.batch_sampler is None else f"{type(loader.batch_sampler).__name__!r}"

@@ -12,11 +12,11 @@ from lrscout.schedules import parse_schedule
 from lrscout.search import bracket, probing
 from lrscout.settings import COMMANDS, Field, TuneSettings, fields_of
 
-SHARES = {"batch-size": 0.2, "lr": 0.25, "schedule": 1.0}
+SHARES = {"check": 0.2, "batch-size": 0.2, "lr": 0.25, "schedule": 1.0}
 """Of the time that is left, what a stage may take."""
 OWN = ("budget", "skip", "memory")  # settings that mean something else to a stage, or nothing
 SHORTEST_SECONDS = 5.0  # of a stage that can do anything
-COMMANDS_OF = {"batch-size": "find-batch-size", "lr": "find-lr", "schedule": "compare-schedulers"}
+COMMANDS_OF = {"check": "check", "batch-size": "find-batch-size", "lr": "find-lr", "schedule": "compare-schedulers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,8 @@ def _flag(field: Field, value: Any) -> list[str]:
 def _limits(stage: str, seconds: float | None, found: Found) -> list[str]:
     """The flags that keep a stage within its time."""
     if seconds is None:
+        return []
+    if stage == "check":
         return []
     if stage != "lr":
         return ["--time-budget", f"{max(seconds, SHORTEST_SECONDS):.0f}s"]

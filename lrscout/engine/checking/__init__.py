@@ -1,0 +1,1 @@
+"""What is measured in a target before anything is searched."""

@@ -1,0 +1,1 @@
+"""check: whether a target is sound."""
