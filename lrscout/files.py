@@ -12,6 +12,11 @@ from lrscout.errors import RecordError
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a file of text as `write_bytes` does."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically, or write to a device or a pipe.
 
     Raises:
@@ -19,24 +24,24 @@ def write_text(path: Path, text: str) -> None:
     """
     try:
         if is_stream(path):
-            path.write_text(text, encoding="utf-8", errors="surrogateescape")
+            path.write_bytes(data)
         else:
-            _replace(real_path(path), text)
+            _replace(real_path(path), data)
     except OSError as error:
         raise RecordError(f"Cannot write {path}: {error.strerror or error}.") from error
 
 
-def _replace(place: Path, text: str) -> None:
+def _replace(place: Path, data: bytes) -> None:
     """Write a new file and move it into place, so that even after a power cut there is the old one or the new one."""
     old = place.stat() if place.exists() else None
     mode = 0o666 if old is None else stat.S_IMODE(old.st_mode)
     temporary = place.with_name(f".lrscout-{secrets.token_hex(8)}")  # nobody can have put a link there
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+        with open(descriptor, "wb") as file:
             if old is not None:
                 _take_over(descriptor, old)
-            file.write(text)
+            file.write(data)
             file.flush()
             os.fsync(descriptor)
         temporary.replace(place)
@@ -95,6 +100,33 @@ def check_writable(path: Path) -> None:
     for needs in needed:
         if not os.access(needs, os.W_OK):
             raise RecordError(f"Cannot write {path}: permission denied for {needs}.")
+
+
+def check_folder(path: Path) -> None:
+    """Check that a folder can be written to, or made.
+
+    Raises:
+        RecordError: it cannot.
+    """
+    there = path.absolute()
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent
+    if not os.path.isdir(there):
+        raise RecordError(f"Cannot write to {path}: {there} is not a folder.", hint="Give the name of a folder.")
+    if not os.access(there, os.W_OK):
+        raise RecordError(f"Cannot write to {path}: permission denied for {there}.")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those that it is in, unless it is there.
+
+    Raises:
+        RecordError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(f"Cannot write to {path}: {error.strerror or error}.") from error
 
 
 def is_stream(path: Path) -> bool:

@@ -17,6 +17,8 @@ OWNERS = {
     "torch": ("engine/", "attached/", "templates/"),
     "rich": ("report/",),
     "plotext": ("report/plot.py",),
+    "matplotlib": ("report/figure.py",),
+    "tensorboard": ("report/events.py",),
     "yaml": ("yaml_nodes.py",),
 }
 

@@ -20,7 +20,8 @@ from lrscout.cli import main
 from lrscout.engine.workload import make_workload
 from lrscout.errors import UsageError, WorkloadError
 from lrscout.records import from_json, to_json
-from lrscout.report.find_batch_size import markdown
+from lrscout.report.blocks import TextTable
+from lrscout.report.find_batch_size import blocks
 from lrscout.report.terminal import PAGE
 from lrscout.report.views import summary
 from lrscout.results import (
@@ -89,9 +90,9 @@ def test_the_own_size_needs_no_other_rate():
     assert "learning rate" not in report(result_with(None))
 
 
-def test_markdown_has_the_rate_too():
-    blocks = markdown(record_of(result_with(OWN)))
-    assert any(block.startswith("| learning rate for | by the linear rule |") for block in blocks)
+def test_exports_have_the_rate_too():
+    tables = [block for block in blocks(record_of(result_with(OWN))) if isinstance(block, TextTable)]
+    assert any(tuple(table.head[:2]) == ("learning rate for", "by the linear rule") for table in tables)
 
 
 def test_sizes_too_far_apart_for_a_rule_are_told_with_what_to_do():

@@ -105,6 +105,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     target = CommandTarget(("python", "train.py"), str(tmp_path)).as_dict()
     settings = asdict(make_settings(SETTINGS["find_lr"], {"horizon": 20_000}))
     save(RunRecord("find-lr", "ok", target, settings, {}, found), tmp_path / "lr.json")
+    save(RunRecord("find-lr", "ok", target, settings, {}, found), tmp_path / "base.json")
     return tmp_path
 
 

@@ -1,10 +1,9 @@
-"""Records: JSON round trips, atomic files, and finding the last record."""
+"""Records: JSON round trips and atomic files."""
 
 import dataclasses
 import json
 import math
 import os
-import re
 import stat
 import threading
 import time
@@ -15,20 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrscout import records, results
 from lrscout.errors import RecordError
 from lrscout.files import append_text, check_writable, write_text
-from lrscout.records import (
-    cache_folder,
-    cached_records,
-    from_json,
-    last_record,
-    load,
-    new_record_path,
-    remember,
-    save,
-    to_json,
-)
+from lrscout.records import from_json, load, save, to_json
 from lrscout.results import LrResult, RunRecord, SeedSweep, Suggestion, SweepPoint
 
 POINTS = (SweepPoint(0, 1e-3, 2.0, 2.0), SweepPoint(1, 1e-2, math.nan, 2.0))
@@ -49,13 +37,6 @@ RECORD = RunRecord(
     result=RESULT,
     warnings=("Odd.",),
 )
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """The cache folder, away from the user's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "lrscout"
 
 
 # JSON
@@ -262,7 +243,7 @@ def test_no_link_that_waits_in_the_folder_is_followed(tmp_path, monkeypatch):
     for name in (f".{path.name}.{os.getpid()}", ".lrscout-guessed"):
         (tmp_path / name).symlink_to(tmp_path / "secret")
     write_text(path, "text")
-    monkeypatch.setattr(records.secrets, "token_hex", lambda count: "guessed")
+    monkeypatch.setattr("secrets.token_hex", lambda count: "guessed")
     with pytest.raises(RecordError, match="File exists"):
         write_text(path, "more")
     assert (tmp_path / "secret").read_text() == "untouched"
@@ -459,125 +440,3 @@ def test_of_what_does_not_begin_as_a_record_only_the_beginning_is_read(tmp_path,
 def test_a_device_without_an_end_is_not_read_to_its_end():
     with pytest.raises(RecordError, match="/dev/zero is not an lrscout record"):
         load(Path("/dev/zero"))
-
-
-# The cache folder and the last record
-
-
-def test_the_cache_folder_follows_xdg_cache_home():
-    assert cache_folder({"XDG_CACHE_HOME": "/var/cache"}) == Path("/var/cache/lrscout")
-
-
-@pytest.mark.parametrize("environ", [{}, {"XDG_CACHE_HOME": ""}, {"XDG_CACHE_HOME": "relative"}])
-def test_the_cache_folder_is_in_the_home_otherwise(environ, monkeypatch):
-    monkeypatch.setenv("HOME", "/home/ada")
-    assert cache_folder(environ) == Path("/home/ada/.cache/lrscout")
-
-
-def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
-    def no_home():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "home", no_home)
-    with pytest.raises(RecordError, match="Could not determine home") as caught:
-        cache_folder({})
-    assert caught.value.hint == "Set XDG_CACHE_HOME."
-
-
-def test_a_new_record_is_named_by_command_and_target(cache):
-    path = new_record_path("find-lr", "my/train.py:build")
-    assert path.parent == cache
-    assert re.fullmatch(r"\d{8}T\d{6}-find-lr-my-train-py-build-[0-9a-f]{8}\.json", path.name)
-    check_writable(path)
-
-
-def test_a_new_record_without_a_target_has_a_name_too():
-    assert re.fullmatch(r"\d{8}T\d{6}-find-lr-[0-9a-f]{8}\.json", new_record_path("find-lr", None).name)
-
-
-def test_two_records_of_one_second_and_one_pid_have_two_names(monkeypatch):
-    """As in two containers, each with a process 7, that share the folder."""
-    monkeypatch.setattr(records.time, "strftime", lambda form: "20260101T000000")
-    assert len({new_record_path("find-lr", "train.py:build") for _ in range(20)}) == 20
-
-
-def test_a_cache_folder_that_cannot_be_created_is_an_error(cache):
-    cache.parent.write_text("a file in its place")
-    with pytest.raises(RecordError, match="Cannot write records to"):
-        new_record_path("find-lr", None)
-    with pytest.raises(RecordError, match="Cannot write to"):
-        remember(cache / "r.json")
-
-
-OTHERS = (
-    "notes.json",
-    "2019.json",
-    "20190101T000000.json",
-    "20190101T000000-sweep-a-1.json",
-    "20190101-find-lr-a-1.json",
-)
-"""Files of other people, that sort before the records."""
-
-
-def test_the_oldest_records_are_deleted_and_nobody_elses_files(cache, monkeypatch):
-    monkeypatch.setattr(records, "KEPT_RECORDS", 3)
-    cache.mkdir(parents=True)
-    names = [
-        f"{year}0101T000000-{name}.json" for year, name in zip(range(2020, 2024), ("run-9", *["find-lr-a-b-7f"] * 3))
-    ]
-    for name in (*names, *OTHERS, "last"):
-        (cache / name).touch()
-    new = new_record_path("find-lr", None)
-    write_text(new, "{}")
-    assert {path.name for path in cache.iterdir()} == {*names[2:], *OTHERS, "last", new.name}
-
-
-def test_a_record_that_this_version_names_is_one_that_it_finds(cache):
-    made = {
-        new_record_path(command, target)
-        for command in results.RESULTS
-        for target in (None, "a/b.py:build", "größe", "-")
-    }
-    for path in made:
-        path.touch()
-    assert {path for command in results.RESULTS for path in cached_records(command)} == made
-
-
-def test_the_last_record_may_be_anywhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    save(RECORD, new_record_path("find-lr", None))
-    save(RECORD, Path("elsewhere.json"))
-    remember(Path("elsewhere.json"))
-    assert last_record() == tmp_path / "elsewhere.json"
-
-
-@pytest.mark.parametrize("name", ["two words .json", os.fsdecode(b"\xff.json")])
-def test_a_record_with_an_odd_name_is_remembered(tmp_path, name):
-    save(RECORD, tmp_path / name)
-    remember(tmp_path / name)
-    assert last_record() == tmp_path / name
-
-
-@pytest.mark.parametrize("pointer", [None, "", "/nowhere/gone.json\n", "\0", "x" * 5000])
-def test_a_stale_pointer_falls_back_to_the_newest_record(cache, pointer):
-    cache.mkdir(parents=True)
-    for name in ("20240101T000000-find-lr-1", "20250101T000000-run-a-1", "20230101T000000-find-lr-1", "zoo"):
-        (cache / f"{name}.json").touch()
-    if pointer is not None:
-        (cache / "last").write_text(pointer)
-    assert last_record() == cache / "20250101T000000-run-a-1.json"
-
-
-def test_a_commands_own_records_are_found_the_newest_first(cache):
-    cache.mkdir(parents=True)
-    for name in ("20240101T000000-find-lr-a-1", "20250101T000000-find-lr-a-1", "20260101T000000-find-batch-size-a-1"):
-        (cache / f"{name}.json").touch()
-    (cache / "20270101T000000-run-my-find-lr-py-1.json").touch()  # a run of my/find_lr.py
-    found = [path.name[:4] for path in cached_records("find-lr")]
-    assert found == ["2025", "2024"]
-
-
-def test_without_any_record_the_hint_says_what_to_run():
-    with pytest.raises(RecordError, match="No records in") as caught:
-        last_record()
-    assert "lrscout find-lr" in caught.value.hint

@@ -95,6 +95,12 @@ COMMANDS = {
         "Show the record of an earlier run again.",
         ("lrscout show", "lrscout show run.json --width 60"),
     ),
+    "runs": Command("runs:runs", "List earlier runs.", ("lrscout runs", "lrscout runs --command find-lr -n 5")),
+    "diff": Command(
+        "diff:diff",
+        "Tell what changed between two runs.",
+        ("lrscout diff old.json new.json", "lrscout diff old.json new.json --json"),
+    ),
 }
 
 

@@ -13,12 +13,14 @@ from typing import Any
 
 import typer
 
+from lrscout.commands.gate import Gate, gate_flags
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.options import flag_parameter, takes_settings
 from lrscout.commands.run import FAILED_CHECK, Run, past_typer, running
 from lrscout.errors import RecordError, UsageError
 from lrscout.files import check_writable, write_text
-from lrscout.records import cached_records, load, to_json
+from lrscout.history import cached_records
+from lrscout.records import load, to_json
 from lrscout.report.ci import junit_xml, run_line
 from lrscout.report.output import Progress
 from lrscout.results import CommandTarget, ComparedRun, CompareRecord, CompareResult
@@ -63,6 +65,7 @@ def _own_flags(command: str) -> list[inspect.Parameter]:
             metavar="NAME[,NAME]",
         ),
         option("junit_xml", Path | None, None, "Also write these checks as JUnit XML.", metavar="FILE"),
+        *gate_flags(command),
     ]
 
 
@@ -86,7 +89,7 @@ def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> Non
             else:
                 progress.phase(f"importing torch, building {invocation.target.path}")
             record = compare(invocation.target, invocation.settings, _Observer(run, progress), before)
-        checks = demands.checks(record.result) if record.result is not None else []
+        checks = demands.checks(record)
         run.conclude(record, checks)
         if record.status == "interrupted":
             run.output.note("Run the same command with --resume to continue from here.")
@@ -111,10 +114,11 @@ def _tell(demands: _Demands, checks: Sequence[Check], record: CompareRecord, run
 
 
 class _Demands:
-    """The checks of --fail-if and --expect-best, validated before anything runs."""
+    """The checks of --fail-if, --expect-best and --against, validated before anything runs."""
 
     def __init__(self, invocation: Invocation[CompareSchedulersSettings]) -> None:
         more, settings = invocation.more, invocation.settings
+        self._gate = Gate(COMMAND, invocation)
         specs = parse_schedules(settings.schedules)
         self._conditions = [parse_condition(text, specs) for text in (more["fail_if"] or "").split(";") if text.strip()]
         best = more["expect_best"] or ""
@@ -136,12 +140,15 @@ class _Demands:
         if self._junit is not None:
             check_writable(self._junit)
 
-    def checks(self, result: CompareResult) -> list[Check]:
+    def checks(self, record: CompareRecord) -> list[Check]:
         """How each demand went; none is judged before there are scores."""
-        found = check_conditions(self._conditions, result) if result.ranking else []
-        if self._expected and result.ranking:
+        result = record.result
+        if result is None or not result.ranking:
+            return self._gate.checks(record)
+        found = check_conditions(self._conditions, result)
+        if self._expected:
             found.append(check_best(self._expected, result, self._min_effect))
-        return found
+        return [*found, *self._gate.checks(record)]
 
     def write_junit(self, checks: Sequence[Check], result: CompareResult) -> None:
         """The checks, and whether the runs of every schedule finished."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 
+from lrscout.commands.gate import Gate, gate_flags
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.options import takes_settings
 from lrscout.commands.run import Run, past_typer, running
@@ -16,14 +17,15 @@ from lrscout.runs.batch_size.search import search_batch_size
 from lrscout.settings import FindBatchSizeSettings
 
 
-@takes_settings("find_batch_size", FindBatchSizeSettings)
+@takes_settings("find_batch_size", FindBatchSizeSettings, gate_flags)
 def find_batch_size(invocation: Invocation[FindBatchSizeSettings]) -> None:
     """Find the largest batch size that fits and the fastest, in a few trials within a memory budget."""
+    gate = Gate("find-batch-size", invocation)
     with running("find-batch-size", invocation) as run:
         with past_typer(), run.output.progress(None, "find-batch-size", _facts) as progress:
             observer = _Observer(run, progress)
             record = search_batch_size(invocation.settings, invocation.target, observer, on_output=run.output.relay)
-        run.finish(record)
+        run.finish(record, gate.checks(record))
 
 
 class _Observer(BatchSizeObserver):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 
+from lrscout.commands.gate import Gate, gate_flags
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.options import takes_settings
 from lrscout.commands.run import Run, past_typer, running
@@ -16,14 +17,14 @@ from lrscout.runs.lr.search import search_lr
 from lrscout.settings import FindLrSettings
 
 
-@takes_settings("find_lr", FindLrSettings)
+@takes_settings("find_lr", FindLrSettings, gate_flags)
 def find_lr(invocation: Invocation[FindLrSettings]) -> None:
     """Suggest a learning rate: raise it over a short training run until the loss diverges, and read the curve."""
-    settings = invocation.settings
+    settings, gate = invocation.settings, Gate("find-lr", invocation)
     with running("find-lr", invocation) as run:
         with past_typer(), run.watched(), run.output.progress(settings.steps, "find-lr") as progress:
             record = _searched(invocation, run, _Observer(run, progress), progress)
-        run.finish(record)
+        run.finish(record, gate.checks(record))
 
 
 def _searched(invocation: Invocation[FindLrSettings], run: Run, observer: LrObserver, progress: Progress) -> LrRecord:

@@ -73,7 +73,7 @@ def read_invocation(
         elif project is not None:
             recipe = project.about_another(path)
     exports = {name: values[f"export_{name}"] for name in EXPORTS if values[f"export_{name}"] is not None}
-    _check_outputs([values["output"], *exports.values()])
+    check_outputs(values["output"], exports)
     target = _target_from(recipe, values, given, training_command) or _default(default_target, values)
     kind: Kind = "command" if isinstance(target, CommandTarget) else "target"
     from_file = {} if recipe is None else recipe.settings_for(command)
@@ -87,7 +87,7 @@ def read_invocation(
         # absolute, since the user's code may change the folder
         output=None if values["output"] is None else values["output"].absolute(),
         exports={name: path.absolute() for name, path in exports.items()},
-        mode=_mode(values["json"], values["quiet"]),
+        mode=mode_of(values["json"], values["quiet"]),
         width=values["width"],
         verbose=values.get("verbose", False),
         color=checked_color(values["color"]),
@@ -135,7 +135,12 @@ def _default(
     raise UsageError("No target given.", hint=hint)
 
 
-def _mode(json: bool, quiet: bool) -> Mode:
+def mode_of(json: bool, quiet: bool) -> Mode:
+    """What stdout gets.
+
+    Raises:
+        UsageError: both were asked for.
+    """
     if json and quiet:
         raise UsageError("--json and --quiet cannot be combined.", hint="Both decide what stdout gets: use one.")
     return "json" if json else "quiet" if quiet else "human"
@@ -177,10 +182,18 @@ def _check_folder() -> None:
         ) from None
 
 
-def _check_outputs(paths: list[Path | None]) -> None:
-    named = [path for path in paths if path is not None]
+def check_outputs(output: Path | None, exports: Mapping[str, Path]) -> None:
+    """Check that everything can be written that was asked for.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if output is not None:
+        check_writable(output)
+    for name, path in exports.items():
+        EXPORTS[name].check(path)
+    named = [*([] if output is None else [output]), *exports.values()]
     for path in named:
-        check_writable(path)
         plain = os.path.isfile(path) or not os.path.exists(path)  # two outputs may well go to one device
         if plain and sum(os.path.realpath(other) == os.path.realpath(path) for other in named) > 1:
             raise RecordError(f"{path} is the file of two outputs.", hint="Give each its own file.")

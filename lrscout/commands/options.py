@@ -217,14 +217,6 @@ def _ci_parameters(command: str) -> list[inspect.Parameter]:
 
 def _export_parameters(command: str) -> list[inspect.Parameter]:
     return [
-        flag_parameter(
-            command,
-            f"export_{name}",
-            Path | None,
-            None,
-            f"--export-{name}",
-            help=f"Also write the result as {name.capitalize() if len(name) > 3 else name.upper()}.",
-            **FILE,
-        )
-        for name in EXPORTS
+        flag_parameter(command, f"export_{name}", Path | None, None, f"--export-{name}", **export.flag)
+        for name, export in EXPORTS.items()
     ]

@@ -20,12 +20,13 @@ from lrscout.commands.signals import EndingSignals, ended_by_signals
 from lrscout.commands.stdin import no_stdin
 from lrscout.commands.watchdog import Watchdog
 from lrscout.errors import ForeignError, LrscoutError, OutputError, RecordError, WorkloadError, summary
-from lrscout.files import is_stream, write_text
+from lrscout.files import is_stream
+from lrscout.history import new_record_path, remember
 from lrscout.processes.deaths import SIGNALLED
 from lrscout.processes.new_files import FolderContents
-from lrscout.records import new_record_path, remember, save, to_json
+from lrscout.records import save, to_json
 from lrscout.report.ci import GitHub, PlainLog, Service
-from lrscout.report.exports import EXPORTS
+from lrscout.report.exports import write_exports
 from lrscout.report.output import Output
 from lrscout.report.stdout import results_stream
 from lrscout.report.views import load_view
@@ -90,10 +91,16 @@ class Run:
             taken = time.monotonic() - started
             self._next_save = started + max(SAVE_SECONDS, taken / SAVE_SHARE)
 
-    def finish(self, record: RunRecord[Any]) -> None:
-        """Show the record, save it and end with its exit code."""
-        self.conclude(record)
-        raise typer.Exit(self.exit_code(record.status))
+    def finish(self, record: RunRecord[Any], checks: Sequence[Check] = ()) -> None:
+        """Show the record, save it and end with its exit code, or with that of a check that it does not pass."""
+        self.conclude(record, checks)
+        unmet = [f"Check failed: {check.name} ({check.detail})." for check in checks if not check.passed]
+        for text in unmet:
+            self.output.warn(text)
+        if unmet:
+            self.service.failed(" ".join(unmet))
+        code = self.exit_code(record.status)
+        raise typer.Exit(FAILED_CHECK if unmet and not code else code)
 
     def exit_code(self, status: Status) -> int:
         """The exit code of a run that ended like this; after a signal, the one that a shell gives."""
@@ -108,7 +115,10 @@ class Run:
         if left is not None:
             record = replace(record, warnings=(*record.warnings, left))
         unsaved = self._save_at_last(record)  # first: whoever reads the result may go away
-        problems: list[LrscoutError] = [*([] if unsaved is None else [unsaved]), *self._export(record)]
+        problems: list[LrscoutError] = [
+            *([] if unsaved is None else [unsaved]),
+            *write_exports(record, self._invocation.exports),
+        ]
         self._concluded = True
         path = self._path if unsaved is None else None
         if path is not None:
@@ -197,19 +207,9 @@ class Run:
 
     def _remember(self, path: Path) -> None:
         try:
-            remember(path)
+            remember(path, self._folder)
         except RecordError as error:
             self.output.warn(f"{error.message} `lrscout show` will not find this record without its path.")
-
-    def _export(self, record: RunRecord[Any]) -> list[LrscoutError]:
-        """Write all exports; the errors of those that cannot be written."""
-        problems: list[LrscoutError] = []
-        for name, path in self._invocation.exports.items():
-            try:
-                write_text(path, EXPORTS[name](record))
-            except RecordError as error:
-                problems.append(error)
-        return problems
 
 
 @contextmanager

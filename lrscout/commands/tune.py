@@ -16,14 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lrscout.commands.gate import Gate, gate_flags
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.options import flag_parameter, takes_settings
 from lrscout.commands.run import Run, running
 from lrscout.errors import LrscoutError, RecordError, Terminated, UsageError
 from lrscout.files import write_text
 from lrscout.formatting import format_lr
+from lrscout.history import cached_records, new_record_path
 from lrscout.processes.parentage import die_with_parent
-from lrscout.records import cached_records, load, new_record_path
+from lrscout.records import load
 from lrscout.report.paste import rate_lines, schedule_lines
 from lrscout.report.views import printed, view_of
 from lrscout.results import CommandTarget, RunRecord, StageStatus, Status, Target, TunedStage, TuneResult
@@ -58,7 +60,7 @@ class StageError(LrscoutError):
 
 def _own_flags(command: str) -> list[inspect.Parameter]:
     told = "Take over the stages that an earlier tuning of this target has finished, with the same settings."
-    return [flag_parameter(command, "resume", bool, False, "--resume", help=told, group="Stages")]
+    return [flag_parameter(command, "resume", bool, False, "--resume", help=told, group="Stages"), *gate_flags(command)]
 
 
 @takes_settings("tune", TuneSettings, _own_flags)
@@ -72,12 +74,13 @@ def tune(invocation: Invocation[TuneSettings]) -> None:
     if recipe is not None:
         check_place(invocation.target, recipe)
         invocation = dataclasses.replace(invocation, output=None)
+    gate = Gate("tune", invocation)
     with running("tune", invocation) as run:
         record = _Tuning(invocation, run, recipe.parent if recipe is not None else Path.cwd()).record()
         if recipe is not None and record.result is not None and record.status != "interrupted":
             write_text(recipe, record.result.recipe)
             run.output.note(f"Recipe: {os.path.relpath(recipe)}")
-        run.finish(record)
+        run.finish(record, gate.checks(record))
 
 
 class _Tuning:
@@ -254,8 +257,7 @@ def _loaded(path: Path) -> RunRecord[Any] | None:
 
 def _stage(name: str, record: RunRecord[Any], seconds: float, arguments: Sequence[str], path: Path) -> TunedStage:
     """A stage as its record tells it."""
-    shown = printed(record)
-    view = view_of(record)
+    shown, view = printed(record), view_of(record)
     answer = view.answer(shown)
     if answer is not None and name == "lr" and record.result is not None and record.result.suggestion.lr is not None:
         answer = format_lr(record.result.suggestion.lr)

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrscout.formatting import format_seconds
-from lrscout.report.markdown import inline, markdown_table
+from lrscout.report.blocks import Block, TextTable
 from lrscout.report.tables import add_row, common_facts, fact_grid, sentence, stacked, table, unfinished
 from lrscout.report.terminal import Style
 from lrscout.results import BatchField, CheckRecord, CheckResult, CheckStatus
@@ -77,18 +77,14 @@ def rows(record: CheckRecord) -> Iterator[Sequence[object]]:
         yield check.name, check.status, check.detail, check.advice
 
 
-def markdown(record: CheckRecord) -> list[str]:
+def blocks(record: CheckRecord) -> list[Block]:
     """The checks and the batch as tables."""
     result = record.result
     if result is None:
         return []
-    checks = [
-        (inline(check.name), f"**{check.status}**", inline(sentence(check.detail)), inline(check.advice or ""))
-        for check in result.checks
-    ]
-    fields = [[inline(cell) for cell in row] for row in _field_rows(result.batch)]
-    blocks = [markdown_table(("check", "status", "seen", "what to do"), checks)]
-    return [*blocks, *([markdown_table(FIELD_HEAD, fields)] if fields else [])]
+    checks = [(check.name, check.status, sentence(check.detail), check.advice or "") for check in result.checks]
+    found = [TextTable(("check", "status", "seen", "what to do"), checks)]
+    return [*found, *([TextTable(FIELD_HEAD, _field_rows(result.batch))] if result.batch else [])]
 
 
 def facts(record: CheckRecord) -> dict[str, str]:

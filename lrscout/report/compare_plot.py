@@ -10,7 +10,7 @@ from textwrap import fill
 from lrscout.report.axes import HUGE, Axis, rate_axis, step_axis, value_axis
 from lrscout.report.plot import BLUE, DIM, Series, beside, draw, rows_of_plots, widest, width_beside
 from lrscout.report.terminal import Style
-from lrscout.results import ComparedRun, CompareResult
+from lrscout.results import CompareResult
 
 HEIGHT = 10
 
@@ -19,7 +19,7 @@ Curve = list[tuple[int, float, float, float]]  # step; lowest, mean and highest 
 
 def plot_schedules_losses(result: CompareResult, style: Style) -> str:
     """The training loss of the scored runs of each schedule, on the same axes."""
-    curves = {row.label: _curve([r for r in result.runs if r.label == row.label]) for row in result.ranking}
+    curves = {row.label: mean_curve(result, row.label) for row in result.ranking}
     losses = [loss for curve in curves.values() for point in curve for loss in point[1:]]
     if not losses:
         return "no loss to plot"
@@ -32,11 +32,11 @@ def plot_schedules_losses(result: CompareResult, style: Style) -> str:
     return "\n".join([heading, *beside(plots, style)])
 
 
-def _curve(runs: list[ComparedRun]) -> Curve:
-    """The loss by step over the runs that finished."""
+def mean_curve(result: CompareResult, label: str) -> Curve:
+    """The loss by step over the scored runs of a schedule that finished."""
     at: dict[int, list[float]] = defaultdict(list)
-    for run in runs:
-        if run.role == "score" and run.status == "ok":
+    for run in result.runs:
+        if run.label == label and run.role == "score" and run.status == "ok":
             for point in run.points:
                 at[point.step].append(min(max(point.loss, -HUGE), HUGE))
     return [(step, min(losses), sum(losses) / len(losses), max(losses)) for step, losses in sorted(at.items())]

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lrscout.formatting import format_loss, format_lr, format_seconds
+from lrscout.report.blocks import Block, TextPlot, TextTable
 from lrscout.report.compare_plot import plot_schedules_losses
-from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.paste import schedule_lines, with_lines
 from lrscout.report.tables import add_row, common_facts, fact_grid, stacked, table, unfinished
 from lrscout.report.terminal import PAGE, Style
@@ -74,13 +74,13 @@ def rows(record: CompareRecord) -> Iterator[Sequence[object]]:
         yield r.schedule, r.label, r.seed, r.peak_lr, r.role, r.status, r.final, r.best, r.auc, r.seconds
 
 
-def markdown(record: CompareRecord) -> list[str]:
-    """The ranking and the plots as blocks of Markdown."""
+def blocks(record: CompareRecord) -> list[Block]:
+    """The ranking and the plots."""
     result = record.result
     if result is None or not result.ranking:
         return []
-    table = markdown_table(_head(result), [[inline(cell) for cell in _cells(row, result)] for row in result.ranking])
-    return [table, f"```text\n{plot_schedules_losses(result, PAGE)}\n```"]
+    ranking = TextTable(_head(result), [_cells(row, result) for row in result.ranking])
+    return [ranking, TextPlot(plot_schedules_losses(result, PAGE))]
 
 
 def facts(record: CompareRecord) -> dict[str, str]:

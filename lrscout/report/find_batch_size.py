@@ -13,8 +13,8 @@ from lrscout.report.batch_size_memory import estimate_table, memory_tables
 from lrscout.report.batch_size_plot import plot_trials
 from lrscout.report.batch_size_rate import rate_lines, rate_table
 from lrscout.report.batch_size_table import COLUMNS, largest_name, size_head, size_rows, size_table, size_values
+from lrscout.report.blocks import Block, TextPlot, TextTable
 from lrscout.report.loading import Rows, loading_lines, loading_table
-from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.tables import (
     add_row,
     answer_block,
@@ -151,26 +151,22 @@ def rows(record: BatchSizeRecord) -> Iterator[Sequence[object]]:
     yield from size_values(record.result) if record.result is not None else ()
 
 
-def markdown(record: BatchSizeRecord) -> list[str]:
-    """The reasons, the tables and the plots as blocks of Markdown."""
+def blocks(record: BatchSizeRecord) -> list[Block]:
+    """The reasons, the tables and the plots."""
     result = record.result
     if result is None:
         return []
-    blocks = [inline(line) for line in reasons(result)]
+    found: list[Block] = [*reasons(result)]
     trials = [(size_head(result), size_rows(result))] if result.trials else []
-    blocks += [_markdown_table(head, lines) for head, lines in [*trials, *_further_tables(result)]]
+    found += [TextTable(*table) for table in [*trials, *_further_tables(result)]]
     if result.evaluation is not None:
-        blocks.append(inline(" ".join([f"{_evaluated(result.evaluation)}.", *reasons(result.evaluation)])))
-        blocks.append(_markdown_table(size_head(result.evaluation), size_rows(result.evaluation)))
-    return [*blocks, f"```text\n{plot_trials(result, PAGE)}\n```"] if _can_plot(result) else blocks
+        found.append(" ".join([f"{_evaluated(result.evaluation)}.", *reasons(result.evaluation)]))
+        found.append(TextTable(size_head(result.evaluation), size_rows(result.evaluation)))
+    return [*found, TextPlot(plot_trials(result, PAGE))] if _can_plot(result) else found
 
 
 def _can_plot(result: BatchSizeResult) -> bool:
     return sum(trial.outcome == "fits" for trial in result.trials) > 1
-
-
-def _markdown_table(head: Sequence[str], lines: Rows) -> str:
-    return markdown_table(head, [[inline(cell) for cell in line] for line in lines])
 
 
 def search_end(result: BatchSizeResult) -> str:

@@ -9,9 +9,9 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from lrscout.formatting import format_lr, format_seconds
+from lrscout.report.blocks import Block, TextPlot, TextTable
 from lrscout.report.lr_plot import plot_sweep
 from lrscout.report.lr_tables import OPTIMIZER_HEAD, USES, group_table, optimizer_rows, rule_rows, use_table
-from lrscout.report.markdown import inline, markdown_table
 from lrscout.report.paste import rate_lines, with_lines
 from lrscout.report.tables import (
     add_row,
@@ -114,28 +114,23 @@ def rows(record: LrRecord) -> Iterator[Sequence[object]]:
             yield (*([number] if several else []), p.step, float(p.lr), float(p.loss), float(p.smoothed_loss))
 
 
-def markdown(record: LrRecord) -> list[str]:
-    """The reasons, the tables and the plot as blocks of Markdown."""
+def blocks(record: LrRecord) -> list[Block]:
+    """The reasons, the tables and the plot."""
     result = record.result
     if result is None:
         return []
-    blocks = [inline(line) for line in reasons(result.suggestion)]
+    found: list[Block] = [*reasons(result.suggestion)]
     if result.others:
-        blocks.append(
-            markdown_table(OPTIMIZER_HEAD, [[inline(cell) for cell in row] for row in optimizer_rows(record)])
-        )
+        found.append(TextTable(OPTIMIZER_HEAD, optimizer_rows(record)))
     if len(set(result.uses.values())) > 1:
         head, uses = use_table(result)
-        blocks.append(markdown_table(head, [(name, *rates) for name, rates, _ in uses]))
-    rules = [
-        (f"**{inline(rule)}**" if chosen else inline(rule), rate, inline(description))
-        for rule, rate, description, chosen in rule_rows(result)
-    ]
-    blocks.append(markdown_table(("rule", "learning rate", "description"), rules))
+        found.append(TextTable(head, [(name, *rates) for name, rates, _ in uses]))
+    rules = rule_rows(result)
+    chosen = next((place for place, row in enumerate(rules) if row[3]), None)
+    found.append(TextTable(("rule", "learning rate", "description"), [row[:3] for row in rules], chosen))
     if len(result.suggestion.groups) > 1:
-        head, groups = group_table(result.suggestion.groups, record.environment)
-        blocks.append(markdown_table(head, [[inline(cell) for cell in row] for row in groups]))
-    return [*blocks, f"```text\n{plot_sweep(result, PAGE)}\n```"]
+        found.append(TextTable(*group_table(result.suggestion.groups, record.environment)))
+    return [*found, TextPlot(plot_sweep(result, PAGE))]
 
 
 def reasons(suggestion: Suggestion) -> list[str]:

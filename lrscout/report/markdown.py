@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from lrscout.report.blocks import Block, TextCode, TextPlot
 from lrscout.report.terminal import printable
 
 _BEGINNING = re.compile(r"^([0-9]*)([.)](?= |$)|[-+](?=[- ]|$))")  # of a list, or a line across the page
@@ -14,6 +15,20 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table; the cells must be Markdown, the names of the columns are any text."""
     lines = [[inline(name) for name in head], ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def markdown_block(block: Block) -> str:
+    """A part of a report as Markdown."""
+    if isinstance(block, TextPlot):
+        return f"```text\n{block.text}\n```"
+    if isinstance(block, TextCode):
+        return "\n".join(["```python", *block.lines, "```"])
+    if isinstance(block, str):
+        return inline(block)
+    rows = [[inline(cell) for cell in row] for row in block.rows]
+    if block.chosen is not None:
+        rows[block.chosen][0] = f"**{rows[block.chosen][0]}**"
+    return markdown_table(block.head, rows)
 
 
 def inline(text: object) -> str:

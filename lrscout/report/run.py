@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from lrscout.formatting import format_loss, format_lr, format_seconds
+from lrscout.report.blocks import Block, TextPlot
 from lrscout.report.run_plot import plot_training
 from lrscout.report.tables import common_facts, fact_grid, rendered, stacked, unfinished
 from lrscout.report.terminal import PAGE, Style
@@ -54,9 +55,9 @@ def rows(record: TrainRunRecord) -> Iterator[Sequence[object]]:
         yield point.step, float(point.lr), float(point.loss)
 
 
-def markdown(record: TrainRunRecord) -> list[str]:
-    """The plots as a block of Markdown."""
-    return [] if record.result is None else [f"```text\n{plot_training(record.result, PAGE)}\n```"]
+def blocks(record: TrainRunRecord) -> list[Block]:
+    """The plots."""
+    return [] if record.result is None else [TextPlot(plot_training(record.result, PAGE))]
 
 
 def facts(record: TrainRunRecord) -> dict[str, str]:

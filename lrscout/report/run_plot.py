@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from lrscout.formatting import scientific
 from lrscout.report.axes import HUGE, TINY, Axis, Points, inside, pieces, rate_axis, step_axis, thin, value_axis
+from lrscout.report.charts import SMOOTHING
 from lrscout.report.plot import BLUE, DIM, MAGENTA, MAX_WIDTH, MIN_HEIGHT, Series, draw, widest
 from lrscout.report.terminal import Style
 from lrscout.results import TrainRunResult
 from lrscout.search.statistics import ExponentialAverage
 
-SMOOTHING = 0.9  # weight of the past, from point to point
 RATE_HEIGHT = 8
 DECADE = 10.0  # losses that differ by more are shown on a logarithmic axis
 

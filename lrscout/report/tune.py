@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lrscout.formatting import format_lr, format_seconds
-from lrscout.report.markdown import inline, markdown_table
+from lrscout.report.blocks import Block, TextCode, TextTable
 from lrscout.report.paste import with_lines
 from lrscout.report.tables import add_row, answer_block, common_facts, fact_grid, stacked, table, unfinished
 from lrscout.report.terminal import Style
@@ -81,13 +81,12 @@ def rows(record: TuneRecord) -> Iterator[Sequence[object]]:
         yield stage.name, stage.status, stage.answer, stage.seconds
 
 
-def markdown(record: TuneRecord) -> list[str]:
-    """The stages and the lines to paste as blocks of Markdown."""
+def blocks(record: TuneRecord) -> list[Block]:
+    """The stages and the lines to paste."""
     result = record.result
     if result is None:
         return []
-    stages = markdown_table(HEAD, [[inline(cell) for cell in cells] for cells in _cells(result)])
-    return [stages, *(["```python\n" + "\n".join(result.lines) + "\n```"] if result.lines else [])]
+    return [TextTable(HEAD, _cells(result)), *([TextCode(result.lines)] if result.lines else [])]
 
 
 def _cells(result: TuneResult) -> list[tuple[str, str, str, str]]:

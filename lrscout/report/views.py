@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from lrscout.errors import UsageError
 from lrscout.errors import summary as told
+from lrscout.report.blocks import Block
 from lrscout.report.terminal import Style, printable
 from lrscout.results import BatchSizeResult, CheckResult, CompareResult, LrResult, RunRecord, TrainRunResult, TuneResult
 
@@ -51,8 +52,8 @@ class View(Protocol[R_contra]):
     def rows(self, record: RunRecord[R_contra]) -> Iterator[Sequence[object]]:
         """The measurements for CSV: a header, then the rows."""
 
-    def markdown(self, record: RunRecord[R_contra]) -> list[str]:
-        """The blocks of Markdown between the headline and the facts."""
+    def blocks(self, record: RunRecord[R_contra]) -> list[Block]:
+        """What stands between the headline and the facts in an export."""
 
 
 def load_view(command: str, plots: bool) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lrscout.errors import RecordError
-from lrscout.records import cache_folder, load, save
+from lrscout.history import cache_folder
+from lrscout.records import load, save
 from lrscout.results import BatchSizeRecord
 
 FROM_CACHE = "Reused the answer of an earlier run with the same source, settings, device and torch (--cache)."

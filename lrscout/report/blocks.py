@@ -1,0 +1,33 @@
+"""The body of a report as plain data, which Markdown and HTML lay out differently."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TextTable:
+    """A table of plain text."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    chosen: int | None = None  # index of the row to stand out
+
+
+@dataclass(frozen=True, slots=True)
+class TextPlot:
+    """A plot drawn with characters, for where nothing better can be drawn."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextCode:
+    """Lines of Python."""
+
+    lines: Sequence[str]
+
+
+Block = str | TextTable | TextPlot | TextCode
+"""A paragraph, a table, a plot or code."""
