@@ -26,8 +26,8 @@ INDENT = 25  # of the text next to a name
 OTHERS = {
     "torch:CLASS": "A scheduler of torch.optim.lr_scheduler with its parameters: torch:StepLR:step_size=100; in them,"
     " $total and $peak stand for the steps and the rate of a run.",
-    "pkg.mod:attr": "Your own: a function of (step, total) that returns the multiplier of the peak rate, or a factory of"
-    " (optimizer, total_steps) that returns a scheduler.",
+    "pkg.mod:attr": "Your own: a function of (step, total) that returns the multiplier of the peak rate, or a factory"
+    " of (optimizer, total_steps) that returns a scheduler.",
 }
 SHARED = parameters_of(warmed_up)
 
