@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,7 @@ def interrupted(
         while times > 1 and "by force" not in err and (line := running.stderr.readline()):
             err += line
         if times > 1:
+            time.sleep(0.3)  # two in the same moment are taken for one
             running.send_signal(number)
         out, rest = running.communicate(timeout=60)
     return running.returncode, out, err + rest

@@ -24,7 +24,7 @@ DEFAULTS: dict[int, Any] = {
     if hasattr(signal, name)
 }
 AGAIN_SECONDS = 0.05  # between two times that an exception is raised
-SAME_WISH_SECONDS = 0.5  # a second signal so soon says what the first one has said
+SAME_WISH_SECONDS = 0.2  # a second signal so soon says what the first one has said
 
 
 class EndingSignals:
