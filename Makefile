@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo batch compare test test-slow format lint types check bench bench-lr bench-attach bench-batch bench-compare peers peers-batch signals fuzz faults clean
+.PHONY: help demo batch compare test test-slow format lint types check bench bench-lr bench-attach bench-batch bench-compare peers peers-batch signals fuzz faults docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -33,6 +33,9 @@ fuzz: $(INSTALLED)  ## try 100,000 mutated inputs of everything that is typed or
 
 faults: $(INSTALLED)  ## end every command by every signal at every phase, and all else of tests/faults, in about half an hour
 	FAULTS=all $(PYTEST) -m "slow or not slow" tests/faults
+
+docs: $(INSTALLED)  ## write the options of every command into its page in docs/commands
+	$(BIN)/python docs/generate.py
 
 format: $(INSTALLED)  ## format the code
 	$(BIN)/ruff format .

@@ -15,11 +15,11 @@ from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 import lrscout
 from lrscout.commands import COMMANDS, TRAINING_COMMAND, Command, variable_behind
-from lrscout.errors import ForeignError, LrscoutError
+from lrscout.commands.help import WIDEST, HelpfulCommand, HelpfulGroup
+from lrscout.errors import ForeignError, LrscoutError, UsageError, did_you_mean
 from lrscout.report.stdout import open_standard_descriptors, redirect_stdout_to_stderr
 
 UsageMistake: Any = typer.BadParameter.__base__  # typer does not export it
@@ -27,40 +27,58 @@ UsageMistake: Any = typer.BadParameter.__base__  # typer does not export it
 SETTINGS: dict[str, Any] = {
     "rich_markup_mode": None,
     "pretty_exceptions_enable": False,
-    "context_settings": {"help_option_names": ["-h", "--help"]},
+    "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
 }
 
 
 @contextmanager
-def _legible_mistakes() -> Iterator[None]:
-    """Escapes what typer's messages, which it prints itself, quote from the command line."""
+def _in_our_words() -> Iterator[None]:
+    """Turns typer's mistakes into ours, which are shown alike.
+
+    Raises:
+        UsageError: the mistake.
+    """
     try:
         yield
     except UsageMistake as error:
-        from lrscout.report.ci import escape_commands
-        from lrscout.report.terminal import printable
+        close = getattr(error, "possibilities", None) or ()
+        message = error.message if close else error.format_message()
+        command = error.ctx.command_path if error.ctx is not None else "lrscout"
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"`{command} --help` tells what there is."
+        message = message.partition(", unable to parse")[0].rstrip(".")
+        raise UsageError(f"{message}.", hint=hint) from None
 
-        error.message = escape_commands(printable(error.message))
-        raise
+
+def _closest_command(name: str) -> str:
+    """The hint for a command that there is not: the one that shares most words with it, or is written most like it."""
+    words = set(name.split("-"))
+    shared = max(COMMANDS, key=lambda known: len(words & set(known.split("-"))))
+    if words & set(shared.split("-")):
+        return f"Did you mean {shared!r}?"
+    return did_you_mean(name, tuple(COMMANDS))
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(HelpfulGroup):
     """Lists all commands by their names and help, and imports the one that is called."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        with _legible_mistakes():
-            return super().parse_args(ctx, args)
+        if not args:
+            return super().parse_args(ctx, args)  # shows the help
+        with _in_our_words():
+            return super().parse_args(ctx, [*args[1:2], "--help"] if args[0] == "help" else args)
 
     def invoke(self, ctx: Any) -> Any:
-        with _legible_mistakes():
+        with _in_our_words():
             return super().invoke(ctx)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            raise UsageError(f"There is no command {args[0]!r}.", hint=_closest_command(args[0]))
         name, listed, rest = super().resolve_command(ctx, args)
         return name, listed if name is None else _loaded(name, COMMANDS[name]), rest
 
 
-class TrainingCommand(TyperCommand):
+class TrainingCommand(HelpfulCommand):
     """Keeps what follows `--`, a training command; reports a bad value under the name of the variable it comes from."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -79,7 +97,9 @@ def _loaded(name: str, command: Command) -> Any:
     """The command with its options."""
     alone = typer.Typer(**SETTINGS, add_completion=False)
     alone.command(name, cls=TrainingCommand, epilog=command.epilog)(command.load())
-    return typer.main.get_command(alone)
+    found: Any = typer.main.get_command(alone)
+    found.examples = command.examples
+    return found
 
 
 app = typer.Typer(**SETTINGS, cls=LazyGroup, no_args_is_help=True)
@@ -96,7 +116,8 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """Find the learning rate, the batch size and the schedule for any PyTorch code before the real training starts."""

@@ -41,8 +41,10 @@ class Recipe:
     targets: Mapping[str, Recipe] = field(default_factory=dict)  # what each name stands for
 
     def settings_for(self, command: str) -> dict[str, Any]:
-        """The common settings, overridden by those of the command's section."""
-        return {**self.common, **self.sections.get(command, {})}
+        """The common settings that the command has, overridden by those of its section."""
+        known = {field.name for field in fields_of(COMMANDS[command])}
+        common = {name: value for name, value in self.common.items() if name in known}
+        return {**common, **self.sections.get(command, {})}
 
     def about_another(self, target: str) -> Recipe:
         """The settings for a target that the file does not name: arguments belong to the one that it names."""

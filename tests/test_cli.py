@@ -402,9 +402,16 @@ def test_no_row_is_marked_where_nothing_is_suggested(lrscout):
 
 @pytest.mark.parametrize(
     ("target", "told"),
-    [("mymod.build", "Did you mean mymod:build?"), ("mymod.py", "mean mymod.py:build?"), ("mymdo:build", "'mymod'")],
+    [
+        ("mymod.build", "Did you mean mymod:build?"),
+        ("mymod.py", "mean mymod.py:build?"),
+        ("mymdo:build", "'mymod'"),
+        ("two.py", "two.py:NAME, where it defines small, Large."),
+        ("other.py", "There is no file other.py either."),
+    ],
 )
-def test_a_target_that_is_nearly_right_is_put_right(lrscout, target, told):
+def test_a_target_that_is_nearly_right_is_put_right(lrscout, folder, target, told):
+    (folder / "two.py").write_text("1 / 0  # never run\ndef small(): ...\ndef _own(): ...\nclass Large: ...\n")
     code, _, err = lrscout("find-lr", target)
     assert code == 3
     assert told in err
@@ -483,7 +490,27 @@ def test_bad_usage_is_told_in_few_lines_and_exits_with_2(lrscout, arguments, tol
     code, out, err = lrscout("find-lr", "mymod:build", *arguments)
     assert (code, out) == (2, "")
     assert told in err
-    assert len(err.splitlines()) <= 4  # with the usage that typer prints before its own messages
+    assert err.startswith("Error: ")
+    assert len(err.splitlines()) <= 3  # whoever found it: typer, the settings or the target
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("lr-find", "find-lr"),
+        ("compare", "compare-schedulers"),
+        ("batch-size", "find-batch-size"),
+        ("prevew", "preview"),
+    ],
+)
+def test_a_command_that_there_is_not_is_told_with_the_one_meant(lrscout, name, meant):
+    code, _, err = lrscout(name, "mymod:build")
+    assert (code, err) == (2, f"Error: There is no command {name!r}.\nDid you mean {meant!r}?\n")
+
+
+def test_help_is_a_command_too(lrscout):
+    assert lrscout("help", "show") == lrscout("show", "--help")
+    assert lrscout("help") == lrscout("--help")
 
 
 def test_a_missing_target_is_a_usage_error(lrscout):

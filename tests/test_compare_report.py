@@ -89,13 +89,14 @@ def test_summary_fits_the_width_and_the_encoding(width, unicode):
     assert unicode or text.isascii()
 
 
-def test_the_table_has_five_columns_at_80_and_three_at_40():
+def test_the_table_has_five_columns_at_80_and_two_lines_a_schedule_at_60():
     record = record_of({"cosine": GOOD, WARM: BAD, "wsd": [0.1, None, 0.1]})
-    wide, narrow = summary(record, style(80)), summary(record, style(40))
+    wide, narrow = summary(record, style(80)), summary(record, style(60))
     assert re.search(r"^schedule +peak lr +held-out loss +difference +verdict$", wide, re.MULTILINE)
     assert re.search(r"^linear:warmup=0.05 +1.0e-1 +0.72 ± 0.24 +\+0.120 ± 0.025 +worse$", wide, re.MULTILINE)
     assert re.search(r"^wsd .* 1/3 diverged$", wide, re.MULTILINE)
-    assert re.search(r"^schedule +held-out loss +verdict$", narrow, re.MULTILINE)
+    assert re.search(r"^schedule +held-out loss\n  peak lr +difference +verdict$", narrow, re.MULTILINE)
+    assert re.search(r"^linear +0.72 ± 0.24 +worse\n  1.0e-1 +\+0.120 ± 0.025$", narrow, re.MULTILINE)
 
 
 def test_every_run_is_listed_on_request():

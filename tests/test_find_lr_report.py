@@ -7,7 +7,7 @@ import pytest
 
 from lrscout.formatting import format_loss, format_lr, format_seconds
 from lrscout.report.exports import to_markdown
-from lrscout.report.find_lr import sweep_end
+from lrscout.report.find_lr import answer, sweep_end
 from lrscout.report.lr_tables import describe
 from lrscout.report.terminal import Style
 from lrscout.report.views import printed, summary
@@ -155,6 +155,11 @@ def with_groups(groups, **more):
 def test_groups_are_listed_only_if_there_are_several():
     assert not re.search("^group ", summary(RECORD, PLAIN), re.MULTILINE)
     assert re.search(r"^group +parameters +learning rate$", summary(with_groups(GROUPS), PLAIN), re.MULTILINE)
+
+
+def test_scripts_get_the_rate_of_every_group():
+    assert answer(RECORD) == "0.0032"
+    assert answer(with_groups(GROUPS)) == "0.00032\n0.0032"
 
 
 def test_each_group_has_its_name_its_size_and_its_rate_before_and_after():

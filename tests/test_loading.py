@@ -207,7 +207,7 @@ def test_workers_auto_names_a_number_and_shows_what_it_tried(command, capfd):
 def test_data_that_cannot_be_loaded_in_workers_is_told_and_the_search_stands(command):
     code, out, _ = command("broken_in_workers", "--workers", "auto")
     assert code == 0
-    assert out.startswith("Recommended batch size: 8")
+    assert "\n\nRecommended batch size: 8" in out
     text = " ".join(out.split())
     assert "No other num_workers was timed. ValueError: this file was opened in another process." in text
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 import traceback
 from contextlib import suppress
 
@@ -19,7 +20,9 @@ import pytest
 import lrscout
 from lrscout.errors import LrscoutError
 from lrscout.report.output import Output
-from lrscout.report.progress import PlainProgress, progress_line, sweep_facts
+from lrscout.report.progress import PlainProgress, sweep_facts
+from lrscout.report.progress_line import progress_line
+from lrscout.report.streams import write_aside
 from lrscout.tracebacks import BUG, user_traceback
 
 
@@ -83,6 +86,17 @@ def test_messages_are_colored_if_the_environment_asks_for_it():
     output, _, messages = made(environ={"FORCE_COLOR": "1"})
     output.error(LrscoutError("No."))
     assert messages.getvalue() == "\x1b[1;31mError:\x1b[0m No.\n"
+
+
+@pytest.mark.parametrize(
+    ("color", "environ", "colored"),
+    [("always", {"NO_COLOR": "1"}, True), ("never", {"FORCE_COLOR": "1"}, False), ("auto", {"FORCE_COLOR": "1"}, True)],
+)
+def test_the_flag_decides_on_color_whatever_the_environment_says(color, environ, colored):
+    results, messages = io.StringIO(), io.StringIO()
+    output = Output(results, messages, color=color, environ=environ)
+    output.warn("careful")
+    assert ("\x1b[" in messages.getvalue(), output.results_style.color) == (colored, colored)
 
 
 def test_characters_that_cannot_be_encoded_are_escaped():
@@ -312,16 +326,88 @@ def test_redraws_are_ten_a_second(clock):
     assert drawn == 1 + 999 // 7  # the first of these steps that is a tenth of a second later
 
 
-def test_the_time_left_is_what_the_steps_so_far_say(clock):
+def test_the_time_left_is_what_the_steps_after_the_first_one_say(clock):
     output, _, messages = made(messages=Tty())
-    with output.progress(100, "find-lr") as progress:
-        clock[0] += 30
-        progress.update(25, 1e-3, 2.0)
-        assert "1:30 left" in messages.getvalue()
-        progress.expect(50)
-        clock[0] += 10
-        progress.update(40, 1e-3, 2.0)
-    assert "0:10 left" in messages.getvalue()
+    with output.progress(101, "find-lr") as progress:
+        clock[0] += 30  # the import, and a first step that compiles
+        progress.update(1, 1e-3, 2.0)
+        clock[0] += 1.5
+        progress.update(26, 1e-3, 2.0)
+        assert " left" not in messages.getvalue()  # nobody can tell yet
+        clock[0] += 1.5
+        progress.update(51, 1e-3, 2.0)
+        assert "0:03 left" in messages.getvalue()
+        progress.phase("fine sweep")  # one estimate over all phases
+        progress.expect(201)
+        progress.update(51, 1e-3, 2.0)
+        clock[0] += 1
+        progress.update(51, 1e-3, 2.0)
+    assert "0:12 left" in messages.getvalue()
+
+
+def waited_for(text, messages):
+    deadline = time.monotonic() + 5
+    while text not in messages.getvalue() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert text in messages.getvalue()
+
+
+def test_the_clock_of_a_phase_moves_by_itself_until_the_first_step(clock, monkeypatch):
+    monkeypatch.setattr("lrscout.report.progress.CLOCK_SECONDS", 0.01)
+    output, _, messages = made(messages=Tty())
+    with output.progress(10, "find-lr") as progress:
+        progress.phase("importing torch")
+        assert "importing torch  0:00" in messages.getvalue()
+        clock[0] += 7.2
+        waited_for("importing torch  0:07", messages)
+        progress.update(1, 1e-3, 2.0)
+        assert "importing torch" in messages.getvalue().rpartition("\r")[2]  # the label of its steps
+        clock[0] += 9
+        assert threading.active_count() == 1
+        assert "0:16" not in messages.getvalue()
+
+
+def test_a_log_tells_a_phase_that_takes_long_once(monkeypatch):
+    monkeypatch.setattr("lrscout.report.progress.TELLING_SECONDS", 0.02)
+    output, _, messages = made()
+    with output.progress(10, "find-lr") as progress:
+        progress.phase("importing torch")
+        waited_for("find-lr  importing torch\n", messages)
+        progress.phase("quick")
+        progress.phase("coarse sweep")
+        time.sleep(0.1)
+        progress.update(1, 1e-3, 2.0)
+    told = messages.getvalue().splitlines()
+    assert told == [
+        "find-lr  importing torch",
+        "find-lr  coarse sweep",
+        "find-lr  coarse sweep  step 1/10  lr 1.0e-3  loss 2.000",
+    ]
+
+
+def test_a_line_from_another_thread_passes_what_is_not_yet_sent(tmp_path):
+    with (tmp_path / "log").open("w", encoding="utf-8") as stream:
+        stream.write("half a ")
+        write_aside(stream, "aside\n")
+        stream.write("line\n")
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "aside\nhalf a line\n"
+
+
+def test_no_clock_runs_in_a_fork_nor_while_it_is_made(monkeypatch):
+    monkeypatch.setattr("lrscout.report.progress.CLOCK_SECONDS", 0.001)
+    output, _, _ = made(messages=Tty())
+    with output.progress(10, "find-lr") as progress:
+        progress.phase("building")
+        for _ in range(50):
+            pid = os.fork()
+            if pid == 0:  # its only thread, which no lock may hold up
+                output.note("in the child")
+                progress.phase("in the child")
+                progress.update(1, 1e-3, 2.0)
+                os._exit(0 if threading.active_count() == 1 else 1)
+            assert os.waitpid(pid, 0)[1] == 0
+        assert threading.active_count() == 2  # the clock runs on in the parent
+    assert threading.active_count() == 1
 
 
 # ---------------------------------------------------------------- the user's tracebacks

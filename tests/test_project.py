@@ -10,6 +10,8 @@ import pytest
 from lrscout.cli import main
 from lrscout.errors import RecipeError
 from lrscout.project import find_project
+from lrscout.records import save
+from lrscout.results import CommandTarget, LrResult, RunRecord, Suggestion
 
 TARGET = """
 import torch
@@ -88,6 +90,15 @@ def test_settings_for_targets_alone_do_not_disturb_a_training_command(folder, ca
     code = main(["find-lr", "--", "false"])
     assert code == 1  # the command's own failure, and not exit code 2
     assert "cannot be used with a command" not in capsys.readouterr().err
+
+
+def test_run_takes_the_program_of_a_record_where_the_folder_has_a_target(folder, capsys):
+    found = LrResult(Suggestion(0.1, "scout", "made up"), {}, (), "completed", 0, 0.0)
+    target = CommandTarget((sys.executable, "-c", "raise SystemExit(7)"), str(folder)).as_dict()
+    save(RunRecord("find-lr", "ok", target, {}, {}, found), folder / "lr.json")
+    assert main(["run", "--from", "lr.json", "--steps", "10"]) == 7
+    assert main(["run", "--lr", "0.1", "--steps", "10"]) == 2
+    assert "No training command given." in capsys.readouterr().err
 
 
 def test_pyproject_has_the_same_keys(tmp_path):

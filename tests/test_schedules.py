@@ -338,3 +338,9 @@ def test_the_docs_have_a_row_for_every_schedule_with_all_its_parameters():
     documented = {row[0].strip(" `"): re.findall(r"`(\w+)`", row[2]) for row in rows if len(row) == 6}
     shared = {name: [key for key in schedule_parameters(name) if key != "warmup"] for name in SCHEDULES}
     assert documented == {**shared, "inverse-sqrt": ["warmup"]}
+
+
+def test_schedules_in_one_text_are_told_to_be_given_one_by_one():
+    with pytest.raises(UsageError) as caught:
+        parse_schedule("cosine,wsd")
+    assert caught.value.hint == "Give each an option of its own: -s cosine -s wsd"

@@ -170,3 +170,9 @@ def test_a_usage_error_exits_with_2_and_a_hint(lrscout, arguments, told):
     code, out, err = lrscout("preview", *arguments)
     assert (code, out) == (2, "")
     assert told in err
+
+
+def test_the_list_names_schedulers_of_torch_and_of_ones_own():
+    text = list_schedules(PLAIN)
+    assert "\ntorch:CLASS " in text
+    assert "\npkg.mod:attr " in text

@@ -240,3 +240,9 @@ def test_a_setting_is_known_by_its_flags_name_too():
     assert make_settings(FindLrSettings, {"for": "constant"}).use == "constant"
     with pytest.raises(UsageError, match="twice"):
         make_settings(FindLrSettings, {"for": "constant", "use": "decay"})
+
+
+def test_every_setting_says_in_which_group_of_the_help_it_is_shown():
+    for settings in COMMANDS.values():
+        assert {f.option.group for f in fields_of(settings)} >= {"Target"}
+        assert None not in {f.option.group for f in fields_of(settings)}

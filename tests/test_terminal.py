@@ -30,8 +30,24 @@ def test_terminal_gets_color_and_animation():
     assert style.live
 
 
-def test_dumb_terminal_counts_as_a_pipe():
-    assert detect(Tty(), {"TERM": "dumb"}) == Style(width=100, color=False, unicode=True, live=False)
+def test_dumb_terminal_has_a_width_but_neither_color_nor_animation():
+    assert detect(Tty(), {"TERM": "dumb"}) == Style(width=80, color=False, unicode=True, live=False)
+
+
+@pytest.mark.parametrize(
+    ("environ", "unicode"),
+    [
+        ({}, True),
+        ({"LC_ALL": "C"}, False),
+        ({"LC_ALL": "POSIX", "LANG": "de_DE.UTF-8"}, False),
+        ({"LANG": "C", "LC_CTYPE": "C.UTF-8"}, False),  # LC_CTYPE is Python's own
+        ({"LANG": "C.UTF-8"}, True),
+        ({"LC_CTYPE": "C.UTF-8"}, True),
+        ({"LC_ALL": "C", "PYTHONIOENCODING": "utf-8"}, True),
+    ],
+)
+def test_the_plain_locale_asks_for_ascii(environ, unicode):
+    assert detect(io.StringIO(), environ).unicode == unicode
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,6 +15,9 @@ from lrscout.report.output import Progress
 from lrscout.results import CheckRecord, CommandTarget
 from lrscout.runs.check.observer import CheckObserver
 from lrscout.settings import CheckSettings
+
+if TYPE_CHECKING:
+    from lrscout.engine.workload import Workload
 
 
 @takes_settings("check", CheckSettings)
@@ -36,13 +40,20 @@ def check(invocation: Invocation[CheckSettings]) -> None:
 
 
 def _checked(invocation: Invocation[CheckSettings], run: Run, progress: Progress) -> CheckRecord:
+    progress.phase("importing torch")
     run.load("lrscout.runs.check.search")
     from lrscout.runs.check.search import check_target  # here and not above: they bring torch
     from lrscout.runs.targets import open_workload
 
     target, settings = invocation.target, invocation.settings
     assert not isinstance(target, CommandTarget)
-    return check_target(lambda seed: open_workload(target, seed), settings, target, _Observer(run, progress))
+
+    def build(seed: int) -> Workload:
+        workload = open_workload(target, seed, progress.phase)
+        progress.phase("checking")
+        return workload
+
+    return check_target(build, settings, target, _Observer(run, progress))
 
 
 class _Observer(CheckObserver):

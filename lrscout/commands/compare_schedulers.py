@@ -7,8 +7,9 @@ import inspect
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -21,6 +22,7 @@ from lrscout.files import check_writable, write_text
 from lrscout.history import cached_records
 from lrscout.records import load, to_json
 from lrscout.report.ci import junit_xml, run_line
+from lrscout.report.output import Progress
 from lrscout.results import CommandTarget, ComparedRun, CompareRecord, CompareResult
 from lrscout.runs.comparison.observer import ComparisonObserver, OnStep
 from lrscout.runs.comparison.search import compare
@@ -34,11 +36,19 @@ FREE = ("schedules", "seeds", "jobs", "baseline", "min_effect", "timeout", "list
 
 
 def _own_flags(command: str) -> list[inspect.Parameter]:
-    def option(name: str, kind: object, default: object, help: str, **more: object) -> inspect.Parameter:
-        return flag_parameter(command, name, kind, default, f"--{name.replace('_', '-')}", help=help, **more)
+    def option(name: str, kind: object, default: object, help: str, **more: Any) -> inspect.Parameter:
+        return flag_parameter(
+            command, name, kind, default, f"--{name.replace('_', '-')}", help=help, **{"group": "CI", **more}
+        )
 
     return [
-        option("resume", bool, False, "Continue an earlier comparison: the record of -o, or the last one."),
+        option(
+            "resume",
+            bool,
+            False,
+            "Continue an earlier comparison: the record of -o, or the last one.",
+            group="Comparison",
+        ),
         option(
             "fail_if",
             str | None,
@@ -69,10 +79,16 @@ def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> Non
     demands = _Demands(invocation)
     path, before = _earlier(invocation)
     with running(COMMAND, dataclasses.replace(invocation, output=path)) as run:
-        with past_typer(), run.watched():
-            if invocation.settings.jobs == "1" and not isinstance(invocation.target, CommandTarget):
+        with past_typer(), run.watched(), run.output.progress(None, COMMAND) as progress:
+            if isinstance(invocation.target, CommandTarget):
+                progress.phase("starting the command")
+            elif invocation.settings.jobs == "1":
+                progress.phase("importing torch")
                 run.load("lrscout.runs.comparison.workbench")
-            record = compare(invocation.target, invocation.settings, _Observer(run), before)
+                progress.phase(f"building {invocation.target.path}")
+            else:
+                progress.phase(f"importing torch, building {invocation.target.path}")
+            record = compare(invocation.target, invocation.settings, _Observer(run, progress), before)
         checks = demands.checks(record)
         run.conclude(record, checks)
         if record.status == "interrupted":
@@ -149,12 +165,15 @@ class _Demands:
 class _Observer(ComparisonObserver):
     """Tells the user: a line for every run in a log, one moving line on a terminal."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, run: Run, progress: Progress) -> None:
+        self._run, self._progress = run, progress
         self._lines = not run.output.messages_style.live
 
     def opened(self) -> None:
         self._run.watchdog.rest()
+
+    def phase(self, name: str) -> None:
+        self._progress.phase(name)
 
     def say(self, text: str) -> None:
         self._run.output.note(text)
@@ -162,18 +181,18 @@ class _Observer(ComparisonObserver):
     @contextmanager
     def stretch(self, steps: int, label: str) -> Iterator[OnStep]:
         self._run.service.fold("The runs of lrscout compare-schedulers")
-        shown = nullcontext() if self._lines else self._run.output.progress(steps, label)
         watchdog = self._run.watchdog
-        with shown as progress:
+        self._progress.expect(steps)
+        self._progress.phase(label)
 
-            def stepped(step: int, lr: float, loss: float) -> None:
-                watchdog.hear()
-                if progress is not None:
-                    progress.update(step, lr, loss)
-
+        def stepped(step: int, lr: float, loss: float) -> None:
             watchdog.hear()
-            yield stepped
-            watchdog.rest()  # what follows does not tell its steps
+            if not self._lines:
+                self._progress.update(step, lr, loss)
+
+        watchdog.hear()
+        yield stepped
+        watchdog.rest()  # what follows does not tell its steps
 
     def printed(self, line: str) -> None:
         self._run.output.relay(line)

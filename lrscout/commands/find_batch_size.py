@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic
+from itertools import count
 
 from lrscout.commands.gate import Gate, gate_flags
 from lrscout.commands.invocation import Invocation
@@ -11,12 +11,10 @@ from lrscout.commands.options import takes_settings
 from lrscout.commands.run import Run, past_typer, running
 from lrscout.formatting import format_bytes, format_rate, format_seconds
 from lrscout.report.output import Progress
-from lrscout.results import BatchSizeRecord, Trial
+from lrscout.results import BatchSizeRecord, CommandTarget, Trial
 from lrscout.runs.batch_size.observer import BatchSizeObserver
 from lrscout.runs.batch_size.search import search_batch_size
 from lrscout.settings import FindBatchSizeSettings
-
-SHOWN_SECONDS = 0.1  # from which it is shown how long something has been under way
 
 
 @takes_settings("find_batch_size", FindBatchSizeSettings, gate_flags)
@@ -34,38 +32,27 @@ class _Observer(BatchSizeObserver):
     """Follows the search on the progress line, and keeps the record as it goes."""
 
     def __init__(self, run: Run, progress: Progress) -> None:
-        self._run, self._progress = run, progress
-        self._now = "loading the target"
-        self._started = monotonic()
-        self._done = 0
+        self._run, self._progress, self._done = run, progress, count(1)
 
     def loading(self) -> None:
-        self._started = monotonic()
-        self.waiting()
+        target = self._run.target
+        is_command = isinstance(target, CommandTarget)
+        self._progress.phase("starting the command" if is_command else f"importing torch, building {target.label}")
 
-    def trying(self, batch_size: int) -> None:
-        self._now, self._started = f"size {batch_size}", monotonic()
-        self.waiting()
+    def trying(self, batch_size: int, number: int, about: int | None) -> None:
+        of = f" of about {about}" if about is not None and number <= about else ""
+        self._progress.phase(f"size {batch_size}, trial {number}{of}")
 
     def measuring(self, what: str) -> None:
-        self._now, self._started = what, monotonic()
-        self._done += 1
-        self.waiting()
-
-    def waiting(self) -> None:
-        self._progress.update(self._done, self._now, None, monotonic() - self._started)
+        self._progress.phase(what)
 
     def tried(self, trial: Trial, so_far: Callable[[], BatchSizeRecord]) -> None:
-        self._done += 1
-        self._progress.update(self._done, self._now, trial, trial.seconds)
+        self._progress.update(next(self._done), trial)
         self._run.keep(so_far)
 
 
-def _facts(now: str, trial: Trial | None, seconds: float) -> tuple[str, ...]:
-    took = format_seconds(round(seconds, 1))
-    found = [now]
-    if trial is not None:
-        found.append(trial.outcome.replace("_", " "))
-        found += [] if trial.peak_bytes is None else [format_bytes(trial.peak_bytes)]
-        found += [] if trial.samples_per_second is None else [f"{format_rate(trial.samples_per_second)} samples/s"]
-    return (*found, took) if trial is not None or seconds >= SHOWN_SECONDS else tuple(found)
+def _facts(trial: Trial) -> tuple[str, ...]:
+    found = [trial.outcome.replace("_", " ")]
+    found += [] if trial.peak_bytes is None else [format_bytes(trial.peak_bytes)]
+    found += [] if trial.samples_per_second is None else [f"{format_rate(trial.samples_per_second)} samples/s"]
+    return (*found, format_seconds(round(trial.seconds, 1)))

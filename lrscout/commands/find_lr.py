@@ -23,20 +23,24 @@ def find_lr(invocation: Invocation[FindLrSettings]) -> None:
     settings, gate = invocation.settings, Gate("find-lr", invocation)
     with running("find-lr", invocation) as run:
         with past_typer(), run.watched(), run.output.progress(settings.steps, "find-lr") as progress:
-            record = _searched(invocation, run, _Observer(run, progress))
+            record = _searched(invocation, run, _Observer(run, progress), progress)
         run.finish(record, gate.checks(record))
 
 
-def _searched(invocation: Invocation[FindLrSettings], run: Run, observer: LrObserver) -> LrRecord:
+def _searched(invocation: Invocation[FindLrSettings], run: Run, observer: LrObserver, progress: Progress) -> LrRecord:
     """Load the target or start the command, and search."""
     target, settings = invocation.target, invocation.settings
     if isinstance(target, CommandTarget):
+        progress.phase("starting the command")
         return search_command(target, settings, observer, run.output.relay)
+    progress.phase("importing torch")
     run.load("lrscout.runs.lr.live")
     from lrscout.runs.lr.live import LiveTrainer  # here and not above: they bring torch
     from lrscout.runs.targets import open_workload
 
-    return search_lr(LiveTrainer(open_workload(target, settings.seed), settings, target), settings, observer)
+    return search_lr(
+        LiveTrainer(open_workload(target, settings.seed, progress.phase), settings, target), settings, observer
+    )
 
 
 class _Observer(LrObserver):
@@ -44,6 +48,9 @@ class _Observer(LrObserver):
 
     def __init__(self, run: Run, progress: Progress) -> None:
         self._run, self._progress, self._steps = run, progress, count(1)
+
+    def phase(self, name: str) -> None:
+        self._progress.phase(name)
 
     def planned(self, steps: int) -> None:
         self._progress.expect(steps)

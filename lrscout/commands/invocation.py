@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from lrscout.errors import RecordError, TargetError, UsageError, did_you_mean
+from lrscout.errors import RecordError, TargetError, UsageError, did_you_mean, perhaps
 from lrscout.files import check_writable
 from lrscout.pairs import parse_pairs
 from lrscout.project import find_project
 from lrscout.recipes import Recipe, load_recipe
 from lrscout.report.exports import EXPORTS
-from lrscout.report.output import Mode
+from lrscout.report.output import COLORS, Color, Mode
 from lrscout.results import CommandTarget, Target
 from lrscout.settings import Kind, Settings, check_kind, fields_of, make_settings, of_kind
+from lrscout.target_paths import hint_for
 
 S = TypeVar("S", bound=Settings)
 
@@ -38,6 +39,7 @@ class Invocation(Generic[S]):
     mode: Mode
     width: int | None
     verbose: bool
+    color: Color
     more: Mapping[str, Any]  # the command's own flags that are not settings
     ci: Mapping[str, str]  # service -> auto or off
     given: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # flags and variables, as they were given
@@ -61,6 +63,8 @@ def read_invocation(
     """
     _check_folder()
     project = find_project() if values["recipe"] is None else None
+    if project is not None and default_target is not None:  # for programs alone: those of a record, not the folder's
+        project = dataclasses.replace(project, target=None)
     recipe = load_recipe(values["recipe"]) if values["recipe"] is not None else project
     asked, path = given, given.get("target")
     if recipe is not None and path is not None and training_command is None:
@@ -86,6 +90,7 @@ def read_invocation(
         mode=mode_of(values["json"], values["quiet"]),
         width=values["width"],
         verbose=values.get("verbose", False),
+        color=checked_color(values["color"]),
         more={},
         ci={name: values[name] for name in ("github", "gitlab")},
         given=asked,
@@ -115,6 +120,8 @@ def _target_from(
     path = path or (recipe.target if recipe else None)
     if path is None:
         return None
+    if ":" not in path:  # told before torch is imported
+        raise TargetError(f"{path!r} is not a valid target.", hint=hint_for(path))
     kwargs = {**(recipe.kwargs if recipe else {}), **parse_pairs(values["kwarg"] or [], "--kwarg")}
     return Target(path, kwargs, str(values["app_dir"]))
 
@@ -151,6 +158,18 @@ def _with_given(settings: type[S], from_file: Mapping[str, Any], given: Mapping[
         merged.pop(f"no_{field.name}", None)
         merged[field.name] = value
     return merged
+
+
+def checked_color(value: str) -> Color:
+    """When to color.
+
+    Raises:
+        UsageError: --color does not know it.
+    """
+    for known in COLORS:
+        if value == known:
+            return known
+    raise UsageError(f"--color {value} must be one of {', '.join(COLORS)}.", hint=perhaps(value, COLORS))
 
 
 def _check_folder() -> None:

@@ -18,10 +18,11 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from lrscout.commands import COMMANDS, TRAINING_COMMAND, variable_behind
+from lrscout.commands.completion import completer_of
 from lrscout.commands.invocation import TARGET_HELP, Invocation, read_invocation
 from lrscout.errors import UsageError, perhaps
 from lrscout.report.exports import EXPORTS
-from lrscout.report.output import Output
+from lrscout.report.output import COLORS, Output
 from lrscout.results import CommandTarget
 from lrscout.settings import Field, Settings, fields_of
 
@@ -33,6 +34,10 @@ SHOWN_BY_VERBOSE = {
     "find_batch_size": "the peak memory of each phase of a step, and what the memory is made of",
     "compare_schedulers": "every run",
 }
+ColorFlag = Annotated[
+    str, typer.Option("--color", metavar="|".join(COLORS), help="When to color.", autocompletion=completer_of("color"))
+]
+METAVARS = {int: "N", float: "X"}
 PREFIX = "LRSCOUT_"  # of environment variables
 
 
@@ -62,9 +67,10 @@ def takes_settings(
 
         parameters = [
             inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
-            *_common_parameters(command, only_commands=default_target is not None),
+            *_target_parameters(command, only_commands=default_target is not None),
             *more(command),
             *(_setting_parameter(field, command) for field in fields_of(settings)),
+            *_output_parameters(command),
         ]
         command_line.__doc__ = run.__doc__
         command_line.__name__ = run.__name__
@@ -128,81 +134,83 @@ def _setting_parameter(field: Field, command: str) -> inspect.Parameter:
     repeats = field.type in (dict, tuple)
     kind: Any = list[str] if repeats else field.type
     default = None if repeats else field.default
-    metavar = hints.metavar or ("KEY=VALUE" if field.type is dict else "|".join(hints.choices) or None)
+    metavar = hints.metavar or (
+        "KEY=VALUE" if field.type is dict else "|".join(hints.choices) or METAVARS.get(field.type)
+    )
     info = typer.Option(
         *declared,
         help=hints.help,
         metavar=metavar,
         envvar=_variables(flag.strip("-").replace("-", "_"), command),
         show_envvar=False,
-        rich_help_panel=None,
+        show_default=field.type is not bool,
+        autocompletion=completer_of(field.name, hints.choices),
+        rich_help_panel=hints.group,
     )
     return _parameter(field.name, kind | None if default is None else kind, default, info)
 
 
-def flag_parameter(command: str, name: str, kind: Any, default: Any, *flags: str, **more: Any) -> inspect.Parameter:
+def flag_parameter(
+    command: str, name: str, kind: Any, default: Any, *flags: str, group: str = "Output", **more: Any
+) -> inspect.Parameter:
     """A flag that is no setting, with its environment variables."""
     variables = _variables(flags[0].strip("-").replace("-", "_"), command)
-    return _parameter(name, kind, default, typer.Option(*flags, envvar=variables, show_envvar=False, **more))
+    more = {"autocompletion": completer_of(name), "rich_help_panel": group, **more}
+    info = typer.Option(*flags, envvar=variables, show_envvar=False, **more)
+    return _parameter(name, kind, default, info)
 
 
-def _common_parameters(command: str, only_commands: bool) -> list[inspect.Parameter]:
-    """What every command takes beside its settings; what belongs to a target is hidden where there can be none."""
-    option = partial(flag_parameter, command)
-    shown: dict[str, Any] = {"help": TARGET_HELP}
+FILE: dict[str, Any] = {"metavar": "FILE", "dir_okay": True}
+
+
+def _target_parameters(command: str, only_commands: bool) -> list[inspect.Parameter]:
+    """What to train; what belongs to a target is hidden where there can be none."""
+    option = partial(flag_parameter, command, group="Target")
+    shown: dict[str, Any] = {"help": f"{TARGET_HELP} Or a command: -- python train.py.", "metavar": "TARGET"}
     if only_commands:
         shown = {"help": "What to run, as it stands: -- python train.py.", "metavar": "-- COMMAND"}
-    target = typer.Argument(envvar=_variables("target", command), show_envvar=False, **shown)
-    file = {"metavar": "FILE", "dir_okay": True}
+    target = typer.Argument(
+        rich_help_panel="Target",
+        envvar=_variables("target", command),
+        show_envvar=False,
+        autocompletion=completer_of("target"),
+        **shown,
+    )
+    own: dict[str, Any] = {"hidden": only_commands}
+    kwarg = {**own, "metavar": "KEY=VALUE", "help": "Argument of the target; repeatable."}
+    app_dir = {**own, "metavar": "DIR", "help": "Folder to import the target from."}
+    recipe = {**FILE, "help": "YAML file with a target and settings."}
     return [
         _parameter("target", str | None, None, target),
-        option(
-            "kwarg",
-            list[str] | None,
-            None,
-            "--kwarg",
-            "-k",
-            metavar="KEY=VALUE",
-            help="Argument of the target; repeatable.",
-            hidden=only_commands,
-        ),
-        option("recipe", Path | None, None, "--recipe", **file, help="YAML file with a target and settings."),
-        option(
-            "app_dir",
-            Path,
-            Path("."),
-            "--app-dir",
-            metavar="DIR",
-            help="Folder to import the target from.",
-            hidden=only_commands,
-        ),
-        option(
-            "output",
-            Path | None,
-            None,
-            "--output",
-            "-o",
-            **file,
-            help="Write the record to this file instead of the cache folder.",
-        ),
+        option("kwarg", list[str] | None, None, "--kwarg", "-k", **kwarg),
+        option("recipe", Path | None, None, "--recipe", **recipe),
+        option("app_dir", Path, Path("."), "--app-dir", **app_dir),
+    ]
+
+
+def _output_parameters(command: str) -> list[inspect.Parameter]:
+    """Where the answer goes, and what it looks like."""
+    option = partial(flag_parameter, command)
+    record = {**FILE, "help": "Write the record to this file instead of the cache folder."}
+    width: dict[str, Any] = {"min": 24, "max": 1000, "metavar": "COLUMNS", "help": "Width of tables and plots."}
+    more = SHOWN_BY_VERBOSE.get(command)
+    verbose = option("verbose", bool, False, "--verbose", "-v", help=f"Also show {more}.")
+    return [
+        option("output", Path | None, None, "--output", "-o", **record),
         *_export_parameters(command),
         option("json", bool, False, "--json", help="Print the record as JSON on stdout, and nothing else."),
         option("quiet", bool, False, "--quiet", "-q", help="Print only the answer on stdout."),
+        *([verbose] if more is not None else []),
+        option("color", str, "auto", "--color", metavar="|".join(COLORS), help="When to color."),
+        option("width", int | None, None, "--width", **width),
         *_ci_parameters(command),
-        *(
-            [option("verbose", bool, False, "--verbose", "-v", help=f"Also show {SHOWN_BY_VERBOSE[command]}.")]
-            if command in SHOWN_BY_VERBOSE
-            else []
-        ),
-        option("width", int | None, None, "--width", min=24, max=1000, help="Width of tables and plots, in columns."),
     ]
 
 
 def _ci_parameters(command: str) -> list[inspect.Parameter]:
+    option = partial(flag_parameter, command, group="CI", metavar="auto|off")
     return [
-        flag_parameter(
-            command, name.lower(), str, "auto", f"--{name.lower()}", metavar="auto|off", help=f"{what} on {name}."
-        )
+        option(name.lower(), str, "auto", f"--{name.lower()}", help=f"{what} on {name}.")
         for name, what in CI_SERVICES.items()
     ]
 

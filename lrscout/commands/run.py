@@ -30,7 +30,7 @@ from lrscout.report.exports import write_exports
 from lrscout.report.output import Output
 from lrscout.report.stdout import results_stream
 from lrscout.report.views import load_view
-from lrscout.results import CommandTarget, RunRecord, Status
+from lrscout.results import CommandTarget, RunRecord, Status, Target
 from lrscout.runs.new_files import new_files_sentence
 from lrscout.search.conditions import Check
 from lrscout.settings import CommandSettings
@@ -47,6 +47,7 @@ class Run:
     def __init__(self, command: str, invocation: Invocation[Any], output: Output, signals: EndingSignals) -> None:
         self.output = output
         self._command, self._invocation = command, invocation
+        self.target: Target | CommandTarget = invocation.target
         self._path: Path | None = invocation.output
         self._so_far: Callable[[], RunRecord[Any]] | None = None
         target, is_search = invocation.target, isinstance(invocation.settings, CommandSettings)
@@ -221,7 +222,11 @@ def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
     """
     load_view(command, plots=invocation.mode == "human" or bool(invocation.exports))
     with results_stream() as results, no_stdin(), ended_by_signals() as signals:
-        shown: dict[str, Any] = {"width": invocation.width, "verbose": invocation.verbose}
+        shown: dict[str, Any] = {
+            "width": invocation.width,
+            "verbose": invocation.verbose,
+            "color": invocation.color,
+        }
         output = Output(results, sys.stderr, mode=invocation.mode, **shown)
         run = Run(command, invocation, output, signals)
         if invocation.project is not None:

@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from lrscout.commands.completion import completer_of
+from lrscout.commands.invocation import checked_color
+from lrscout.commands.options import ColorFlag
 from lrscout.commands.run import past_typer
 from lrscout.report.axes import Points
 from lrscout.report.output import Output
@@ -21,10 +24,12 @@ Width = Annotated[int | None, typer.Option(min=24, max=1000, help="Width of text
 
 
 def schedules(
-    json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False, width: Width = None
+    json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+    color: ColorFlag = "auto",
+    width: Width = None,
 ) -> None:
     """List the learning-rate schedules and their parameters."""
-    output = Output(sys.stdout, sys.stderr, width=width)
+    output = Output(sys.stdout, sys.stderr, width=width, color=checked_color(color))
     output.result(schedules_json() if json else list_schedules(output.results_style))
 
 
@@ -35,17 +40,19 @@ def preview(
             "--schedule",
             "-s",
             metavar="NAME[:KEY=VALUE,...]",
+            autocompletion=completer_of("schedule"),
             help="Schedule, for example one-cycle:pct_start=0.2; repeatable. `lrscout schedules` lists them.",
         ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="Optimizer steps of the run.")] = 1000,
     app_dir: Annotated[Path, typer.Option(metavar="DIR", help="Folder to import your own schedules from.")] = Path("."),
+    color: ColorFlag = "auto",
     width: Width = None,
 ) -> None:
     """Plot learning-rate schedules over the steps of a run."""
     specs = parse_schedules(schedule or DEFAULT_SCHEDULES)
     with results_stream() as results:
-        output = Output(results, sys.stderr, width=width)
+        output = Output(results, sys.stderr, width=width, color=checked_color(color))
         with past_typer():
             curves = {spec.label: _points(spec, steps, app_dir) for spec in specs}
         output.result(plot_schedules(curves, steps, output.results_style))

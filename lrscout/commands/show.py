@@ -10,7 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from lrscout.commands.invocation import check_outputs, mode_of
+from lrscout.commands.completion import completer_of
+from lrscout.commands.invocation import check_outputs, checked_color, mode_of
+from lrscout.commands.options import ColorFlag
 from lrscout.errors import UsageError
 from lrscout.history import find_record, last_record, short_name
 from lrscout.records import consistent, escaped_json, load, to_json
@@ -47,10 +49,14 @@ def with_exports(command: Callable[..., None]) -> Callable[..., None]:
 
 @with_exports
 def show(
-    files: Annotated[list[str] | None, typer.Argument(metavar="[FILE|ID]...", help=FILES)] = None,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE|ID]...", help=FILES, autocompletion=completer_of("record")),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the answer.")] = False,
     width: Annotated[int | None, typer.Option(min=24, max=1000, help="Width of tables and plots, in columns.")] = None,
+    color: ColorFlag = "auto",
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show more: all rules, the memory of a step, every run.")
     ] = False,
@@ -58,7 +64,8 @@ def show(
     exports: Mapping[str, Path],
 ) -> None:
     """Show the record of an earlier run again, or several of a command in one table and one plot."""
-    output = Output(sys.stdout, sys.stderr, mode=mode_of(json, quiet), width=width, verbose=verbose)
+    mode = mode_of(json, quiet)
+    output = Output(sys.stdout, sys.stderr, mode=mode, width=width, verbose=verbose, color=checked_color(color))
     check_outputs(None, exports)
     paths = [find_record(name) for name in files or ()] or [_last(output)]
     records = {path: load(path) for path in paths}

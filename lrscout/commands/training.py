@@ -31,7 +31,7 @@ def _own_flags(command: str) -> list[inspect.Parameter]:
         "Record of a find-lr, a compare-schedulers or a run: its rate, schedule, steps and command, where nothing else"
         " says."
     )
-    return [flag_parameter(command, "record", Path | None, None, "--from", metavar="FILE", help=help)]
+    return [flag_parameter(command, "record", Path | None, None, "--from", metavar="FILE", help=help, group="Training")]
 
 
 def _recorded_target(values: Mapping[str, Any]) -> CommandTarget:
@@ -61,6 +61,7 @@ def run(invocation: Invocation[RunSettings]) -> None:
             warnings = warnings_about(settings, record)
     with running("run", invocation) as life:
         with past_typer(), life.output.progress(settings.steps, "run") as progress:
+            progress.phase("starting the command")
             observer = _Observer(life, progress)
             unseen: deque[str] = deque(maxlen=LAST_LINES)
             on_output = unseen.append if invocation.mode == "quiet" else life.output.relay

@@ -60,7 +60,8 @@ class StageError(LrscoutError):
 
 def _own_flags(command: str) -> list[inspect.Parameter]:
     told = "Take over the stages that an earlier tuning of this target has finished, with the same settings."
-    return [flag_parameter(command, "resume", bool, False, "--resume", help=told), *gate_flags(command)]
+    resume = flag_parameter(command, "resume", bool, False, "--resume", help=told, group="Stages")
+    return [resume, *gate_flags(command)]
 
 
 @takes_settings("tune", TuneSettings, _own_flags)
@@ -222,10 +223,8 @@ class _Tuning:
         recipe = recipe_text(
             self._target, batch, common, self._settings.horizon, found.lr, self._schedule, self._folder
         )
-        seconds = time.monotonic() - self._began
-        result = TuneResult(
-            tuple(self._stages), found.batch_size, found.lr, self._schedule, tuple(self._lines), recipe, seconds
-        )
+        stages, seconds = tuple(self._stages), time.monotonic() - self._began
+        result = TuneResult(stages, found.batch_size, found.lr, self._schedule, tuple(self._lines), recipe, seconds)
         return RunRecord(
             command="tune",
             status=status,

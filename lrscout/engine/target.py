@@ -10,7 +10,7 @@ import inspect
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,14 +24,15 @@ from lrscout.engine.imports import (
 )
 from lrscout.errors import TargetError, TargetImportError, did_you_mean, perhaps
 from lrscout.results import Target
-
-GRAMMAR = "Write a target as pkg.mod:attr, pkg.mod:Class.method or path/to/file.py:attr."
+from lrscout.target_paths import GRAMMAR, hint_for
 
 MAX_LISTED = 20  # attributes that a hint lists; if there are more, it names only a close match
 
 
-def load_target(target: Target) -> Any:
+def load_target(target: Target, on_phase: Callable[[str], None] = lambda name: None) -> Any:
     """Import the target and call it; a class is instantiated, and an object that is not callable is returned.
+
+    `on_phase` hears of the import, and of the call.
 
     Exceptions that the called function raises pass through.
 
@@ -40,7 +41,10 @@ def load_target(target: Target) -> Any:
         TargetImportError: the user's code raised an exception while it was imported, which is the cause.
     """
     with own_arguments(target), own_signal_handlers():
-        return make_target(find_target(target), target)
+        on_phase(f"importing {(target.path or '').rpartition(':')[0]}")
+        found = find_target(target)
+        on_phase(f"building {target.path}")
+        return make_target(found, target)
 
 
 def find_target(target: Target) -> Any:
@@ -53,23 +57,13 @@ def find_target(target: Target) -> Any:
     path = target.path or ""
     module_path, colon, attributes = path.rpartition(":")
     if not colon or not module_path or not attributes:
-        raise TargetError(f"{path!r} is not a valid target.", hint=_hint_for(path))
+        raise TargetError(f"{path!r} is not a valid target.", hint=hint_for(path))
     _prepend_to_sys_path(Path(target.app_dir or "."))
     with own_arguments(target):
         found: Any = _import_file(Path(module_path)) if module_path.endswith(".py") else _import_module(module_path)
         for name in attributes.split("."):
             found = _attribute(found, name, path)
     return found
-
-
-def _hint_for(path: str) -> str:
-    """The hint for a malformed path; if only the colon is missing, what was probably meant."""
-    module, dot, attribute = path.rpartition(".")
-    if ":" in path or not path:
-        return GRAMMAR
-    if attribute == "py" or not dot:
-        return f"{GRAMMAR} Did you mean {path}:build?"
-    return f"{GRAMMAR} Did you mean {module}:{attribute}?"
 
 
 def make_target(found: Any, target: Target) -> Any:

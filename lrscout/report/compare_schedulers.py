@@ -154,14 +154,22 @@ def _tied_rates(result: CompareResult) -> str:
 
 
 def _ranking(result: CompareResult, style: Style) -> Table:
-    wide = style.width >= FIVE_COLUMNS
-    shown = range(5) if wide else (0, 2, 4)
+    """The schedules in order, a line each; two where there is little room."""
     head, names = _head(result), _names(result)
-    lines = table(style, *(head[i] for i in shown), left=(0, len(shown) - 1))
+    wide = style.width >= FIVE_COLUMNS
+    lines = table(
+        style,
+        *(head if wide else [f"{head[0]}\n  {head[1]}", f"{head[2]}\n{head[3]}", head[4]]),
+        left=(0, 4 if wide else 2),
+    )
     for row in result.ranking:
-        label, *cells = _cells(row, result, style.unicode)
-        cells = [label if wide else names[label], *cells]
-        add_row(lines, [cells[i] for i in shown], bold=row.verdict == "best")
+        label, peak, final, difference, verdict = _cells(row, result, style.unicode)
+        bold = row.verdict == "best"
+        if wide:
+            add_row(lines, (label, peak, final, difference, verdict), bold)
+        else:
+            add_row(lines, (names[label], final, verdict), bold)
+            add_row(lines, (f"  {peak}", difference, ""), bold)
     return lines
 
 

@@ -72,12 +72,13 @@ def headline(record: LrRecord) -> str:
 
 
 def answer(record: LrRecord) -> str | None:
-    """The suggested rate alone; one a line where several optimizers were searched."""
+    """The suggested rate alone; one a line where there are several parameter groups or optimizers."""
     if record.result is None:
         return None
-    rates = [result.suggestion.lr for result in _results(record.result)]
-    if all(lr is None for lr in rates):
+    found = [result.suggestion for result in _results(record.result)]
+    if all(suggestion.lr is None for suggestion in found):
         return None
+    rates = [lr for each in found for lr in (each.groups if len(each.groups) > 1 else (each.lr,))]
     return "\n".join("none" if lr is None else f"{lr:.4g}" for lr in rates)
 
 

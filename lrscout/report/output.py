@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Literal, TextIO
+from typing import Literal, TextIO, get_args
 
 from lrscout.errors import LrscoutError, OutputError
 from lrscout.report.ci import escape_commands
@@ -18,10 +18,12 @@ from lrscout.report.progress import (
     plain_progress,
     sweep_facts,
 )
-from lrscout.report.streams import write, write_safely
+from lrscout.report.streams import write, write_aside, write_safely
 from lrscout.report.terminal import detect, printable_lines
 from lrscout.tracebacks import user_traceback
 
+Color = Literal["auto", "always", "never"]
+COLORS: tuple[Color, ...] = get_args(Color)
 Mode = Literal["human", "json", "quiet"]
 RED, YELLOW, DIM = "\x1b[1;31m", "\x1b[1;33m", "\x1b[2m"
 
@@ -43,12 +45,16 @@ class Output:
         mode: Mode = "human",
         width: int | None = None,
         verbose: bool = False,
+        color: Color = "auto",
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._results, self._messages = results, messages
         self._escaped = escape_commands if environ.get("GITHUB_ACTIONS") == "true" else str
         self._above: Say | None = None  # writes above the progress line, if there is one
         self.mode = mode
+        if color != "auto":
+            given = {"FORCE_COLOR": "1"} if color == "always" else {"NO_COLOR": "1"}
+            environ = {**{name: environ[name] for name in environ if name != "NO_COLOR"}, **given}
         self.results_style = detect(results, environ, width, verbose)
         self.messages_style = detect(messages, environ, width)
 
@@ -102,7 +108,7 @@ class Output:
             return no_progress()
         if self.messages_style.live:
             return live_progress(total, label, self._messages, self.messages_style, self._set_above, facts)
-        return plain_progress(total, label, self._say, facts)
+        return plain_progress(total, label, self._say, self._say_aside, facts)
 
     def _set_above(self, say: Say | None) -> None:
         self._above = say
@@ -116,6 +122,9 @@ class Output:
             self._above(text.rstrip("\n"))
         else:
             write_safely(self._messages, text.rstrip("\n") + "\n")
+
+    def _say_aside(self, text: str) -> None:
+        write_aside(self._messages, self._escaped(printable_lines(text)) + "\n")
 
     def _colored(self, text: str, code: str) -> str:
         return f"{code}{text}\x1b[0m" if self.messages_style.color else text

@@ -10,17 +10,19 @@ from time import monotonic
 from typing import IO, TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 from lrscout.formatting import format_clock, format_loss, format_lr
+from lrscout.report.progress_line import TimeLeft, progress_line
 from lrscout.report.streams import write_safely
 from lrscout.report.terminal import Style, is_terminal, printable, size
+from lrscout.report.ticker import Ticker
 
 if TYPE_CHECKING:
     from rich.live import Live
 
 REDRAW_SECONDS = 0.1
+CLOCK_SECONDS = 0.5  # between two redraws of a clock
+TELLING_SECONDS = 1.0  # a phase that takes longer is told in a log
 PLAIN_SHARE = 10  # plain lines over the whole loop, at equal distances
 PLAIN_SECONDS = 30.0  # a plain line is written at least this often
-LONGEST_BAR, SHORTEST_BAR = 30, 8  # columns
-FACT_COLUMNS = 15  # reserved for each fact, so that the bar keeps its length while they change
 
 Say = Callable[[str], None]
 Facts = Callable[..., Sequence[str]]  # from the values given to `update` to texts, the most important first
@@ -34,7 +36,10 @@ class Progress(Protocol):
         """Report that `step` steps are done, with the values for the facts."""
 
     def expect(self, total: int) -> None:
-        """Change the expected number of steps."""
+        """Change the expected number of steps, those of all phases together."""
+
+    def phase(self, name: str) -> None:
+        """Something begins that may take a while, with steps or without."""
 
 
 def sweep_facts(lr: float, loss: float) -> tuple[str, str]:
@@ -51,9 +56,15 @@ class NoProgress:
     def expect(self, total: int) -> None:
         pass
 
+    def phase(self, name: str) -> None:
+        pass
+
 
 class PlainProgress:
-    """A line for every tenth of the steps and at least every half minute, or for every step if the total is unknown."""
+    """A line for every tenth of the steps and at least every half minute, or for every step if the total is unknown.
+
+    A phase that takes more than a moment to its first step is told by `aside`, which another thread calls.
+    """
 
     def __init__(
         self,
@@ -62,7 +73,10 @@ class PlainProgress:
         say: Say,
         facts: Facts = sweep_facts,
         clock: Callable[[], float] = monotonic,
+        aside: Say | None = None,
     ) -> None:
+        self._aside, self._phase = aside or say, ""
+        self._ticker: Ticker | None = None
         self._total, self._label, self._say, self._facts, self._clock = total, label, say, facts, clock
         self._done = 0
         self._next_step = self._after(0)
@@ -71,6 +85,22 @@ class PlainProgress:
     def expect(self, total: int) -> None:
         self._total = total
         self._next_step = self._after(self._done)
+
+    def phase(self, name: str) -> None:
+        self.rest()
+        self._phase = name
+        self._ticker = Ticker(self._tell_phase, TELLING_SECONDS)
+        self._ticker.start()
+
+    def rest(self) -> None:
+        """The phase has come to its first step, or to its end."""
+        if self._ticker is not None:
+            self._ticker.stop()
+            self._ticker = None
+
+    def _tell_phase(self) -> bool:
+        self._aside(f"{self._label}  {self._phase}")
+        return False
 
     def _after(self, step: int) -> float:
         """The first step at which another tenth is done; infinite beyond the total, which may be an estimate."""
@@ -82,80 +112,73 @@ class PlainProgress:
         return min(max(-(-tenth * self._total // PLAIN_SHARE), step + 1), self._total)
 
     def update(self, step: int, *values: Any) -> None:
+        if self._ticker is not None:
+            self.rest()
         self._done = step
         if step < self._next_step and self._clock() < self._next_time:
             return
         self._next_step, self._next_time = self._after(step), self._clock() + PLAIN_SECONDS
         of = "" if self._total is None or step > self._total else f"/{self._total}"
         count = () if self._total is None else (f"step {step}{of}",)
-        self._say("  ".join((self._label, *count, *self._facts(*values))))
+        self._say("  ".join((*filter(None, (self._label, self._phase)), *count, *self._facts(*values))))
 
 
 class LiveProgress:
-    """A line with a bar, redrawn at most ten times per second and removed at the end."""
+    """A line with a bar, redrawn at most ten times per second and removed at the end.
+
+    In a phase that has had no step yet, a clock moves in its place, in another thread.
+    """
 
     def __init__(
         self, total: int | None, label: str, live: Live, width: Callable[[], int], unicode: bool, facts: Facts
     ) -> None:
+        from rich.text import Text
+
         self._total, self._label, self._live, self._width, self._unicode = total, label, live, width, unicode
-        self._facts = facts
-        self._start = monotonic()
-        self._next = 0.0
+        self._facts, self._text = facts, Text
+        self._left = TimeLeft()
+        self._done, self._began, self._next = 0, 0.0, 0.0
+        self._ticker: Ticker | None = None
 
     def expect(self, total: int) -> None:
         self._total = total
 
+    def phase(self, name: str) -> None:
+        self.rest()
+        self._label, self._began = name, monotonic()
+        if not self._done:  # else the bar would only flicker
+            self._show_clock()
+        self._ticker = Ticker(self._show_clock, CLOCK_SECONDS)
+        self._ticker.start()
+
+    def rest(self) -> None:
+        """The phase has come to its first step, or to its end."""
+        if self._ticker is not None:
+            self._ticker.stop()
+            self._ticker = None
+
+    def _show_clock(self) -> bool:
+        clock = format_clock(int(monotonic() - self._began))
+        self._draw([clock], None, self._done, self._total if self._done else None)
+        return True
+
     def update(self, step: int, *values: Any) -> None:
+        if self._ticker is not None:
+            self.rest()
         now = monotonic()
         if now < self._next:
             return
-        from rich.text import Text
-
-        left = None
-        if step and self._total is not None:
-            left = (now - self._start) / step * max(self._total - step, 0)
-        width = self._width()
-        facts = self._facts(*values)
-        text = progress_line((step, self._total), self._label, facts, left, width - 1, self._unicode)
-        self._live.console.width = width  # the terminal may have been resized
-        line = Text(printable(text), no_wrap=True, overflow="crop")
-        line.highlight_regex("━+|#+", "bright_blue")
-        self._live.update(line, refresh=True)
+        self._done = step
+        self._draw(self._facts(*values), self._left.after(step, self._total, now), step, self._total)
         self._next = monotonic() + REDRAW_SECONDS
 
-
-def progress_line(
-    done: tuple[int, int | None], label: str, facts: Sequence[str], left: float | None, width: int, unicode: bool
-) -> str:
-    """The line, without what does not fit: first the bar, then the label, the time left, and the facts from the last.
-
-    If the total is unknown, or was exceeded, the line has only the label and the facts.
-    """
-    step, total = done
-    if total is None or step > total:
-        return _within(width, [label, *facts], [*facts], *([*facts[:n]] for n in range(len(facts) - 1, 0, -1)))
-    count = f"{step:>{len(str(total))}}/{total}"
-    reserved = sum(2 + max(len(fact), FACT_COLUMNS) for fact in facts)
-    bar = min(LONGEST_BAR, width - len(f"{label}    {count}  00:00 left") - reserved)
-    if bar >= SHORTEST_BAR:
-        return "  ".join(filter(None, [label, _bar(step / max(total, 1), bar, unicode), count, *facts, _left(left)]))
-    fewer = ([count, *facts[:n]] for n in range(len(facts), 0, -1))
-    return _within(width, [label, count, *facts, _left(left)], [count, *facts, _left(left)], *fewer, [count])
-
-
-def _within(width: int, *choices: Sequence[str]) -> str:
-    """The first choice that fits, or the last one cut to the width."""
-    lines = ["  ".join(filter(None, parts)) for parts in choices]
-    return next((line for line in lines if len(line) <= width), lines[-1][: max(width, 0)])
-
-
-def _bar(share: float, width: int, unicode: bool) -> str:
-    full = min(int(share * width), width)
-    return ("━" if unicode else "#") * full + ("─" if unicode else "-") * (width - full)
-
-
-def _left(seconds: float | None) -> str:
-    return "" if seconds is None else f"{format_clock(seconds)} left"
+    def _draw(self, facts: Sequence[str], left: float | None, step: int, total: int | None) -> None:
+        width = self._width()
+        text = progress_line((step, total), self._label, facts, left, width - 1, self._unicode)
+        self._live.console.width = width  # the terminal may have been resized
+        line = self._text(printable(text), no_wrap=True, overflow="crop")
+        line.highlight_regex("━+|#+", "bright_blue")
+        self._live.update(line, refresh=True)
 
 
 @contextmanager
@@ -180,7 +203,7 @@ def live_progress(
     )
     live = Live(
         console=console,
-        auto_refresh=False,  # no thread, because a training step may fork
+        auto_refresh=False,  # its thread would not end before a fork
         transient=True,
         redirect_stdout=is_terminal(sys.stdout),  # a piped stdout is for results
         redirect_stderr=is_terminal(sys.stderr),
@@ -188,7 +211,12 @@ def live_progress(
     try:
         with live:
             set_above(lambda text: console.print(Text.from_ansi(text), soft_wrap=True))
-            yield LiveProgress(total, label, live, lambda: size(stream).columns or style.width, style.unicode, facts)
+            width = lambda: size(stream).columns or style.width  # noqa: E731
+            progress = LiveProgress(total, label, live, width, style.unicode, facts)
+            try:
+                yield progress
+            finally:
+                progress.rest()
     except BaseException:
         console.show_cursor()  # Ctrl-C may have come just after `live` has hidden it
         raise
@@ -196,10 +224,16 @@ def live_progress(
         set_above(None)
 
 
+@contextmanager
 def plain_progress(
-    total: int | None, label: str, say: Say, facts: Facts = sweep_facts
-) -> AbstractContextManager[Progress]:
-    return nullcontext(PlainProgress(total, label, say, facts))
+    total: int | None, label: str, say: Say, aside: Say, facts: Facts = sweep_facts
+) -> Iterator[Progress]:
+    """Progress as lines of a log; `aside` writes one from another thread."""
+    progress = PlainProgress(total, label, say, facts, aside=aside)
+    try:
+        yield progress
+    finally:
+        progress.rest()
 
 
 def no_progress() -> AbstractContextManager[Progress]:

@@ -23,6 +23,12 @@ from lrscout.schedules import (
 SYMBOLS = "*o+x#@%="  # of the curves: distinct without color and in any encoding
 INKS = (BLUE, MAGENTA, "32", "33", "36", "31", "34", "95")
 INDENT = 25  # of the text next to a name
+OTHERS = {
+    "torch:CLASS": "A scheduler of torch.optim.lr_scheduler with its parameters: torch:StepLR:step_size=100; in them,"
+    " $total and $peak stand for the steps and the rate of a run.",
+    "pkg.mod:attr": "Your own: a function of (step, total) that returns the multiplier of the peak rate, or a factory"
+    " of (optimizer, total_steps) that returns a scheduler.",
+}
 SHARED = parameters_of(warmed_up)
 
 
@@ -35,6 +41,7 @@ def list_schedules(style: Style) -> str:
         blocks.append("\n".join(lines))
     shared = [_beside("all schedules", (warmed_up.__doc__ or "").split("\n")[0], style)]
     blocks.append("\n".join(shared + [_parameter(parameter, style) for parameter in SHARED.values()]))
+    blocks.append("\n".join(_beside(name, text, style) for name, text in OTHERS.items()))
     return "\n\n".join(blocks)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import TextIO
 
@@ -23,3 +24,16 @@ def write_safely(stream: TextIO | None, text: str, flush: bool = True) -> None:
     """Write a message and ignore errors: an unread message is no reason to stop."""
     with suppress(OSError, ValueError):  # ValueError: the stream was closed meanwhile
         write(stream, text, flush)
+
+
+def write_aside(stream: TextIO | None, text: str) -> None:
+    """Write a message from another thread, past what the others have written to the stream and not yet sent."""
+    if stream is None:
+        return
+    try:
+        number = stream.fileno()
+    except (AttributeError, OSError, ValueError):  # closed, or in memory
+        write_safely(stream, text)
+        return
+    with suppress(OSError):
+        os.write(number, text.encode(stream.encoding or "ascii", "backslashreplace"))

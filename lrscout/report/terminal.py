@@ -11,6 +11,7 @@ from typing import TextIO
 MIN_WIDTH = 24  # a plot with a few points; on narrower terminals, lines wrap
 PIPE_WIDTH = 100  # for files and pipes
 UNKNOWN_WIDTH = 80  # for terminals that do not report their size
+PLAIN, COERCED = ("C", "POSIX"), ("C.UTF-8", "C.utf8", "UTF-8")  # locales, and what Python makes of them
 LEAST_PLOT = 8  # rows with which a curve can still be read
 BELOW_PLOT = 2  # rows: the label of the axis and the legend
 SYMBOLS = "┌│•▚━±…▸░"  # used by the reports
@@ -37,9 +38,9 @@ def detect(stream: TextIO | None, environ: Mapping[str, str], width: int | None 
     """The style for a stream; an explicit width takes precedence over COLUMNS and the size of the terminal."""
     terminal = is_terminal(stream) and environ.get("TERM") != "dumb"
     return Style(
-        width=max(MIN_WIDTH, width or _width(stream, environ, terminal)),
+        width=max(MIN_WIDTH, width or _width(stream, environ)),
         color=_color(environ, terminal),
-        unicode=_encodes(stream, SYMBOLS),
+        unicode=_encodes(stream, SYMBOLS) and not _asks_for_ascii(environ),
         live=terminal and not _is_set(environ.get("CI")),
         verbose=verbose,
         rows=size(stream).lines or None if terminal else None,
@@ -61,14 +62,14 @@ def size(stream: TextIO | None) -> os.terminal_size:
         return os.terminal_size((0, 0))
 
 
-def _width(stream: TextIO | None, environ: Mapping[str, str], terminal: bool) -> int:
+def _width(stream: TextIO | None, environ: Mapping[str, str]) -> int:
     try:
         given = int(environ.get("COLUMNS", ""))
     except ValueError:
         given = 0
     if given > 0:
         return given
-    return (size(stream).columns or UNKNOWN_WIDTH) if terminal else PIPE_WIDTH
+    return (size(stream).columns or UNKNOWN_WIDTH) if is_terminal(stream) else PIPE_WIDTH
 
 
 def _color(environ: Mapping[str, str], terminal: bool) -> bool:
@@ -77,6 +78,19 @@ def _color(environ: Mapping[str, str], terminal: bool) -> bool:
     if _is_set(environ.get("FORCE_COLOR")) or _is_set(environ.get("CLICOLOR_FORCE")):
         return True
     return terminal and environ.get("CLICOLOR") != "0"
+
+
+def _asks_for_ascii(environ: Mapping[str, str]) -> bool:
+    """Whether the locale is plain C: Python then writes UTF-8, in the hope that it can be read.
+
+    It also sets LC_CTYPE where only LANG says so (PEP 538).
+    """
+    if environ.get("PYTHONIOENCODING") or environ.get("PYTHONUTF8"):
+        return False
+    asked = environ.get("LC_ALL") or environ.get("LC_CTYPE") or environ.get("LANG")
+    if asked in COERCED and not environ.get("LC_ALL"):
+        asked = environ.get("LANG") or asked
+    return asked in PLAIN
 
 
 def _is_set(value: str | None) -> bool:

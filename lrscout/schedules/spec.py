@@ -219,6 +219,9 @@ def _known_name(name: str) -> str:
     place, colon, attribute = name.partition(":")
     if not colon:
         known = _builtin(name)
+        if known is None and "," in name:
+            several = " ".join(f"-s {part.strip()}" for part in name.split(","))
+            raise UsageError(f"{name!r} is not one schedule.", hint=f"Give each an option of its own: {several}")
         if known is None:
             listed = f"Available: {', '.join(SCHEDULES)}; torch:CLASS for one from torch, pkg.mod:attr for your own."
             raise UsageError(f"There is no schedule {name!r}.", hint=perhaps(name, tuple(SCHEDULES)) or listed)

@@ -14,6 +14,7 @@ from lrscout.search.memory_model import predicted_size
 PLATEAU = 0.05  # a smaller rise in throughput does not count, and neither does a smaller distance from the best
 STALLED_DOUBLINGS = 2  # after so many doublings without a rise, larger sizes are assumed to be no faster
 FIRST_SIZES = (4, 16)  # for the first line of `fit`: small enough to be quick, far enough apart for a slope
+TYPICAL_FIT = 6  # trials of the fit mode
 LONGEST_JUMP = 64  # times the largest size that ran, because a slope of pure noise can predict anything
 LARGEST_SIZE = 1 << 20  # if nothing else limits the search
 ENDS: dict[Outcome, BatchStopReason] = {
@@ -115,6 +116,14 @@ def fit(search: Search) -> Iterator[int]:
 
 MODES: dict[str, Callable[[Search], Iterator[int]]] = {"fit": fit, "binsearch": binsearch, "power": power}
 """How sizes are chosen: each mode yields the next size to try, and finds the outcome in the search."""
+
+
+def expected_trials(mode: str, search: Search) -> int | None:
+    """About how many trials a search will make, or None where only they can tell."""
+    doublings = math.ceil(math.log2(search.ceiling / search.smallest)) + 1
+    if mode == "fit":
+        return min(TYPICAL_FIT, doublings)
+    return doublings if search.ceiling < LARGEST_SIZE else None
 
 
 def _bisect(search: Search) -> Iterator[int]:

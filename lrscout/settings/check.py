@@ -13,6 +13,8 @@ from lrscout.settings.session import SessionSettings
 class CheckSettings(SessionSettings):
     """The settings of check."""
 
+    GROUP = "Checks"
+
     skip: Sequence[str] = option(
         (), "A check to leave out, by its name in the table; repeatable.", flags=("--skip",), metavar="CHECK"
     )

@@ -13,6 +13,8 @@ COMMAND_TIMEOUT = 600.0  # seconds
 class LaunchSettings(Settings):
     """How a training command is started."""
 
+    GROUP = "Target"
+
     timeout: float | None = option(
         None,
         "Seconds to the first optimizer step, and then from one step to the next, after which the run is given up; by"
@@ -36,6 +38,8 @@ class LaunchSettings(Settings):
 @dataclass(frozen=True, kw_only=True)
 class CommandSettings(LaunchSettings):
     """How a search starts a training command, which it ends when it has seen enough."""
+
+    GROUP = "Target"
 
     keep_environment: bool = option(
         False, "Leave loggers that upload (wandb, comet, mlflow) switched on in a training command.", only="command"

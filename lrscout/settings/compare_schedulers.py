@@ -18,6 +18,8 @@ from lrscout.settings.session import SessionSettings
 class CompareSchedulersSettings(SessionSettings):
     """The settings of compare-schedulers."""
 
+    GROUP = "Comparison"
+
     schedules: Sequence[str | Mapping[str, Any]] = option(
         DEFAULT_SCHEDULES,
         "Schedule to compare, for example one-cycle:pct_start=0.2; repeatable. By default"

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from lrscout.errors import UsageError, did_you_mean, perhaps
 
@@ -32,6 +32,7 @@ class Option:
     amount: str | None = None  # of what a text is, to tell whoever gives a number
     only: Kind | None = None  # what it is for; None: both
     instead: str | None = None  # the hint where it is given for the other kind
+    group: str | None = None  # in --help; by default that of the class that declares it
 
 
 def option(default: Any, help: str, **bounds: Any) -> Any:
@@ -60,6 +61,8 @@ class Field:
 class Settings:
     """Settings declared by `option`; their values are checked when they are made."""
 
+    GROUP: ClassVar[str] = "Options"  # where --help shows what a class declares
+
     def __post_init__(self) -> None:
         for known in fields_of(type(self)):
             _check(known, getattr(self, known.name))
@@ -75,16 +78,18 @@ def fields_of(settings: type[Settings]) -> tuple[Field, ...]:
         name: place for place, base in enumerate(settings.__mro__) for name in vars(base).get("__annotations__", ())
     }
     ordered = sorted(dataclasses.fields(settings), key=lambda f: origin[f.name])  # type: ignore[arg-type]
-    return tuple(_field(f, hints[f.name]) for f in ordered)
+    groups = [vars(base).get("GROUP") for base in settings.__mro__]
+    return tuple(_field(f, hints[f.name], groups[origin[f.name]]) for f in ordered)
 
 
-def _field(field: dataclasses.Field[Any], hint: Any) -> Field:
+def _field(field: dataclasses.Field[Any], hint: Any, group: str | None) -> Field:
     kinds = get_args(hint) if get_origin(hint) is UnionType else (hint,)
     kind = next(k for k in kinds if k is not NoneType)
     default = {} if field.default is dataclasses.MISSING else field.default
     declared: Option = field.metadata["option"]
     if get_origin(kind) is Literal:
         kind, declared = str, dataclasses.replace(declared, choices=get_args(kind))
+    declared = dataclasses.replace(declared, group=declared.group or group)
     kind = {Mapping: dict, Sequence: tuple}.get(get_origin(kind), kind)
     return Field(field.name, kind, NoneType in kinds, default, declared)
 

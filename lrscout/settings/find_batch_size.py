@@ -17,6 +17,8 @@ from lrscout.settings.session import SessionSettings
 class FindBatchSizeSettings(SessionSettings):
     """The settings of find-batch-size."""
 
+    GROUP = "Trials"
+
     mode: str | None = option(
         None, "How sizes are chosen; by default fit if memory is the limit, else power.", choices=tuple(MODES)
     )

@@ -48,6 +48,8 @@ def read_refine(text: str) -> RefineBudget:
 class FindLrSettings(SessionSettings):
     """The settings of find-lr."""
 
+    GROUP = "Sweep"
+
     use: Use = option(
         "decay",
         "What the rate is for: the peak of a decaying schedule (cosine, linear, one-cycle, wsd) or a constant rate.",

@@ -15,6 +15,8 @@ DEFAULT_SCHEDULE = "cosine:warmup=0.05"  # the one that find-lr trains under for
 class RunSettings(LaunchSettings):
     """The settings of run. What is None comes from the record that it is given, if any."""
 
+    GROUP = "Training"
+
     lr: float | None = option(
         None,
         "Peak rate of the parameter group with the largest one; the others keep their ratios to it.",

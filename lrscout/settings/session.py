@@ -17,6 +17,8 @@ DEFAULT_OPTIMIZER = "adamw"
 class SessionSettings(CommandSettings):
     """How a training step is made: the same for every command."""
 
+    GROUP = "Step"
+
     seed: int = option(
         0, "Seed of Python, NumPy and torch, set before the target is built and before the first step.", at_least=0
     )

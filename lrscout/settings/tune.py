@@ -31,6 +31,8 @@ def check_stage(name: Any) -> Any:
 class TuneSettings(SessionSettings):
     """The settings of tune. Those that a stage has too are handed on to it; its others come from its own section."""
 
+    GROUP = "Stages"
+
     budget: str | None = option(
         None,
         "Time for all stages together, for example 15m; without it, each takes what it takes by itself.",

@@ -13,8 +13,8 @@ class BatchSizeObserver:
     def loading(self) -> None:
         """The target is being built."""
 
-    def trying(self, batch_size: int) -> None:
-        """A trial begins."""
+    def trying(self, batch_size: int, number: int, about: int | None) -> None:
+        """A trial begins: its number, counted from 1, and how many there may be, if that is known."""
 
     def measuring(self, what: str) -> None:
         """Something else than a trial begins: the noise of the gradients, or the timing of a step."""

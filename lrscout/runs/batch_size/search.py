@@ -30,7 +30,15 @@ from lrscout.runs.batch_size.sizes import Sizes, failure_of
 from lrscout.runs.batch_size.speed import LEAST_SECONDS, UNKNOWN, Plan, Speed, measured_speed
 from lrscout.runs.batch_size.trials import Trials, open_trials
 from lrscout.runs.programs import OnOutput
-from lrscout.search.batch_size import LARGEST_SIZE, Search, SearchEnd, multiple_below, power_of_two_below, run_search
+from lrscout.search.batch_size import (
+    LARGEST_SIZE,
+    Search,
+    SearchEnd,
+    expected_trials,
+    multiple_below,
+    power_of_two_below,
+    run_search,
+)
 from lrscout.search.batch_size import splits as splits_of
 from lrscout.search.goodput import MEMORY
 from lrscout.search.recommendation import conclude, over_budget, warnings_about
@@ -118,7 +126,8 @@ class _Run:
         settings = self._settings
         search, ceiling_reason = self._bounds(evaluates)
         step = friendly_step(settings.prefer)
-        sizes = Sizes(self._trials, self._facts, self._budget.limit_bytes, evaluates, self._observer)
+        about = expected_trials(self._mode, search)
+        sizes = Sizes(self._trials, self._facts, self._budget.limit_bytes, evaluates, self._observer, about)
 
         def result_of(end: SearchEnd, speed: Speed = UNKNOWN) -> BatchSizeResult:
             known: dict[str, Any] = {"timings": speed.timings, "noise_scale": speed.scale}

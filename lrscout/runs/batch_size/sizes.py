@@ -22,8 +22,10 @@ class Sizes:
         limit_bytes: int | None,
         evaluates: bool,
         observer: BatchSizeObserver,
+        about: int | None,
     ) -> None:
         self._trials, self._limit, self._evaluates, self._observer = trials, limit_bytes, evaluates, observer
+        self._about, self._number = about, 0  # of trials: how many there may be, and have been
         self.timed: dict[int, TimedSteps] = {}  # by the size of the trial
         self._longest, self._available = facts.data(evaluates).longest, facts.available_bytes
 
@@ -40,7 +42,8 @@ class Sizes:
         return self._run(batch_size, self._available).trial.peak_bytes
 
     def _run(self, batch_size: int, limit_bytes: int | None) -> Attempt:
-        self._observer.trying(batch_size)
+        self._number += 1
+        self._observer.trying(batch_size, self._number, self._about)
         return self._trials.run(batch_size, limit_bytes, self._longest, self._evaluates)
 
 

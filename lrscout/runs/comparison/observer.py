@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from lrscout.results import ComparedRun, CompareRecord
 
 OnStep = Callable[[int, float, float], None]
-"""Receives the steps taken so far by a stretch of runs, with a rate and a loss."""
+"""Receives the steps taken so far by all runs, with a rate and a loss."""
 
 
 class ComparisonObserver:
@@ -17,11 +17,14 @@ class ComparisonObserver:
     def opened(self) -> None:
         """The target has been loaded, wherever the runs take place."""
 
+    def phase(self, name: str) -> None:
+        """Something begins that is no run: the target is loaded, or a rate is searched for."""
+
     def say(self, text: str) -> None:
         """Something worth knowing."""
 
     def stretch(self, steps: int, label: str) -> AbstractContextManager[OnStep]:
-        """Some runs begin, which take so many steps together."""
+        """Some runs begin; all runs, those before and after them too, take about so many steps together."""
         return nullcontext(lambda step, lr, loss: None)
 
     def printed(self, line: str) -> None:

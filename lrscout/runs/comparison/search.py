@@ -100,6 +100,7 @@ class _Comparison:
         tuned = settings.lr_mode == "tune"
         if self._center is None and settings.lr_mode != "fixed":
             self._observer.say("No --lr given: finding one with find-lr.")
+            self._observer.phase("finding a rate")
             self._center, problem = rate_to_start_from(self._executor, self._inspection)
             if problem is not None:
                 self._observer.say("find-lr suggests none: starting from the optimizer's own rate.")
@@ -132,6 +133,7 @@ class _Comparison:
         if seconds is not None and before is not None:
             self._steps, self._seeds = before.steps, before.seeds
         elif seconds is not None:
+            self._observer.phase("timing a few steps")
             cost = self._executor.ask(MeasureCost())
             left = seconds - (time.monotonic() - self._began)  # inspecting and measuring a command takes three starts
             plan = Plan(
@@ -178,11 +180,14 @@ class _Comparison:
         self._keep()
         if missing:
             taken: dict[int, int] = {}
-            with self._observer.stretch(len(missing) * self._steps, label) as step:
+            if not self._made:
+                self._started = time.monotonic()
+            before = self._made * self._steps
+            with self._observer.stretch(before + (len(missing) + later) * self._steps, label) as step:
 
                 def report(number: int, point: TrainingPoint) -> None:
                     taken[number] = point.step + 1
-                    step(sum(taken.values()), point.lr, point.loss)
+                    step(before + sum(taken.values()), point.lr, point.loss)
 
                 requests = [MakeRun(plan, self._steps, self._executor.workers) for plan in missing]
                 for number, answer in self._executor.run(requests, report):

@@ -76,6 +76,9 @@ class _Onward(LrObserver):
         assert before.result is not None
         self._taken = before.result.steps + sum(other.result.steps for other in before.result.others)
 
+    def phase(self, name: str) -> None:
+        self._observer.phase(f"optimizer {self._number + 1}: {name}")
+
     def planned(self, steps: int) -> None:
         self._observer.planned(self._taken + steps)
 

@@ -10,6 +10,9 @@ from lrscout.results import LrRecord, SweepPoint, TrainingPoint
 class LrObserver:
     """Hears how a search for a learning rate goes; this one ignores it."""
 
+    def phase(self, name: str) -> None:
+        """Something begins: the target is loaded, or a sweep or a training starts."""
+
     def planned(self, steps: int) -> None:
         """The search takes about so many steps in all; again whenever more turn out to be needed."""
 

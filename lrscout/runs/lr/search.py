@@ -80,6 +80,7 @@ class LrSearch:
                 self._divergence(),
                 self._probe_steps(),
                 lambda point: self._tell(point, lambda: self._record(result, "interrupted")),
+                lambda number: self._observer.phase(f"refining, training {number}"),
             )
         except KeyboardInterrupt:
             self._interrupted = True
@@ -127,15 +128,16 @@ class LrSearch:
     def _search(self, trainer: LrTrainer) -> None:
         settings, taken = self._settings, self._steps
         if settings.range is not None:
-            self._sweeps.append(self._sweep(trainer, learning_rates(*settings.range, settings.steps, settings.spacing)))
+            rates = learning_rates(*settings.range, settings.steps, settings.spacing)
+            self._sweeps.append(self._sweep(trainer, rates, "sweep"))
             return
-        sweep = coarse = self._sweep(trainer, coarse_rates(settings.steps))
+        sweep = coarse = self._sweep(trainer, coarse_rates(settings.steps), "coarse sweep")
         curve = Curve(coarse)
         rates = fine_rates(curve, settings.steps)
         if rates:
             if not self._sweeps:
                 self._coarse = coarse
-            sweep = dataclasses.replace(self._sweep(trainer, rates), below=curve.rate_of_divergence)
+            sweep = dataclasses.replace(self._sweep(trainer, rates, "fine sweep"), below=curve.rate_of_divergence)
         self._sweeps.append(sweep)
         why = why_probe(Curve(sweep)) if settings.rule in CALIBRATED else None
         most = settings.most_steps - (self._steps - taken)
@@ -154,12 +156,15 @@ class LrSearch:
 
         self._plan(most)
         try:
-            keep(probe(trainer, sweep, why, initial, most, on_point, keep))
+            on_probe = lambda number: self._observer.phase(f"probe {number}")  # noqa: E731
+            keep(probe(trainer, sweep, why, initial, most, on_point, keep, on_probe))
         except KeyboardInterrupt:
             self._interrupted = True
 
-    def _sweep(self, trainer: LrTrainer, rates: Sequence[float]) -> SweepResult:
+    def _sweep(self, trainer: LrTrainer, rates: Sequence[float], name: str) -> SweepResult:
         settings = self._settings
+        seed = f", seed {len(self._sweeps) + 1} of {settings.seeds}" if settings.seeds > 1 else ""
+        self._observer.phase(f"{name}{seed}")
         measured: list[SweepPoint] = []
 
         def on_point(point: SweepPoint) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import count
 from statistics import fmean
 
 from lrscout.formatting import format_loss, format_lr
@@ -28,6 +29,7 @@ SCHEDULES: dict[Use, str] = {"decay": "cosine:warmup=0.05", "constant": "constan
 LAST_SHARE = 0.2  # of a probe: its mean training loss is the result if there is no held-out data
 FIRST_STEPS = 5  # whose mean training loss counts as the loss before training
 
+Begins = Callable[[int], None]  # receives the number of a training that begins, counted from 1
 OnPoint = Callable[[TrainingPoint], None]
 
 
@@ -39,10 +41,13 @@ def probe(
     most: int,
     on_point: OnPoint,
     keep: Callable[[Probing], None],
+    begins: Begins,
 ) -> Probing:
     """Train at a few constant rates around the one that the sweep suggests, in at most `most` steps together."""
+    numbers = count(1)
 
     def train(lr: float, steps: int, gives_up: GivesUp) -> TrainingResult:
+        begins(next(numbers))
         with trainer.probe(parse_schedule("constant"), lr, steps) as (session, schedule):
             return run_training(session, schedule, steps, on_point=on_point, gives_up=gives_up)
 
@@ -50,7 +55,14 @@ def probe(
 
 
 def refine(
-    trainer: LrTrainer, lr: float, power: float, use: Use, divergence: float, steps: int, on_point: OnPoint
+    trainer: LrTrainer,
+    lr: float,
+    power: float,
+    use: Use,
+    divergence: float,
+    steps: int,
+    on_point: OnPoint,
+    begins: Begins,
 ) -> Refinement:
     """Train `steps` steps at each of a few rates around `lr`, a suggestion for trainings of HORIZON steps.
 
@@ -60,13 +72,19 @@ def refine(
     horizon = measured_horizon(steps)
     center = lr * horizon_factor(horizon, power)
     rates = list(probe_rates(center, divergence))
-    runs = {rate: _train(trainer, rate, use, steps, on_point) for rate in rates}
+    numbers = count(1)
+
+    def train(rate: float) -> tuple[float | None, TrainingResult]:
+        begins(next(numbers))
+        return _train(trainer, rate, use, steps, on_point)
+
+    runs = {rate: train(rate) for rate in rates}
     before, run = runs[rates[0]]
     first = [point.loss for point in run.points[:FIRST_STEPS] if math.isfinite(point.loss)]
     initial = before if before is not None else fmean(first) if first else math.nan
     probes = [_probe(rate, run, before is not None) for rate, (_, run) in runs.items()]
     while (rate := rate_beyond(probes, initial, divergence)) is not None:
-        _, run = _train(trainer, rate, use, steps, on_point)
+        _, run = train(rate)
         probes = sorted([*probes, _probe(rate, run, before is not None)], key=lambda probe: probe.lr)
     price = HELD_OUT_PENALTY[use] if before is not None else TRAINING_PENALTY
     after = refined_rate(center, probes, initial, price) if math.isfinite(initial) else center
