@@ -9,6 +9,7 @@ import re
 import runpy
 import shlex
 import symtable
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -64,8 +65,9 @@ def prose_of(page: Path) -> str:
 
 def command_lines(text: str) -> Iterator[list[str]]:
     """Every call of lrscout in a shell's text, as words; what surrounds it there is left out."""
+    prompt = r"\$ " if re.search(r"^\$ ", text, re.MULTILINE) else ""  # what else stands there has been printed
     for line in text.replace("\\\n", " ").splitlines():
-        if "lrscout " not in line or not re.match(r"(\$ )?([A-Z]+=\$\()?lrscout ", line):
+        if not re.match(prompt + r"([A-Z]+=\$\()?lrscout ", line):
             continue
         parts = shlex.shlex(line, posix=True, punctuation_chars=True)
         parts.whitespace_split = True
@@ -78,7 +80,7 @@ def command_lines(text: str) -> Iterator[list[str]]:
 LINES = [
     pytest.param(words, id=f"{block}: {shlex.join(words)}")
     for block in BLOCKS
-    if block.language in ("", "sh", "bash", "console")
+    if block.language in ("", "sh", "bash", "console", "text")
     for words in command_lines(block.text)
 ]
 MENTIONED = [
@@ -159,6 +161,8 @@ def test_a_block_of_python_compiles_and_runs_where_it_is_complete(block, folder,
     code = compile(block.text, str(block), "exec")
     if not missing_names(block.text):
         monkeypatch.syspath_prepend(folder)
+        monkeypatch.setitem(sys.modules, "tuning", None)  # so that it is put back
+        del sys.modules["tuning"]
         exec(code, {"__name__": "block"})
 
 

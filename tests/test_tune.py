@@ -65,7 +65,7 @@ def test_the_recipe_is_read_back(tmp_path, monkeypatch):
     assert recipe.target == "sub/mymod.py:build"
     assert recipe.kwargs == {"width": 8, "batch_size": 64}
     assert recipe.settings_for("find_lr") == {"device": "cpu", "horizon": 2000}
-    assert recipe.settings_for("run") == {"device": "cpu", "lr": 0.001235, "schedule": "wsd:warmup=0.05"}
+    assert recipe.settings_for("run") == {"lr": 0.001235, "schedule": "wsd:warmup=0.05"}
 
 
 def test_a_recipe_of_a_command_stands_in_its_folder(tmp_path):

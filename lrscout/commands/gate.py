@@ -27,6 +27,7 @@ def gate_flags(section: str) -> list[inspect.Parameter]:
             str | None,
             None,
             "--against",
+            group="CI",
             metavar="FILE|ID",
             help=f"Exit with {FAILED_CHECK} if the result is too far from that of this record.",
         ),
@@ -36,6 +37,7 @@ def gate_flags(section: str) -> list[inspect.Parameter]:
             str | None,
             None,
             "--tolerance",
+            group="CI",
             metavar="NAME=LIMIT[,...]",
             help=f"How far it may be, as a factor (2x), 10%, a difference, same or any; by default {limits}."
             f" Names: {', '.join(known)}.",

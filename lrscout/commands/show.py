@@ -64,8 +64,8 @@ def show(
     exports: Mapping[str, Path],
 ) -> None:
     """Show the record of an earlier run again, or several of a command in one table and one plot."""
-    mode = mode_of(json, quiet)
-    output = Output(sys.stdout, sys.stderr, mode=mode, width=width, verbose=verbose, color=checked_color(color))
+    mode, shade = mode_of(json, quiet), checked_color(color)
+    output = Output(sys.stdout, sys.stderr, mode=mode, width=width, verbose=verbose, color=shade)
     check_outputs(None, exports)
     paths = [find_record(name) for name in files or ()] or [_last(output)]
     records = {path: load(path) for path in paths}

@@ -60,8 +60,7 @@ class StageError(LrscoutError):
 
 def _own_flags(command: str) -> list[inspect.Parameter]:
     told = "Take over the stages that an earlier tuning of this target has finished, with the same settings."
-    resume = flag_parameter(command, "resume", bool, False, "--resume", help=told, group="Stages")
-    return [resume, *gate_flags(command)]
+    return [flag_parameter(command, "resume", bool, False, "--resume", help=told, group="Stages"), *gate_flags(command)]
 
 
 @takes_settings("tune", TuneSettings, _own_flags)
