@@ -104,8 +104,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     found = LrResult(Suggestion(1e-3, "scout", "made up"), {}, (), "completed", 0, 0.0)
     target = CommandTarget(("python", "train.py"), str(tmp_path)).as_dict()
     settings = asdict(make_settings(SETTINGS["find_lr"], {"horizon": 20_000}))
-    save(RunRecord("find-lr", "ok", target, settings, {}, found), tmp_path / "lr.json")
-    save(RunRecord("find-lr", "ok", target, settings, {}, found), tmp_path / "base.json")
+    for name in ("lr.json", "base.json"):
+        save(RunRecord("find-lr", "ok", target, settings, {}, found), tmp_path / name)
     return tmp_path
 
 

@@ -124,5 +124,5 @@ def test_exports_need_no_torch(tmp_path):
     code = "import sys; from lrscout.cli import main; main(sys.argv[1:]); print('torch' in sys.modules)"
     command = [sys.executable, "-c", code, "show", "r.json", "-q", *flags]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout == "0.001\nFalse\n"
+    assert done.stdout == "0.001\n0.0001\nFalse\n"
     assert len(list(tmp_path.glob("made.*"))) == len(EXPORTS)

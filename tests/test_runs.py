@@ -65,7 +65,7 @@ def test_the_newest_run_comes_first_with_its_answer_and_status():
     assert rows == [
         ["cccc3333", "2026-03-03", "14:05:33", "find-batch-size", "train.py:build", "16", "ok"],
         ["bbbb2222", "2026-03-02", "14:05:33", "run", "python", "train.py", "-", "failed"],
-        ["aaaa1111", "2026-03-01", "14:05:33", "find-lr", "train.py:build", "0.001", "ok"],
+        ["aaaa1111", "2026-03-01", "14:05:33", "find-lr", "train.py:build", "0.001,", "0.0001", "ok"],
     ]
 
 

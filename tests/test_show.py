@@ -51,7 +51,7 @@ def faster(name: str = "find-lr"):
 
 
 def test_quiet_prints_the_answer_alone():
-    assert lrscout("show", "find-lr.json", "-q") == (0, "0.001\n", "Warning: Odd.\n")
+    assert lrscout("show", "find-lr.json", "-q") == (0, "0.001\n0.0001\n", "Warning: Odd.\n")
 
 
 @pytest.mark.parametrize("name", ["json", "csv", "markdown", "html"])
@@ -126,7 +126,8 @@ def test_several_of_any_command_fit_the_width(name, width, folder):
 
 def test_several_have_their_answers_and_documents(folder):
     save(faster(), folder / "b.json")
-    assert lrscout("show", "find-lr.json", "b.json", "-q")[1] == "0.001\n0.01\n"
+    save(RECORDS["run"], folder / "c.json")
+    assert lrscout("show", "run.json", "c.json", "-q")[1] == "1.2\n1.2\n"
     _, out, _ = lrscout("show", "find-lr.json", "b.json", "--json")
     assert [from_json(json.dumps(each)) for each in json.loads(out)] == [RECORDS["find-lr"], faster()]
 

@@ -90,16 +90,20 @@ COMMANDS = {
         "Plot learning-rate schedules over the steps of a run.",
         ("lrscout preview -s cosine -s wsd:decay=0.2", "lrscout preview -s torch:OneCycleLR:max_lr=1 --steps 500"),
     ),
+    "runs": Command(
+        "runs:runs",
+        "List earlier runs.",
+        ("lrscout runs", "lrscout runs --command find-lr --status failed -n 50"),
+    ),
     "show": Command(
         "show:show",
-        "Show the record of an earlier run again.",
-        ("lrscout show", "lrscout show run.json --width 60"),
+        "Show the record of an earlier run again, or several together.",
+        ("lrscout show", "lrscout show old.json new.json", "lrscout show 7f3a --export-html page.html"),
     ),
-    "runs": Command("runs:runs", "List earlier runs.", ("lrscout runs", "lrscout runs --command find-lr -n 5")),
     "diff": Command(
         "diff:diff",
         "Tell what changed between two runs.",
-        ("lrscout diff old.json new.json", "lrscout diff old.json new.json --json"),
+        ("lrscout diff old.json new.json", "lrscout diff 7f3a"),
     ),
 }
 

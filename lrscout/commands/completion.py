@@ -69,11 +69,22 @@ def _files(incomplete: str, endings: tuple[str, ...]) -> list[str]:
     ]
 
 
-records: Completer = partial(_files, endings=(".json",))
+def records(incomplete: str) -> list[str]:
+    """Files, and the ids of the records in the cache folder."""
+    from lrscout.history import cached_records, name_of
+
+    try:
+        ids = [name_of(path).id for path in cached_records()]
+    except (LrscoutError, OSError):
+        ids = []
+    return [*_files(incomplete, (".json",)), *(among(ids)(incomplete) if incomplete else [])]
+
+
 COMPLETERS: dict[str, Completer] = {
     "target": _targets,
     "recipe": partial(_files, endings=(".yaml", ".yml")),
     "record": records,
+    "against": records,
     "schedules": _schedules,
     "schedule": _schedules,
     "baseline": _schedules,

@@ -222,10 +222,8 @@ class _Tuning:
         recipe = recipe_text(
             self._target, batch, common, self._settings.horizon, found.lr, self._schedule, self._folder
         )
-        seconds = time.monotonic() - self._began
-        result = TuneResult(
-            tuple(self._stages), found.batch_size, found.lr, self._schedule, tuple(self._lines), recipe, seconds
-        )
+        stages, seconds = tuple(self._stages), time.monotonic() - self._began
+        result = TuneResult(stages, found.batch_size, found.lr, self._schedule, tuple(self._lines), recipe, seconds)
         return RunRecord(
             command="tune",
             status=status,

@@ -13,6 +13,7 @@ from lrscout.results import RunRecord
 
 NARROW, ROOMY = 70, 100  # columns from which times fit, and whole ones with a column for the status
 NARROWEST_TARGET = 10
+LONGEST, SHORTER = 28, 14  # characters of an answer, which may have a rate for each parameter group
 SEPARATION = 3  # columns between two columns of a table
 
 
@@ -65,6 +66,8 @@ def runs_table(entries: Sequence[Entry], style: Style) -> str:
 def _cells(entry: Entry, roomy: bool) -> list[str]:
     when = entry.when if roomy else entry.when[5:16]
     answer = entry.status if entry.status != "ok" and not roomy else entry.answer or "-"
+    room = LONGEST if roomy else SHORTER
+    answer = answer if len(answer) <= room else f"{answer[: room - 3]}..."
     return [printable(cell) for cell in (entry.id, when, entry.command, entry.target, answer, entry.status)]
 
 

@@ -73,7 +73,7 @@ class Plot {
       const last = this.xs.length - 1;
       this.show(Math.min(last, Math.max(0, this.cursor === null ? (step > 0 ? 0 : last) : this.cursor + step)));
     });
-    new ResizeObserver(() => this.draw()).observe(figure);
+    new ResizeObserver(() => { if (this.width !== this.widthNow()) this.draw(); }).observe(figure);
     this.draw();
   }
 
@@ -119,8 +119,10 @@ class Plot {
     this.y = makeScale(low - margin, high + margin, HEIGHT - BOTTOM, TOP, this.isLog && low > 0, 6);
   }
 
+  widthNow() { return Math.max(280, Math.floor(this.svg.parentElement.clientWidth)); }
+
   draw() {
-    const width = Math.max(280, Math.floor(this.svg.parentElement.clientWidth));
+    const width = this.width = this.widthNow();
     this.svg.replaceChildren();
     this.svg.setAttribute("width", width);
     if (!this.shown.some((curve) => curve.points.length)) { this.xs = []; this.show(null); return; }
