@@ -37,7 +37,7 @@ def ended_by(number: int, cwd: Path, mark: str, *arguments: str) -> tuple[int, s
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # SIGHUP is ignored under nohup
     ) as running:
         err = ""
-        while "find-lr  step" not in err and (line := running.stderr.readline()):
+        while "sweep  step" not in err and (line := running.stderr.readline()):
             err += line
         running.send_signal(number)
         _, rest = running.communicate(timeout=60)
@@ -75,7 +75,7 @@ def test_a_signal_that_is_ignored_stays_ignored(tmp_path, mark):
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),  # as under nohup
     ) as running:
-        while "find-lr  step" not in running.stderr.readline():
+        while "sweep  step" not in running.stderr.readline():
             pass
         running.send_signal(signal.SIGHUP)
         running.communicate(timeout=60)
