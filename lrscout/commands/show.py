@@ -120,11 +120,12 @@ def show_record(record: RunRecord[Any], output: Output, path: Path | None) -> No
 
     `path` is the file that the record is in.
     """
-    view, shown = view_of(record), printed(record)
+    view, shown, style = view_of(record), printed(record), output.results_style
     human = output.mode == "human"
-    leading = view.details(shown, output.results_style) if human else ""
-    if leading:
+    leading = f"{view.details(shown, style)}\n\n".lstrip("\n") if human else ""
+    if leading and style.rows is not None:  # a window, which shows the messages too; a pipe gets one block
         output.result(leading)
+        leading = "\n"
     problem = view.problem(shown)
     if not human and problem is not None:
         output.warn(problem)
@@ -133,7 +134,7 @@ def show_record(record: RunRecord[Any], output: Output, path: Path | None) -> No
     if path is not None:
         output.note(f"Record: {path}", dim=True)
     if human:
-        output.result("\n" * bool(leading) + view.closing(shown, output.results_style))
+        output.result(leading + view.closing(shown, style))
     elif output.mode == "json":
         output.result(to_json(record))
     else:
