@@ -39,6 +39,13 @@ class SessionKeywords(CommandKeywords, total=False):
     cudnn_benchmark: bool | None
 
 
+class RanksKeywords(SessionKeywords, total=False):
+    """How a target is trained on several ranks."""
+
+    nproc: int | None
+    strategy: str | None
+
+
 class CheckKeywords(SessionKeywords, total=False):
     """The settings of `check`."""
 
@@ -48,7 +55,7 @@ class CheckKeywords(SessionKeywords, total=False):
     timeout: float | None
 
 
-class FindLrKeywords(SessionKeywords, total=False):
+class FindLrKeywords(RanksKeywords, total=False):
     """The settings of `find_lr`."""
 
     timeout: float | None
@@ -70,7 +77,7 @@ class FindLrKeywords(SessionKeywords, total=False):
     restart: bool
 
 
-class FindBatchSizeKeywords(SessionKeywords, total=False):
+class FindBatchSizeKeywords(RanksKeywords, total=False):
     """The settings of `find_batch_size`."""
 
     timeout: float
@@ -96,7 +103,7 @@ class FindBatchSizeKeywords(SessionKeywords, total=False):
     dry_run: bool
 
 
-class CompareSchedulersKeywords(SessionKeywords, total=False):
+class CompareSchedulersKeywords(RanksKeywords, total=False):
     """The settings of `compare_schedulers`."""
 
     timeout: float | None

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from lrscout.commands.torchrun import check_trains_on_ranks
 from lrscout.errors import RecordError, TargetError, UsageError, did_you_mean, perhaps
 from lrscout.files import check_writable
 from lrscout.pairs import parse_pairs
 from lrscout.project import find_project
+from lrscout.ranks.arguments import on_ranks
 from lrscout.recipes import Recipe, load_recipe
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import COLORS, Color, Mode
@@ -62,6 +64,7 @@ def read_invocation(
         UsageError: something cannot be used, found out before anything runs.
     """
     _check_folder()
+    check_trains_on_ranks(settings, command)
     project = find_project() if values["recipe"] is None else None
     if project is not None and default_target is not None:  # for programs alone: those of a record, not the folder's
         project = dataclasses.replace(project, target=None)
@@ -82,7 +85,7 @@ def read_invocation(
     made = make_settings(settings, _with_given(settings, from_file, given))
     check_kind(made, kind)
     return Invocation(
-        target=target,
+        target=on_ranks(target, made),
         settings=made,
         # absolute, since the user's code may change the folder
         output=None if values["output"] is None else values["output"].absolute(),

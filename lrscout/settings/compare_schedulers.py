@@ -11,11 +11,11 @@ from lrscout.errors import UsageError
 from lrscout.schedules import DEFAULT_SCHEDULES, parse_schedule, parse_schedules, schedule_among
 from lrscout.settings.fields import LARGEST_RATE, option
 from lrscout.settings.quantities import seconds
-from lrscout.settings.session import SessionSettings
+from lrscout.settings.ranks import RanksSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareSchedulersSettings(SessionSettings):
+class CompareSchedulersSettings(RanksSettings):
     """The settings of compare-schedulers."""
 
     GROUP = "Comparison"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from lrscout.results import BatchSizeRecord, CommandTarget
 from lrscout.schedules import parse_schedule
 from lrscout.search import bracket, probing
-from lrscout.settings import COMMANDS, Field, TuneSettings, fields_of
+from lrscout.settings import COMMANDS, Field, TuneSettings, fields_of, flag_words
 
 SHARES = {"check": 0.2, "batch-size": 0.2, "lr": 0.25, "schedule": 1.0}
 """Of the time that is left, what a stage may take."""
@@ -87,13 +86,9 @@ def _settings_flags(stage: str, settings: TuneSettings) -> list[str]:
 
 
 def _flag(field: Field, value: Any) -> list[str]:
-    if field.type is bool:
-        return [field.flag if value else f"--no-{field.flag[2:]}"]
-    if field.type is dict:
-        return [word for key, item in value.items() for word in (field.flag, f"{key}={json.dumps(item)}")]
     if field.type is tuple:
         return [word for item in value for word in (field.flag, parse_schedule(item).label)]
-    return [field.flag, str(value)]
+    return flag_words(field, value)
 
 
 def _limits(stage: str, seconds: float | None, found: Found) -> list[str]:
