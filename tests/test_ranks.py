@@ -281,7 +281,6 @@ def test_under_torchrun_one_rank_prints_and_writes(tmp_path):
         timeout=200,
     )
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.split()) == 1
-    assert float(done.stdout) > 0
+    assert len(done.stdout.split()) == 2  # the target has two parameter groups
     assert os.listdir(tmp_path) == ["run.json"]
     assert load(tmp_path / "run.json").target["ranks"] == 2

@@ -14,6 +14,8 @@ from lrscout.ranks.arguments import read
 from lrscout.ranks.launcher import END_SECONDS, STORE, is_first_to_fail, launch
 from lrscout.tracebacks import user_traceback
 
+LET_END_SECONDS = 0.5  # before an error is told: if another rank was killed, this one's is that nobody answers any more
+
 
 def main() -> int:
     """Start the ranks, or train as one of them; the exit code."""
@@ -27,10 +29,11 @@ def main() -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except BaseException as error:
+        sleep(LET_END_SECONDS)
         if is_first_to_fail():
             os.write(2, _told(error).encode(errors="replace"))  # in one piece, since others write as well
         else:
-            sleep(END_SECONDS)  # until it is ended: the error is the same, or that the first one is gone
+            sleep(END_SECONDS)  # until it is ended: its error is the same
         return error.exit_code if isinstance(error, LrscoutError) else 1
     return 0
 
