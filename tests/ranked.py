@@ -34,6 +34,14 @@ def kept(batch_size: int = 16) -> dict[str, Any]:
     return {**parts, "step": lambda batch: loss_fn(model[4](model[:4](batch[0])), batch[1])}
 
 
+def spare(batch_size: int = 16) -> dict[str, Any]:
+    """The same, with a layer that nothing calls."""
+    parts = build(batch_size)
+    parts["model"].spare = nn.ModuleList([nn.Linear(2, 2)])
+    parts["model"].forward = lambda inputs: parts["model"][:5](inputs)
+    return parts
+
+
 def dying(batch_size: int = 16) -> dict[str, Any]:
     """Rank 1 is killed in its fifth step."""
     parts, steps = build(batch_size), iter(range(1, 10**9))

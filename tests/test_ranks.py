@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ranked
 import torch
 from attaching import MARK, alive
 from torch import nn
@@ -120,6 +119,11 @@ def test_blocks_are_the_items_of_the_outermost_lists():
     assert list(blocks(model)) == [*model.layers, model.head[1]]
 
 
+def test_a_list_in_a_list_is_no_block_but_its_items_are():
+    model = nn.ModuleList([nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])])
+    assert list(blocks(model)) == [*model[0]]
+
+
 def test_an_item_that_shares_a_weight_with_another_is_no_block():
     model = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)])
     model[2].weight = model[0].weight
@@ -131,8 +135,15 @@ def test_an_item_that_shares_a_weight_with_another_is_no_block():
 
 def test_the_program_reads_the_settings_that_were_written_for_it():
     settings = FindLrSettings(
-        **{"nproc": 2, "strategy": "fsdp", "precision": "bf16", "accumulate": 3, "clip_norm": 1.0, "seed": 7},
-        **{"optimizer": "sgd", "optimizer_arg": {"momentum": 0.9, "nesterov": True}, "cudnn_benchmark": False},
+        nproc=2,
+        strategy="fsdp",
+        precision="bf16",
+        accumulate=3,
+        clip_norm=1.0,
+        seed=7,
+        optimizer="sgd",
+        optimizer_arg={"momentum": 0.9, "nesterov": True},
+        cudnn_benchmark=False,
     )
     target = Target("mod:build", {"width": 64, "name": "a b"}, ".")
     found = on_ranks(target, settings)
@@ -232,6 +243,7 @@ def losses(target: str, **settings: Any) -> list[float]:
         pytest.param("build", {"strategy": "fsdp", "clip_norm": 0.5, "accumulate": 2}, marks=pytest.mark.slow),
         pytest.param("kept", {"strategy": "ddp", "clip_norm": 0.5, "accumulate": 2}, marks=pytest.mark.slow),
         pytest.param("kept", {"strategy": "fsdp"}, marks=pytest.mark.slow),
+        pytest.param("spare", {"strategy": "fsdp"}, marks=pytest.mark.slow),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value.values())),
 )
@@ -239,6 +251,29 @@ def test_two_ranks_have_the_curve_of_one_process_at_the_same_global_batch_size(t
     common = {name: value for name, value in settings.items() if name != "strategy"}
     alone = losses(target, batch_size=16, **common)
     assert losses(target, batch_size=8, nproc=2, **settings) == pytest.approx(alone, rel=1e-5)
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left")
+def test_a_parameter_that_takes_no_part_in_the_loss_is_named_under_ddp():
+    with pytest.raises(LrscoutError, match="exited with code 1 after 1 optimizer step") as raised:
+        losses("spare", batch_size=8, nproc=2)
+    assert "The loss does not depend on spare.0.weight, spare.0.bias" in raised.value.hint
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left", "one_thread")
+def test_schedules_are_compared_on_two_ranks_as_in_one_process():
+    runs = {"schedules": ["constant", "cosine"], "lr": 0.01, "lr_mode": "shared", "steps": 20, "seeds": 1}
+
+    def compared(batch_size: int, **settings: Any) -> list[float | None]:
+        target = {"kwargs": {"batch_size": batch_size}, "device": "cpu", "jobs": "1"}
+        found = lrscout.compare_schedulers(f"{PATH}build", **target, **runs, **settings)
+        return [run.final for run in found.runs]
+
+    assert compared(8, nproc=2) == pytest.approx(compared(16), rel=1e-5)
 
 
 @linux

@@ -8,17 +8,20 @@ from dataclasses import replace
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from lrscout.engine.randomness import seed_everything
 from lrscout.engine.session import Session
 from lrscout.engine.target import load_target
 from lrscout.engine.trials.source import Source
 from lrscout.engine.workload import Workload, make_workload
-from lrscout.errors import UsageError
+from lrscout.errors import UsageError, WorkloadError
 from lrscout.ranks.arguments import Arguments
 from lrscout.ranks.launcher import STORE
 from lrscout.ranks.loaders import shared
 from lrscout.ranks.strategies import wrapped
+
+SHOWN = 3  # names in a message
 
 
 def train(arguments: Arguments) -> None:
@@ -40,6 +43,9 @@ def train(arguments: Arguments) -> None:
     # each draws its own dropout; the weights are the same already
     settings = replace(arguments.settings, device=str(device), seed=arguments.settings.seed + rank)
     with Session(workload, settings).open(preserve=False) as session:
+        session.train_step()
+        if arguments.strategy == "ddp":
+            _check_all_train(workload.model)
         while True:
             session.train_step()
 
@@ -70,3 +76,19 @@ def _built(arguments: Arguments) -> Workload:
         return Source(arguments.target, arguments.batch_argument, seed).with_batch_size(arguments.batch_size)
     seed_everything(seed)
     return make_workload(load_target(arguments.target))
+
+
+def _check_all_train(model: nn.Module) -> None:
+    """See that every parameter has a gradient: DDP waits for all of them before it averages the last ones.
+
+    Raises:
+        WorkloadError: one has none.
+    """
+    unused = [name for name, each in model.named_parameters() if each.requires_grad and each.grad is None]
+    if unused:
+        names = [name.removeprefix("module.").removeprefix("model.") for name in unused]
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        raise WorkloadError(
+            f"The loss does not depend on {', '.join(names[:SHOWN])}{more}, which DDP does not allow.",
+            hint="Freeze what is not used with requires_grad_(False), or use --strategy fsdp.",
+        )

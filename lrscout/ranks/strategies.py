@@ -35,14 +35,14 @@ class LossOfBatch(nn.Module):
         return self._loss_of(batch)
 
 
-def ddp(workload: Workload, device: torch.device) -> nn.Module:
+def ddp(workload: Workload) -> nn.Module:
     """A whole model on every rank; gradients are averaged while they are computed."""
     if isinstance(workload.optimizer, Optimizer):
         move_optimizer_state(workload.optimizer)
-    return DistributedDataParallel(LossOfBatch(workload), [device] if device.type == "cuda" else None)
+    return DistributedDataParallel(LossOfBatch(workload))
 
 
-def fsdp(workload: Workload, device: torch.device) -> nn.Module:
+def fsdp(workload: Workload) -> nn.Module:
     """A part of every parameter on each rank; a block is gathered while it computes."""
     try:
         from torch.distributed.fsdp import fully_shard  # not above: it is there from torch 2.6 on
@@ -62,7 +62,7 @@ def fsdp(workload: Workload, device: torch.device) -> nn.Module:
     return wrapped
 
 
-STRATEGIES: dict[str, Callable[[Workload, torch.device], nn.Module]] = {"ddp": ddp, "fsdp": fsdp}
+STRATEGIES: dict[str, Callable[[Workload], nn.Module]] = {"ddp": ddp, "fsdp": fsdp}
 
 
 def wrapped(workload: Workload, strategy: str, device: torch.device) -> Workload:
@@ -72,7 +72,7 @@ def wrapped(workload: Workload, strategy: str, device: torch.device) -> Workload
         workload.loss_fn.to(device)
     if not any(parameter.requires_grad for parameter in workload.model.parameters()):
         raise WorkloadError("No parameter of the model requires grad.", hint="Unfreeze some with requires_grad_().")
-    module = STRATEGIES[strategy](workload, device)
+    module = STRATEGIES[strategy](workload)
     return replace(workload, model=module, loss_fn=None, step=lambda batch: module(batch))
 
 
@@ -89,7 +89,7 @@ def _blocks(module: nn.Module, prefix: str, names: dict[int, list[str]]) -> Iter
     for key, child in module.named_children():
         place = f"{prefix}{key}."
         own = [names[id(parameter)] for parameter in child.parameters()]
-        if not is_list:
+        if not is_list or isinstance(child, (nn.ModuleList, nn.ModuleDict)):  # which are never called themselves
             yield from _blocks(child, place, names)
         elif own and all(name.startswith(place) for used in own for name in used):
             yield child
