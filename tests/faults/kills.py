@@ -159,7 +159,6 @@ def kill(folder: Path, command: str, phase: str | float, end: str) -> Ended:
             stdout=descriptor,
             stderr=descriptor,
             start_new_session=True,
-            preexec_fn=lambda: [signal.signal(each, signal.SIG_DFL) for each in (signal.SIGHUP, signal.SIGINT)],
         )
         if isinstance(phase, str):
             deadline = monotonic() + 60
