@@ -23,7 +23,7 @@ from lrscout.report.exports import EXPORTS
 from lrscout.report.output import COLORS, Color, Mode
 from lrscout.results import CommandTarget, Target
 from lrscout.settings import Kind, Settings, check_kind, fields_of, make_settings, of_kind
-from lrscout.target_paths import hint_for
+from lrscout.target_paths import hint_for, is_path
 
 S = TypeVar("S", bound=Settings)
 
@@ -115,7 +115,7 @@ def _target_from(
             )
         return CommandTarget(command, os.getcwd())
     path = given.get("target")
-    if path is not None and ":" not in path and recipe is not None and recipe.targets:
+    if path is not None and not is_path(path) and recipe is not None and recipe.targets:
         known = did_you_mean(path, tuple(recipe.targets))
         raise TargetError(f"{path!r} is neither a target nor the name of one in {recipe.path}.", hint=known)
     if path is None and recipe is not None and recipe.command is not None:

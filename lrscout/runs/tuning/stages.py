@@ -111,9 +111,10 @@ def _with_size(command: Sequence[str], batch_size: int | None) -> tuple[str, ...
     return words.command if batch_size is None else words.filled(batch_size=batch_size)
 
 
-def spent_share(stages: Sequence[str], stage: str) -> float:
-    """The share of the time left that a stage may take; the last one takes all."""
-    return 1.0 if stage == stages[-1] else SHARES[stage]
+def seconds_for(stage: str, stages: Sequence[str], left: float, starting: float) -> float:
+    """What the search of a stage may take of the seconds that are left, if each stage takes `starting` to start."""
+    searching = max(0.0, left - starting * len(stages[stages.index(stage) :]))
+    return searching if stage == stages[-1] else searching * SHARES[stage]
 
 
 def settings_to_keep(settings: TuneSettings, names: Sequence[str]) -> Mapping[str, Any]:
