@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -301,14 +302,36 @@ def test_one_rank_out_of_memory_is_the_trials_outcome_and_nobody_waits(where):
     assert trial.seconds < 100
 
 
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "lrscout"]
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left")
+def test_when_torchrun_is_killed_the_search_is_interrupted(tmp_path):
+    arguments = ["find-lr", f"{PATH}build", "--steps", "100000", "-o", "run.json"]
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    with subprocess.Popen([*TORCHRUN, *arguments], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as started:
+        wait_for(lambda: (tmp_path / "run.json").exists(), 120)
+        started.kill()
+    wait_for(lambda: load(tmp_path / "run.json").status == "interrupted", 30)
+    wait_for(lambda: not [line for line in alive(os.environ[MARK]) if "pytest" not in line], 30)
+
+
+def wait_for(happened: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+
+
 @linux
 @pytest.mark.slow
 @pytest.mark.usefixtures("nothing_left")
 def test_under_torchrun_one_rank_prints_and_writes(tmp_path):
-    started = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "lrscout"]
     flags = ["--strategy", "fsdp", "--steps", "20", "--min-lr", "1e-3", "--max-lr", "1", "-q", "-o", "run.json"]
     done = subprocess.run(
-        [*started, "find-lr", f"{PATH}build", *flags],
+        [*TORCHRUN, "find-lr", f"{PATH}build", *flags],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(HERE.parent)},
         capture_output=True,

@@ -81,7 +81,7 @@ def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> Non
     with running(COMMAND, dataclasses.replace(invocation, output=path)) as run:
         with past_typer(), run.watched(), run.output.progress(None, COMMAND) as progress:
             if isinstance(invocation.target, CommandTarget):
-                progress.phase("starting the command")
+                progress.phase(invocation.target.start)
             elif invocation.settings.jobs == "1":
                 progress.phase("importing torch")
                 run.load("lrscout.runs.comparison.workbench")

@@ -36,8 +36,8 @@ class _Observer(BatchSizeObserver):
 
     def loading(self) -> None:
         target = self._run.target
-        is_command = isinstance(target, CommandTarget)
-        self._progress.phase("starting the command" if is_command else f"importing torch, building {target.label}")
+        starts = target.start if isinstance(target, CommandTarget) else f"importing torch, building {target.label}"
+        self._progress.phase(starts)
 
     def trying(self, batch_size: int, number: int, about: int | None) -> None:
         of = f" of about {about}" if about is not None and number <= about else ""

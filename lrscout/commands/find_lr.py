@@ -31,7 +31,7 @@ def _searched(invocation: Invocation[FindLrSettings], run: Run, observer: LrObse
     """Load the target or start the command, and search."""
     target, settings = invocation.target, invocation.settings
     if isinstance(target, CommandTarget):
-        progress.phase("starting the command")
+        progress.phase(target.start)
         return search_command(target, settings, observer, run.output.relay)
     progress.phase("importing torch")
     run.load("lrscout.runs.lr.live")

@@ -45,6 +45,11 @@ class CommandTarget:
     cwd: str
     since: float = field(default_factory=time.time, compare=False)  # what is older, a search must leave as it is
 
+    @property
+    def start(self) -> str:
+        """What is done until it trains, as the progress line says it."""
+        return "starting the command"
+
     def takes(self, placeholder: str) -> bool:
         """Whether the command has a place for one of the PLACEHOLDERS."""
         return any(f"{{{placeholder}}}" in word for word in self.command)
@@ -71,6 +76,11 @@ class TargetOnRanks(CommandTarget):
     """A target, and the command that trains it on several ranks."""
 
     target: Target = field(default_factory=lambda: Target(None))
+
+    @property
+    def start(self) -> str:
+        """What is done until it trains, as the progress line says it."""
+        return f"starting the ranks, building {self.label}"
 
     def as_dict(self) -> dict[str, Any]:
         """The target as its record shows it."""
