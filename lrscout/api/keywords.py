@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from lrscout.results import Use
+from lrscout.settings.engine import Engine
 from lrscout.settings.session import Precision
 
 
@@ -37,6 +38,15 @@ class SessionKeywords(CommandKeywords, total=False):
     compile: bool
     deterministic: bool
     cudnn_benchmark: bool | None
+
+
+class EngineKeywords(TypedDict, total=False):
+    """Where independent trainings take place."""
+
+    engine: Engine
+    ray_address: str | None
+    cpus_per_run: float
+    gpus_per_run: float | None
 
 
 class CheckKeywords(SessionKeywords, total=False):
@@ -96,7 +106,7 @@ class FindBatchSizeKeywords(SessionKeywords, total=False):
     dry_run: bool
 
 
-class CompareSchedulersKeywords(SessionKeywords, total=False):
+class CompareSchedulersKeywords(EngineKeywords, SessionKeywords, total=False):
     """The settings of `compare_schedulers`."""
 
     timeout: float | None
