@@ -91,7 +91,7 @@ def check_steps(workload: Workload, optimizers: Sequence[Optimizer], settings: S
     if not workload.manual:
         return
     given = {
-        "--accumulate": settings.accumulate > 1,
+        "--accumulate": (settings.accumulate or 1) > 1,
         "--clip-norm": settings.clip_norm is not None,
         "--clip-value": settings.clip_value is not None,
         "--precision fp16": settings.precision == "fp16",

@@ -34,7 +34,15 @@ def describe_environment(session: Session) -> dict[str, Any]:
         "trainable_parameters": parameters,
         "groups": _describe_groups(session),
         **_describe_optimizers(session.named),
+        **_own_settings(session),
     }
+
+
+def _own_settings(session: Session) -> dict[str, Any]:
+    """The settings that the target's own trainer decided, since they were not given."""
+    own = session.workload.host.settings
+    used = {name: value for name, value in own.items() if getattr(session.settings, name) == value}
+    return {"own_settings": used} if used else {}
 
 
 def _describe_optimizers(named: Optimizers) -> dict[str, Any]:

@@ -35,9 +35,12 @@ class Session:
     """
 
     def __init__(self, workload: Workload, settings: SessionSettings, val_batches: int = 0) -> None:
-        check_model(workload.model, settings.precision)
+        settings = settings.with_own(workload.host.settings)
+        self.precision, self.accumulate = settings.precision or "fp32", settings.accumulate or 1
+        check_model(workload.model, self.precision)
         self.workload = workload
         self.settings = settings
+        self._host = workload.host
         self.device = resolve_device(settings.device, workload)
         self.named = make_optimizers(workload, settings.optimizer, settings.optimizer_arg)
         self.optimizers: tuple[Optimizer, ...] = tuple(self.named.all.values())
@@ -49,8 +52,8 @@ class Session:
         self._ratios = ratios_of(self._groups)
         self._loss_of, self._val_loss_of = loss_of(workload), val_loss_of(workload)
         self._by_closure = not workload.manual and any(map(needs_closure, self.optimizers))
-        self.autocast = _autocast(self.device, settings.precision)
-        self._scaler = torch.amp.GradScaler(self.device.type) if settings.precision == "fp16" else None
+        self.autocast = _autocast(self.device, self.precision)
+        self._scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
         self._skipped: Tensor | int = 0
         self._moves = self.device.type != "cpu" or any(p.device.type != "cpu" for p in workload.model.parameters())
         self._parameters = parameters_of(self.optimizers)
@@ -85,6 +88,7 @@ class Session:
                 workload.model.train()  # otherwise keep the modes: a frozen submodule may be in eval mode
             if self._val_batches:
                 self._held_out = self._take_held_out()
+            stack.enter_context(self._host.open(self.device))
             self._batches = Batches(workload.train_loader)
             stack.callback(self._close)
             yield self
@@ -102,7 +106,7 @@ class Session:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know about the settings and the steps so far."""
-        messages = []
+        messages = [*self._host.warnings]
         if self.skipped_steps:
             messages.append(f"The gradient scaler skipped {self.skipped_steps} steps because gradients overflowed.")
         clipping = own_clipping(self.workload)
@@ -151,14 +155,16 @@ class Session:
         """Accumulate over the micro-batches and step the optimizers; return the mean loss, () on the device."""
         if self.workload.manual:
             return self._manual_step()
+        batches = self._host.gathered(self._micro_batches(), self.device)
         if self._by_closure:
-            return self._closure_step(list(self._micro_batches()))
-        loss = self._add_gradients(self._micro_batches())
+            return self._closure_step(list(batches))
+        loss = self._add_gradients(batches)
         self._update()
+        self._host.batch_ended()
         return loss
 
     def _micro_batches(self) -> Iterator[Any]:
-        for _ in range(self.settings.accumulate):
+        for _ in range(self.accumulate):
             batch = next(self._batches)
             if self.on_batch is not None:
                 self.on_batch(batch)
@@ -166,18 +172,21 @@ class Session:
 
     def _add_gradients(self, batches: Iterable[Any]) -> Tensor:
         """Set the gradients to the mean over the micro-batches; return their mean loss."""
-        count = self.settings.accumulate
         for parameter in self._parameters:  # like Optimizer.zero_grad, but without its profiler hook (15 us)
             parameter.grad = None
         for optimizer in self._overrides_zero_grad:
             optimizer.zero_grad()
         total = None
         for batch in batches:
+            if total is not None:
+                self._host.batch_ended()
             losses = self._losses(self._loss_of, batch)
             for loss in losses.values():
                 if not loss.requires_grad:
                     raise detached_loss(loss)
+            count = 1 if self._host.divides else self.accumulate
             self._backward(losses if count == 1 else {name: loss / count for name, loss in losses.items()})
+            self._host.backward_ended()
             counted = self._counted(losses).detach()
             total = counted if total is None else total + counted
         assert total is not None
@@ -199,6 +208,7 @@ class Session:
 
         def closure() -> Tensor:
             losses.append(self._add_gradients(batches))
+            self._host.update_begins(self.optimizers)
             self._clip()
             return losses[-1]
 
@@ -209,13 +219,16 @@ class Session:
             optimizer.second_step(zero_grad=False)
         else:
             optimizer.step(closure)
+        self._host.batch_ended()
         return losses[0]
 
     def _manual_step(self) -> Tensor:
         """Let the target's step train."""
         (batch,) = self._micro_batches()
         if self._has_gradients:
-            return self._counted(self._losses(self._loss_of, batch)).detach()
+            loss = self._counted(self._losses(self._loss_of, batch)).detach()
+            self._host.batch_ended()
+            return loss
         stepped: list[Optimizer] = []
         hooks = [each.register_step_pre_hook(lambda *given: stepped.append(given[0])) for each in self.optimizers]
         try:
@@ -229,6 +242,7 @@ class Session:
                 hint="Call backward() and optimizer.step() in it, with the optimizers that the target returns.",
             )
         self._has_gradients = True
+        self._host.batch_ended()
         return self._counted(losses).detach()
 
     @torch.no_grad()
@@ -264,6 +278,7 @@ class Session:
         if scaler is not None and (settings.clip_norm is not None or settings.clip_value is not None):
             for optimizer in self.optimizers:
                 scaler.unscale_(optimizer)
+        self._host.update_begins(self.optimizers)
         self._clip()
         if scaler is None:
             for optimizer in self.optimizers:

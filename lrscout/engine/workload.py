@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lrscout.engine.batches import check_is_loader, check_workers_can_send
+from lrscout.engine.host import NO_HOST, Host
 from lrscout.errors import TargetError, did_you_mean
 
 OptimizerLike = (
@@ -37,10 +39,45 @@ class Workload:
     step: Callable[..., Any] | None = None
     val_step: Callable[..., Any] | None = None  # for a batch of held-out data, if its loss is another
     manual: bool = False  # whether `step` calls backward and steps the optimizers
+    host: Host = NO_HOST  # in place of a framework's trainer
 
 
-KEYS = tuple(f.name for f in fields(Workload))
+KEYS = tuple(f.name for f in fields(Workload) if f.name != "host")
 REQUIRED = ("model", "train_loader")
+
+
+def is_instance(given: Any, kind: str, *modules: str) -> bool:
+    """Whether an object is of a class in one of the modules, none of which is imported for that."""
+    kinds = (getattr(sys.modules.get(name), kind, None) for name in modules)
+    return any(isinstance(known, type) and isinstance(given, known) for known in kinds)
+
+
+def is_lightning(given: Any, kind: str = "LightningModule") -> bool:
+    """Whether an object is a LightningModule, or of another class of Lightning."""
+    return is_instance(given, kind, "lightning.pytorch", "pytorch_lightning")
+
+
+def from_lightning(given: Any) -> Workload | None:
+    """A LightningModule that has a training_step, alone or as the model, with its loaders or a LightningDataModule."""
+    model = given.model if isinstance(given, Workload) else given
+    if isinstance(given, tuple) and given:
+        model = given[0]
+    elif isinstance(given, Mapping):
+        model = given.get("model")
+    if not is_lightning(model):
+        return None
+    from lrscout.engine.adapters.lightning import adapted  # only here is Lightning known to be there
+
+    return adapted(given)
+
+
+def from_trainer(given: Any) -> Workload | None:
+    """A transformers.Trainer."""
+    if not is_instance(given, "Trainer", "transformers.trainer"):
+        return None
+    from lrscout.engine.adapters.transformers import adapted
+
+    return adapted(given)
 
 
 def from_workload(given: Any) -> Workload | None:
@@ -82,9 +119,11 @@ def from_attributes(given: Any) -> Workload | None:
 
 
 ADAPTERS: dict[str, Callable[[Any], Workload | None]] = {
+    "lightning": from_lightning,
     "workload": from_workload,
     "mapping": from_mapping,
     "tuple": from_tuple,
+    "trainer": from_trainer,
     "attributes": from_attributes,
 }
 """The kinds of workload that a target may provide; the first adapter that does not return None is used."""

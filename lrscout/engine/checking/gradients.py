@@ -28,7 +28,7 @@ class Gradients:
 
 def examine_gradients(subject: Subject) -> Gradients:
     """Take a few small steps on as many batches, and look at the gradients after each."""
-    own = subject.whole.settings.precision
+    own = subject.whole.precision
     precision = "fp32" if own == "fp16" else own  # that scales them
     names = parameter_names(subject)
     reached: set[int] = set()

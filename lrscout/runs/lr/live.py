@@ -77,7 +77,7 @@ class LiveTrainer:
 
     def length(self) -> TrainingLength:
         settings, batches = self._settings, batches_in(self._workload.train_loader)
-        each = None if batches is None else batches / settings.accumulate
+        each = None if batches is None else batches / self._session.accumulate
         if settings.horizon is not None:
             return TrainingLength(settings.horizon, settings.horizon / each if each else None)
         if settings.epochs is not None:
