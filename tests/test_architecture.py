@@ -19,6 +19,7 @@ OWNERS = {
     "plotext": ("report/plot.py",),
     "matplotlib": ("report/figure.py",),
     "tensorboard": ("report/events.py",),
+    "ray": ("processes/ray_",),
     "yaml": ("yaml_nodes.py",),
 }
 

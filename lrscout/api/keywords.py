@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from lrscout.results import Use
+from lrscout.settings.engine import Engine
 from lrscout.settings.session import Precision
 
 
@@ -44,6 +45,15 @@ class RanksKeywords(SessionKeywords, total=False):
 
     nproc: int | None
     strategy: str | None
+
+
+class EngineKeywords(TypedDict, total=False):
+    """Where independent trainings take place."""
+
+    engine: Engine
+    ray_address: str | None
+    cpus_per_run: float
+    gpus_per_run: float | None
 
 
 class CheckKeywords(SessionKeywords, total=False):
@@ -103,7 +113,7 @@ class FindBatchSizeKeywords(RanksKeywords, total=False):
     dry_run: bool
 
 
-class CompareSchedulersKeywords(RanksKeywords, total=False):
+class CompareSchedulersKeywords(EngineKeywords, RanksKeywords, total=False):
     """The settings of `compare_schedulers`."""
 
     timeout: float | None

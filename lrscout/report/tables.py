@@ -81,6 +81,10 @@ def common_facts(record: RunRecord[Any]) -> dict[str, object]:
     known["device"] = environment.get("device") or record.settings.get("device")
     if environment.get("device_name") and not str(known["device"]).startswith("cpu"):
         known["device"] = f"{known['device']} ({environment['device_name']})"
+    own = environment.get("own_settings")
+    if isinstance(own, Mapping):
+        flags = (f"--{str(name).replace('_', '-')} {value}" for name, value in own.items())
+        known["settings"] = f"{' '.join(flags)} (the target's own)"
     return known
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from lrscout.settings.check import CheckSettings
 from lrscout.settings.command import CommandSettings, LaunchSettings
 from lrscout.settings.compare_schedulers import CompareSchedulersSettings
+from lrscout.settings.engine import ENGINE, EngineSettings
 from lrscout.settings.fields import (
     Field,
     Kind,
@@ -39,6 +40,8 @@ __all__ = [
     "CompareSchedulersSettings",
     "DEFAULT_OPTIMIZER",
     "DEFAULT_SCHEDULE",
+    "ENGINE",
+    "EngineSettings",
     "Field",
     "FindBatchSizeSettings",
     "FindLrSettings",

@@ -60,6 +60,9 @@ class Source:
         if self.takes_size:
             return self._build({self._argument: batch_size})
         workload = self._build({})
+        sized = workload.host.with_batch_size(workload, batch_size)
+        if sized is not None:
+            return sized
         loaders: dict[str, Any] = {
             name: resized(loader, batch_size, name)
             for name in ("train_loader", "val_loader")
