@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
@@ -31,7 +31,7 @@ class LossOfBatch(nn.Module):
             self.loss_fn = workload.loss_fn
         self._loss_of = loss_of(workload)
 
-    def forward(self, batch: Any) -> Tensor:
+    def forward(self, batch: Any) -> Any:
         return self._loss_of(batch)
 
 
