@@ -34,6 +34,20 @@ def kept(batch_size: int = 16) -> dict[str, Any]:
     return {**parts, "step": lambda batch: loss_fn(model[4](model[:4](batch[0])), batch[1])}
 
 
+def several(losses: bool = False, manual: bool = False, batch_size: int = 16) -> dict[str, Any]:
+    """An optimizer for each half, by name, with one loss, a loss for each, or a step that trains by itself."""
+    parts = build(batch_size)
+    model, loss_fn = parts["model"], parts.pop("loss_fn")
+    halves = {"low": model[:4], "high": model[4]}
+    parts["optimizer"] = {name: torch.optim.SGD(half.parameters(), lr=0.1) for name, half in halves.items()}
+
+    def step(batch: Any) -> Any:
+        loss = loss_fn(model(batch[0]), batch[1])
+        return {"low": loss, "high": 2 * loss} if losses else loss
+
+    return {**parts, "step": step, "manual": manual}
+
+
 def spare(batch_size: int = 16) -> dict[str, Any]:
     """The same, with a layer that nothing calls."""
     parts = build(batch_size)

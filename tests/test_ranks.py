@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ranked
 import torch
 from attaching import MARK, alive
 from torch import nn
@@ -19,10 +20,11 @@ from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Te
 import lrscout
 from lrscout.cli import main
 from lrscout.commands import torchrun
+from lrscout.engine.workload import make_workload
 from lrscout.errors import LrscoutError, UsageError
 from lrscout.ranks.arguments import on_ranks, read
 from lrscout.ranks.loaders import shared
-from lrscout.ranks.strategies import blocks
+from lrscout.ranks.strategies import LossOfBatch, blocks, wrapped
 from lrscout.records import load
 from lrscout.results import Target, TargetOnRanks
 from lrscout.runs.batch_size.command import CommandTrials
@@ -245,6 +247,7 @@ def losses(target: str, **settings: Any) -> list[float]:
         pytest.param("kept", {"strategy": "ddp", "clip_norm": 0.5, "accumulate": 2}, marks=pytest.mark.slow),
         pytest.param("kept", {"strategy": "fsdp"}, marks=pytest.mark.slow),
         pytest.param("spare", {"strategy": "fsdp"}, marks=pytest.mark.slow),
+        pytest.param("several", {"strategy": "fsdp", "optimizer": "all"}, marks=pytest.mark.slow),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value.values())),
 )
@@ -261,6 +264,17 @@ def test_a_parameter_that_takes_no_part_in_the_loss_is_named_under_ddp():
     with pytest.raises(LrscoutError, match="exited with code 1 after 1 optimizer step") as raised:
         losses("spare", batch_size=8, nproc=2)
     assert "The loss does not depend on spare.0.weight, spare.0.bias" in raised.value.hint
+
+
+def test_a_step_that_steps_its_optimizers_itself_is_refused():
+    with pytest.raises(UsageError, match="steps its optimizers itself"):
+        wrapped(make_workload(ranked.several(manual=True)), "ddp", torch.device("cpu"))
+
+
+def test_a_loss_for_each_optimizer_is_refused():
+    workload = make_workload(ranked.several(losses=True))
+    with pytest.raises(UsageError, match="a loss for each"):
+        LossOfBatch(workload)(next(iter(workload.train_loader)))
 
 
 @linux

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -32,13 +32,23 @@ class LossOfBatch(nn.Module):
         self._loss_of = loss_of(workload)
 
     def forward(self, batch: Any) -> Any:
-        return self._loss_of(batch)
+        loss = self._loss_of(batch)
+        if isinstance(loss, Mapping):  # each would need a backward pass of its own
+            raise _not_on_ranks("has a loss for each of its optimizers")
+        return loss
+
+
+def _not_on_ranks(what: str) -> UsageError:
+    return UsageError(
+        f"The target {what}, which cannot be trained on several ranks.",
+        hint="Write a program that does, and search it: lrscout find-lr -- torchrun --nproc-per-node 2 train.py.",
+    )
 
 
 def ddp(workload: Workload) -> nn.Module:
     """A whole model on every rank; gradients are averaged while they are computed."""
-    if isinstance(workload.optimizer, Optimizer):
-        move_optimizer_state(workload.optimizer)
+    for optimizer in _instances(workload.optimizer):
+        move_optimizer_state(optimizer)
     return DistributedDataParallel(LossOfBatch(workload))
 
 
@@ -57,8 +67,8 @@ def fsdp(workload: Workload) -> nn.Module:
     for block in blocks(workload.model):
         fully_shard(block)
     fully_shard(wrapped)
-    if isinstance(workload.optimizer, Optimizer):
-        _exchange(workload.optimizer, named, dict(workload.model.named_parameters()))
+    for optimizer in _instances(workload.optimizer):
+        _exchange(optimizer, named, dict(workload.model.named_parameters()))
     return wrapped
 
 
@@ -66,7 +76,13 @@ STRATEGIES: dict[str, Callable[[Workload], nn.Module]] = {"ddp": ddp, "fsdp": fs
 
 
 def wrapped(workload: Workload, strategy: str, device: torch.device) -> Workload:
-    """The workload as the ranks train it together."""
+    """The workload as the ranks train it together.
+
+    Raises:
+        UsageError: its step is manual.
+    """
+    if workload.manual:
+        raise _not_on_ranks("steps its optimizers itself (manual)")
     workload.model.to(device)
     if isinstance(workload.loss_fn, nn.Module):
         workload.loss_fn.to(device)
@@ -74,6 +90,12 @@ def wrapped(workload: Workload, strategy: str, device: torch.device) -> Workload
         raise WorkloadError("No parameter of the model requires grad.", hint="Unfreeze some with requires_grad_().")
     module = STRATEGIES[strategy](workload)
     return replace(workload, model=module, loss_fn=None, step=lambda batch: module(batch))
+
+
+def _instances(given: Any) -> list[Optimizer]:
+    """The optimizers that a target has made already."""
+    each = given.values() if isinstance(given, Mapping) else given if isinstance(given, (list, tuple)) else [given]
+    return [optimizer for optimizer in each if isinstance(optimizer, Optimizer)]
 
 
 def blocks(model: nn.Module) -> Iterator[nn.Module]:
