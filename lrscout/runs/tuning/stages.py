@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 from lrscout.results import BatchSizeRecord, CommandTarget
 from lrscout.schedules import parse_schedule
 from lrscout.search import bracket, probing
-from lrscout.settings import COMMANDS, Field, TuneSettings, fields_of
+from lrscout.settings import COMMANDS, ENGINE, Field, TuneSettings, fields_of
 
 SHARES = {"check": 0.2, "batch-size": 0.2, "lr": 0.25, "schedule": 1.0}
 """Of the time that is left, what a stage may take."""
@@ -119,6 +120,12 @@ def _with_size(command: Sequence[str], batch_size: int | None) -> tuple[str, ...
 def spent_share(stages: Sequence[str], stage: str) -> float:
     """The share of the time left that a stage may take; the last one takes all."""
     return 1.0 if stage == stages[-1] else SHARES[stage]
+
+
+def without_engine(settings: TuneSettings) -> TuneSettings:
+    """The settings with that engine which they have by default: where a stage took place says nothing about it."""
+    defaults = {field.name: field.default for field in fields_of(TuneSettings)}
+    return dataclasses.replace(settings, **{name: defaults[name] for name in ENGINE})
 
 
 def settings_to_keep(settings: TuneSettings, names: Sequence[str]) -> Mapping[str, Any]:
