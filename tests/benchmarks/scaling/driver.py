@@ -86,7 +86,10 @@ def main(kind: str, runs: int) -> None:
         comparison.go()
         made = time.perf_counter()
         run._save(comparison.record("ok"))
-        print(f"all in {made - began:.1f} s, the last record in {time.perf_counter() - made:.1f} s")
+        seconds = time.perf_counter() - made
+        print(
+            f"all in {made - began:.1f} s, the last record of {os.path.getsize(run._path) / 1e6:.1f} MB in {seconds:.1f} s"
+        )
 
 
 if __name__ == "__main__":
