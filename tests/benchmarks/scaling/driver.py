@@ -87,9 +87,8 @@ def main(kind: str, runs: int) -> None:
         made = time.perf_counter()
         run._save(comparison.record("ok"))
         seconds = time.perf_counter() - made
-        print(
-            f"all in {made - began:.1f} s, the last record of {os.path.getsize(run._path) / 1e6:.1f} MB in {seconds:.1f} s"
-        )
+        size = os.path.getsize(run._path or "/dev/null") / 1e6
+        print(f"all in {made - began:.1f} s, the last record of {size:.1f} MB in {seconds:.1f} s")
 
 
 if __name__ == "__main__":
