@@ -25,6 +25,7 @@ from lrscout.settings import (
     EngineSettings,
     Field,
     LaunchSettings,
+    RanksSettings,
     SessionSettings,
     Settings,
     fields_of,
@@ -37,6 +38,7 @@ END = "<!-- Up to here. -->"
 VALUES = {int: "whole number", float: "number", str: "text", dict: "KEY=VALUE"}
 SHARED: dict[type, str] = {
     SessionSettings: "Settings of a training step",
+    RanksSettings: "Settings of several ranks",
     CommandSettings: "Settings of a training command",
     LaunchSettings: "Settings of a training command",
     EngineSettings: "Where trainings take place",

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from lrscout.report.paste import optimizer_lines, scheduler_lines
+from lrscout.report.paste import scheduler_lines
+from lrscout.report.paste_optimizers import optimizer_lines
 from lrscout.schedules import SCHEDULES, parse_schedule
 
 LABELS = [

@@ -229,3 +229,26 @@ def test_pretrained_body_helps() -> None:
         return held_out_loss(workload)
 
     assert loss_with_frozen_body(forget=False) < loss_with_frozen_body(forget=True)
+
+
+def test_gan_brings_its_images_closer_to_held_out_ones() -> None:
+    torch.manual_seed(0)
+    workload = load_recipe("gan_digits").build()
+    held_out = next(iter(workload["val_loader"]))
+    before = workload["val_step"](held_out).item()
+    for group in (group for optimizer in workload["optimizer"].values() for group in optimizer.param_groups):
+        group["lr"] *= 0.2  # what find-lr suggests for both
+    for batch, _ in zip(endless(workload["train_loader"]), range(100)):
+        for name, loss in workload["step"](batch).items():
+            own = list(workload["model"][name].parameters())
+            loss.backward(inputs=own)
+        for optimizer in workload["optimizer"].values():
+            optimizer.step()
+            optimizer.zero_grad()
+    assert workload["val_step"](held_out).item() < 0.7 * before
+
+
+def test_gan_yaml_names_its_workload() -> None:
+    recipe = yaml.safe_load((RECIPES / "gan_digits.yaml").read_text(encoding="utf-8"))
+    assert recipe["target"] == "gan_digits.py:build"
+    inspect.signature(load_recipe("gan_digits").build).bind(**recipe["kwargs"])

@@ -124,10 +124,9 @@ class NoRate(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": None})
 
 
-@pytest.mark.parametrize(("optimizer", "message"), [(torch.optim.LBFGS, "LBFGS"), (NoRate, "without a learning rate")])
-def test_optimizer_that_has_no_sweep_is_refused(optimizer: Any, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        make_session(linear_workload(optimizer=optimizer))
+def test_optimizer_that_has_no_sweep_is_refused() -> None:
+    with pytest.raises(UsageError, match="without a learning rate"):
+        make_session(linear_workload(optimizer=NoRate))
 
 
 def test_accumulated_gradient_is_the_big_batchs_and_the_loss_the_mean() -> None:

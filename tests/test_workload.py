@@ -14,7 +14,8 @@ from small_workloads import linear_workload, steps
 from torch import Tensor, nn
 
 from lrscout.engine.losses import loss_of
-from lrscout.engine.workload import Workload, make_optimizer, make_workload, optimizer_class
+from lrscout.engine.optimizers import make_optimizers, optimizer_class
+from lrscout.engine.workload import Workload, make_workload
 from lrscout.errors import LrscoutError, TargetError, UsageError, WorkloadError
 
 BATCHES = [(torch.ones(2, 3), torch.zeros(2, 1))]
@@ -79,7 +80,7 @@ def test_a_function_that_forgets_to_return_is_hinted_at() -> None:
         ((nn.Linear, BATCHES, LOSS), "model must be a torch.nn.Module, not 'type'"),
         ((MODEL, 3, LOSS), "train_loader must be iterable, not 'int'"),
         ((MODEL, BATCHES, "mse"), "loss_fn must be a function, not 'str'"),
-        ((MODEL, BATCHES, LOSS, "adam"), "optimizer must be an Optimizer or a function, not 'str'"),
+        ((MODEL, BATCHES, LOSS, "adam"), "optimizer must be an Optimizer, several of them, or a function, not 'str'"),
     ],
 )
 def test_what_is_no_workload_is_named(given: Any, message: str) -> None:
@@ -181,7 +182,8 @@ def test_step_wins_over_loss_fn() -> None:
 
 
 def optimizer_of(given: Any, name: str | None = None, **arguments: Any) -> tuple[torch.optim.Optimizer, str]:
-    return make_optimizer(Workload(nn.Linear(3, 1), [], optimizer=given), name, arguments)
+    made = make_optimizers(Workload(nn.Linear(3, 1), [], optimizer=given), name, arguments)
+    return next(iter(made.all.values())), made.description
 
 
 def test_optimizer_may_be_an_instance_a_class_or_a_function() -> None:
@@ -233,19 +235,19 @@ def test_optimizer_flags_beside_the_targets_own_are_an_error() -> None:
 
 
 def test_optimizer_function_that_gives_something_else_is_an_error() -> None:
-    with pytest.raises(TargetError, match="must return an Optimizer, not 'list'"):
-        optimizer_of(list)
+    with pytest.raises(TargetError, match="must return an Optimizer, not 'int'"):
+        optimizer_of(lambda parameters: 3)
 
 
 @pytest.mark.parametrize("model", [nn.ReLU(), nn.Linear(3, 1).requires_grad_(False)])
 def test_model_without_trainable_parameters_is_an_error(model: nn.Module) -> None:
     with pytest.raises(WorkloadError, match="No parameter of the model requires grad"):
-        make_optimizer(Workload(model, []), None, {})
+        make_optimizers(Workload(model, []), None, {})
 
 
 def test_frozen_parameters_stay_out_of_the_optimizer() -> None:
     model = nn.Sequential(nn.Linear(3, 3).requires_grad_(False), nn.Linear(3, 1))
-    made, _ = make_optimizer(Workload(model, []), None, {})
+    (made,) = make_optimizers(Workload(model, []), None, {}).all.values()
     assert [id(p) for group in made.param_groups for p in group["params"]] == [id(p) for p in model[1].parameters()]
 
 

@@ -20,7 +20,6 @@ from lrscout.results import (
 )
 from lrscout.runs.lr.command import search_command
 from lrscout.runs.lr.observer import LrObserver
-from lrscout.runs.lr.search import search_lr
 from lrscout.settings import FindLrSettings, make_settings
 
 
@@ -95,8 +94,7 @@ def find_lr(
         return FindLrResult.of(search_command(program, made, LrObserver()))
     found, where = buildable_target(target, kwargs, app_dir, parts)
     from lrscout.engine.randomness import preserved_random_state  # here and not above: they bring torch
-    from lrscout.runs.lr.live import LiveTrainer
+    from lrscout.runs.lr.live import search_live
 
     with preserved_random_state():  # building seeds everything
-        trainer = LiveTrainer(builder(found, where)(made.seed), made, where)
-        return FindLrResult.of(search_lr(trainer, made))
+        return FindLrResult.of(search_live(builder(found, where)(made.seed), made, where))

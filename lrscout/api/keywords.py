@@ -30,14 +30,21 @@ class SessionKeywords(CommandKeywords, total=False):
 
     seed: int
     device: str
-    precision: Precision
+    precision: Precision | None
     optimizer_arg: Mapping[str, Any]
-    accumulate: int
+    accumulate: int | None
     clip_norm: float | None
     clip_value: float | None
     compile: bool
     deterministic: bool
     cudnn_benchmark: bool | None
+
+
+class RanksKeywords(SessionKeywords, total=False):
+    """How a target is trained on several ranks."""
+
+    nproc: int | None
+    strategy: str | None
 
 
 class EngineKeywords(TypedDict, total=False):
@@ -58,7 +65,7 @@ class CheckKeywords(SessionKeywords, total=False):
     timeout: float | None
 
 
-class FindLrKeywords(SessionKeywords, total=False):
+class FindLrKeywords(RanksKeywords, total=False):
     """The settings of `find_lr`."""
 
     timeout: float | None
@@ -80,7 +87,7 @@ class FindLrKeywords(SessionKeywords, total=False):
     restart: bool
 
 
-class FindBatchSizeKeywords(SessionKeywords, total=False):
+class FindBatchSizeKeywords(RanksKeywords, total=False):
     """The settings of `find_batch_size`."""
 
     timeout: float
@@ -106,7 +113,7 @@ class FindBatchSizeKeywords(SessionKeywords, total=False):
     dry_run: bool
 
 
-class CompareSchedulersKeywords(EngineKeywords, SessionKeywords, total=False):
+class CompareSchedulersKeywords(EngineKeywords, RanksKeywords, total=False):
     """The settings of `compare_schedulers`."""
 
     timeout: float | None

@@ -35,7 +35,7 @@ def _schedules(incomplete: str) -> list[str]:
 
 
 def _optimizers(incomplete: str) -> list[str]:
-    from lrscout.report.paste import KNOWN
+    from lrscout.report.paste_optimizers import KNOWN
 
     return among(name.lower() for name in KNOWN)(incomplete)
 

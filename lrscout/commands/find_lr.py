@@ -13,7 +13,6 @@ from lrscout.report.output import Progress
 from lrscout.results import CommandTarget, LrRecord, SweepPoint, TrainingPoint
 from lrscout.runs.lr.command import search_command
 from lrscout.runs.lr.observer import LrObserver
-from lrscout.runs.lr.search import search_lr
 from lrscout.settings import FindLrSettings
 
 
@@ -35,12 +34,10 @@ def _searched(invocation: Invocation[FindLrSettings], run: Run, observer: LrObse
         return search_command(target, settings, observer, run.output.relay)
     progress.phase("importing torch")
     run.load("lrscout.runs.lr.live")
-    from lrscout.runs.lr.live import LiveTrainer  # here and not above: they bring torch
+    from lrscout.runs.lr.live import search_live  # here and not above: they bring torch
     from lrscout.runs.targets import open_workload
 
-    return search_lr(
-        LiveTrainer(open_workload(target, settings.seed, progress.phase), settings, target), settings, observer
-    )
+    return search_live(open_workload(target, settings.seed, progress.phase), settings, target, observer)
 
 
 class _Observer(LrObserver):

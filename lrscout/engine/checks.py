@@ -11,7 +11,9 @@ import torch
 from torch.optim import Optimizer
 
 from lrscout.engine.rates import configured_rate
+from lrscout.engine.workload import Workload
 from lrscout.errors import UsageError, WorkloadError
+from lrscout.settings import SessionSettings
 
 
 def check_model(model: torch.nn.Module, precision: str) -> None:
@@ -40,7 +42,7 @@ def check_model(model: torch.nn.Module, precision: str) -> None:
 
 
 def check_optimizers(optimizers: Sequence[Optimizer]) -> None:
-    """See that every optimizer has parameters, rates to scale, and a step that needs no closure.
+    """See that every optimizer has parameters, and rates to scale.
 
     Raises:
         UsageError: one has not.
@@ -49,11 +51,6 @@ def check_optimizers(optimizers: Sequence[Optimizer]) -> None:
         name = type(optimizer).__name__
         if not any(group["params"] for group in optimizer.param_groups):
             raise UsageError(f"{name} has no parameters.", hint="Create it from the parameters of the model.")
-        if _needs_closure(optimizer):
-            raise UsageError(
-                f"{name} evaluates the loss in its step, which needs a closure, but lrscout evaluates it only once.",
-                hint="Use an optimizer whose step() needs no closure, such as adamw or sgd.",
-            )
         if any(group.get("lr") is None for group in optimizer.param_groups):
             raise UsageError(
                 f"{name} has a parameter group without a learning rate.",
@@ -74,8 +71,43 @@ def _is_usable(rate: Any) -> bool:
         return False
 
 
-def _needs_closure(optimizer: Optimizer) -> bool:
-    """Whether `step` has a parameter without a default, as LBFGS's has."""
+def check_steps(workload: Workload, optimizers: Sequence[Optimizer], settings: SessionSettings) -> None:
+    """See that steps can be taken in the way that the settings ask for.
+
+    Raises:
+        UsageError: a step of the target's own, or an optimizer that evaluates the loss itself, leaves no room for it.
+    """
+    closures = [type(each).__name__ for each in optimizers if needs_closure(each)]
+    if closures and len(optimizers) > 1 and not workload.manual:
+        raise UsageError(
+            f"{closures[0]} evaluates the loss in its step, which lrscout gives only to an optimizer that is alone.",
+            hint="Let the target's step call each optimizer's step itself, with manual=True.",
+        )
+    if closures and settings.precision == "fp16":
+        raise UsageError(
+            f"{closures[0]} evaluates the loss in its step, which a gradient scaler does not allow.",
+            hint="Use --precision bf16, or leave it out.",
+        )
+    if not workload.manual:
+        return
+    given = {
+        "--accumulate": (settings.accumulate or 1) > 1,
+        "--clip-norm": settings.clip_norm is not None,
+        "--clip-value": settings.clip_value is not None,
+        "--precision fp16": settings.precision == "fp16",
+    }
+    for flag, is_given in given.items():
+        if is_given:
+            raise UsageError(
+                f"{flag} has no effect on a target that is manual: its step calls backward and the optimizers itself.",
+                hint=f"Leave {flag} out, and do the same in the target's step if need be.",
+            )
+
+
+def needs_closure(optimizer: Optimizer) -> bool:
+    """Whether an optimizer evaluates the loss itself: its step has a parameter without a default, or it steps twice."""
+    if steps_twice(optimizer):
+        return True
     try:  # by the class: a scheduler wraps the step of its optimizer
         inspect.signature(type(optimizer).step).bind(optimizer)
     except TypeError:
@@ -83,3 +115,8 @@ def _needs_closure(optimizer: Optimizer) -> bool:
     except ValueError:  # it tells nothing of its parameters
         return False
     return False
+
+
+def steps_twice(optimizer: Any) -> bool:
+    """Whether an optimizer has the two steps of SAM, with gradients of their own."""
+    return callable(getattr(optimizer, "first_step", None)) and callable(getattr(optimizer, "second_step", None))

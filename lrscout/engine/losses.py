@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lrscout.engine.batches import batches_in
+from lrscout.engine.optimizers import Optimizers
 from lrscout.engine.workload import Workload
 from lrscout.errors import TargetError, WorkloadError, summary
 
@@ -20,8 +22,12 @@ NO_LOSS_FN = (
 
 ONE_VALUE = "Expected more than 1 value per channel when training"  # how torch.nn.functional.batch_norm refuses
 
+TWICE = "Trying to backward through the graph a second time"
+
 MOST_KEYS = 5  # of a dict, in a hint
-LossOf = Callable[[Any], Tensor]
+LossOf = Callable[[Any], Any]
+Losses = Mapping[str, Tensor]
+"""The loss of each optimizer by its name, or under "" the one that all of them share."""
 
 
 def loss_of(workload: Workload) -> LossOf:
@@ -43,6 +49,71 @@ def loss_of(workload: Workload) -> LossOf:
     return explained
 
 
+def val_loss_of(workload: Workload) -> LossOf:
+    """The function of a workload that computes the loss of a batch of held-out data.
+
+    Raises:
+        TargetError: `val_step` accepts neither (batch) nor (model, batch).
+    """
+    if workload.val_step is not None:
+        return _called_with(workload.model, workload.val_step, "val_step")
+    return _untold if workload.manual else loss_of(workload)
+
+
+def _untold(batch: Any) -> Any:
+    raise WorkloadError(
+        "There is no loss of held-out data: the target's step is manual, so it would train on them.",
+        hint="Give the target a val_step(batch) that returns their loss, or leave out its val_loader.",
+    )
+
+
+def losses_in(computed: Any, optimizers: Optimizers) -> Losses:
+    """Check what a step returned: one loss, or a mapping with one for each of several optimizers.
+
+    Raises:
+        WorkloadError: it is neither.
+    """
+    if isinstance(computed, Tensor) or not isinstance(computed, Mapping) or not optimizers.are_named:
+        return {"": scalar(computed)}
+    if set(computed) != set(optimizers.all):
+        given, names = (", ".join(map(repr, each)) or "none" for each in (computed, optimizers.all))
+        raise WorkloadError(
+            f"The step returned losses for {given}, but the optimizers are {names}.",
+            hint="Return one loss for each optimizer, under its name. A step that trains only some of them at a time"
+            " calls backward and steps them itself, with manual=True.",
+        )
+    return {name: scalar(computed[name], f"loss of {name!r}") for name in optimizers.all}
+
+
+def total_of(losses: Losses, driven: Sequence[str]) -> Tensor:
+    """The loss that counts: the sum, or that of the only optimizer whose rate is set."""
+    if len(losses) == 1:
+        return next(iter(losses.values()))
+    return losses[driven[0]] if len(driven) == 1 else torch.stack([*losses.values()]).sum()
+
+
+def backward(losses: Losses, optimizers: Mapping[str, Optimizer]) -> None:
+    """Compute the gradients of the loss; of several, each reaches the parameters of its own optimizer alone."""
+    try:
+        if "" in losses:
+            losses[""].backward()  # type: ignore[no-untyped-call]
+            return
+        for place, (name, loss) in enumerate(losses.items(), 1):
+            own = [p for group in optimizers[name].param_groups for p in group["params"] if p.requires_grad]
+            loss.backward(inputs=own, retain_graph=place < len(losses))  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        if TWICE in summary(error):
+            error.add_note(KEPT_STATE)
+        raise
+
+
+KEPT_STATE = (
+    "The step seems to keep a tensor from one batch to the next, such as a hidden state, together with its graph. Keep"
+    " it detached: self.state = state.detach(). To train through several batches, let one batch of the loader hold all"
+    " of them."
+)
+
+
 def _one_sample(loader: Any) -> str:
     """What to do about a batch of one sample in front of a batch norm."""
     samples, size = batches_in(getattr(loader, "dataset", None)), getattr(loader, "batch_size", None)
@@ -56,13 +127,17 @@ def _one_sample(loader: Any) -> str:
 def _loss_of(workload: Workload) -> LossOf:
     model, loss_fn, step = workload.model, workload.loss_fn, workload.step
     if step is not None:
-        return (lambda batch: step(model, batch)) if _takes_model(step) else step
+        return _called_with(model, step, "step")
     if loss_fn is not None:
         return lambda batch: loss_fn(*_predict(model, batch))
     return lambda batch: _own_loss(_forward(model, batch))
 
 
-def _takes_model(step: Callable[..., Tensor]) -> bool:
+def _called_with(model: nn.Module, step: Callable[..., Any], name: str) -> LossOf:
+    return (lambda batch: step(model, batch)) if _takes_model(step, name) else step
+
+
+def _takes_model(step: Callable[..., Any], name: str) -> bool:
     try:
         signature = inspect.signature(step)
     except (TypeError, ValueError):
@@ -73,7 +148,7 @@ def _takes_model(step: Callable[..., Tensor]) -> bool:
         except TypeError:
             continue
         return takes_model
-    raise TargetError(f"step{signature} must accept (batch) or (model, batch).")
+    raise TargetError(f"{name}{signature} must accept (batch) or (model, batch).")
 
 
 def _predict(model: nn.Module, batch: Any) -> tuple[Any, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import Any
 
@@ -13,18 +13,17 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lrscout.engine.batches import Batches, to_device
-from lrscout.engine.checks import check_model, check_optimizers
-from lrscout.engine.devices import move_optimizer_state, resolve_device, spans_devices
-from lrscout.engine.losses import detached_loss, loss_of, scalar
+from lrscout.engine.checks import check_model, check_optimizers, check_steps, needs_closure, steps_twice
+from lrscout.engine.devices import autocast, move_optimizer_state, resolve_device, spans_devices
+from lrscout.engine.losses import Losses, backward, detached_loss, loss_of, losses_in, total_of, val_loss_of
+from lrscout.engine.optimizers import make_optimizers, parameters_of
+from lrscout.engine.pending import PENDING_LIMIT, PendingLoss
 from lrscout.engine.randomness import seed_everything
 from lrscout.engine.rates import own_rates, ratios_of, set_rates
 from lrscout.engine.state import backend_flags, eval_mode, preserved, reachable
-from lrscout.engine.workload import Workload, groups_of, make_optimizer, own_clipping
+from lrscout.engine.workload import Workload, groups_of, own_clipping
 from lrscout.errors import UsageError, WorkloadError
 from lrscout.settings import SessionSettings
-
-PENDING_LIMIT = 16  # steps that the host may be ahead of the device before it waits for a loss
-AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Session:
@@ -34,24 +33,30 @@ class Session:
     """
 
     def __init__(self, workload: Workload, settings: SessionSettings, val_batches: int = 0) -> None:
-        check_model(workload.model, settings.precision)
+        settings = settings.with_own(workload.host.settings)
+        self.precision, self.accumulate = settings.precision or "fp32", settings.accumulate or 1
+        check_model(workload.model, self.precision)
         self.workload = workload
         self.settings = settings
+        self._host = workload.host
         self.device = resolve_device(settings.device, workload)
-        optimizer, self.optimizer_name = make_optimizer(workload, settings.optimizer, settings.optimizer_arg)
-        self.optimizers: tuple[Optimizer, ...] = (optimizer,)
+        self.named = make_optimizers(workload, settings.optimizer, settings.optimizer_arg)
+        self.optimizers: tuple[Optimizer, ...] = tuple(self.named.all.values())
+        self.driven = tuple(self.named.all[name] for name in self.named.driven)  # whose rates are set
         check_optimizers(self.optimizers)
+        check_steps(workload, self.optimizers, settings)
         self._val_batches = val_batches
-        self._groups = groups_of(self.optimizers)
+        self._groups = groups_of(self.driven)
         self._ratios = ratios_of(self._groups)
-        self._loss_of = loss_of(workload)
-        self.autocast = _autocast(self.device, settings.precision)
-        self._scaler = torch.amp.GradScaler(self.device.type) if settings.precision == "fp16" else None
+        self._loss_of, self._val_loss_of = loss_of(workload), val_loss_of(workload)
+        self._by_closure = not workload.manual and any(map(needs_closure, self.optimizers))
+        self.autocast = autocast(self.device, self.precision)
+        self._scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
         self._skipped: Tensor | int = 0
         self._moves = self.device.type != "cpu" or any(p.device.type != "cpu" for p in workload.model.parameters())
-        self._parameters = [parameter for group in self._groups for parameter in group["params"]]
+        self._parameters = parameters_of(self.optimizers)
         self._overrides_zero_grad = [o for o in self.optimizers if type(o).zero_grad is not Optimizer.zero_grad]
-        self._pending: deque[_PendingLoss] = deque()
+        self._pending: deque[PendingLoss] = deque()
         self._held_out: list[Any] = []
         self._held_out_given = val_batches
         self.on_batch: Callable[[Any], None] | None = None  # called with every batch before its step
@@ -64,7 +69,7 @@ class Session:
         With `preserve=False`, the workload is not restored, which saves the memory of a copy.
         """
         workload, settings = self.workload, self.settings
-        parts = (workload.model, workload.loss_fn, workload.step)
+        parts = (workload.model, workload.loss_fn, workload.step, workload.val_step)
         optimizers = reachable(Optimizer, *self.optimizers, workload.step)
         loaders = [loader for loader in (workload.train_loader, workload.val_loader) if loader is not None]
         with ExitStack() as stack:
@@ -75,10 +80,13 @@ class Session:
                 stack.enter_context(_compiled(workload.model))
             seed_everything(settings.seed)
             self._to_device()
+            others = groups_of(each for each in self.optimizers if each not in self.driven)
+            set_rates(others, own_rates(others), 1.0)  # a scheduler may have set others
             if not workload.model.training:
                 workload.model.train()  # otherwise keep the modes: a frozen submodule may be in eval mode
             if self._val_batches:
                 self._held_out = self._take_held_out()
+            stack.enter_context(self._host.open(self.device))
             self._batches = Batches(workload.train_loader)
             stack.callback(self._close)
             yield self
@@ -96,7 +104,7 @@ class Session:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know about the settings and the steps so far."""
-        messages = []
+        messages = [*self._host.warnings]
         if self.skipped_steps:
             messages.append(f"The gradient scaler skipped {self.skipped_steps} steps because gradients overflowed.")
         clipping = own_clipping(self.workload)
@@ -130,7 +138,7 @@ class Session:
         if lr is not None:
             self.set_lr(lr)
         loss = self.train_step()
-        self._pending.append(_PendingLoss(self.evaluate() if self._held_out else loss))
+        self._pending.append(PendingLoss(self.evaluate() if self._held_out else loss))
 
     def losses(self, wait: bool = False) -> list[float]:
         """The losses that have arrived since the last call, in order; with `wait`, all that are outstanding."""
@@ -143,46 +151,124 @@ class Session:
 
     def train_step(self) -> Tensor:
         """Accumulate over the micro-batches and step the optimizers; return the mean loss, () on the device."""
-        count = self.settings.accumulate
+        if self.workload.manual:
+            return self._manual_step()
+        batches = self._host.gathered(self._micro_batches(), self.device)
+        if self._by_closure:
+            return self._closure_step(list(batches))
+        loss = self._add_gradients(batches)
+        self._update()
+        self._host.batch_ended()
+        return loss
+
+    def _micro_batches(self) -> Iterator[Any]:
+        for _ in range(self.accumulate):
+            batch = next(self._batches)
+            if self.on_batch is not None:
+                self.on_batch(batch)
+            yield to_device(batch, self.device) if self._moves else batch
+
+    def _add_gradients(self, batches: Iterable[Any]) -> Tensor:
+        """Set the gradients to the mean over the micro-batches; return their mean loss."""
         for parameter in self._parameters:  # like Optimizer.zero_grad, but without its profiler hook (15 us)
             parameter.grad = None
         for optimizer in self._overrides_zero_grad:
             optimizer.zero_grad()
         total = None
-        for _ in range(count):
-            batch = next(self._batches)
-            if self.on_batch is not None:
-                self.on_batch(batch)
-            if self._moves:
-                batch = to_device(batch, self.device)
-            loss = self.loss(batch)
-            if not loss.requires_grad:
-                raise detached_loss(loss)
-            self._backward(loss if count == 1 else loss / count)
-            total = loss.detach() if total is None else total + loss.detach()
-        self._update()
+        for batch in batches:
+            if total is not None:
+                self._host.batch_ended()
+            losses = self._losses(self._loss_of, batch)
+            for loss in losses.values():
+                if not loss.requires_grad:
+                    raise detached_loss(loss)
+            count = 1 if self._host.divides else self.accumulate
+            self._backward(losses if count == 1 else {name: loss / count for name, loss in losses.items()})
+            self._host.backward_ended()
+            counted = self._counted(losses).detach()
+            total = counted if total is None else total + counted
         assert total is not None
         return total if count == 1 else total / count
 
-    def _backward(self, loss: Tensor) -> None:
-        scaled = loss if self._scaler is None else self._scaler.scale(loss)
+    def _backward(self, losses: Losses) -> None:
+        if self._scaler is not None:
+            losses = {name: self._scaler.scale(loss) for name, loss in losses.items()}
         if not self._has_gradients:
             self._check_no_gradients()
-        scaled.backward()  # type: ignore[no-untyped-call]
+        backward(losses, self.named.all)
         if not self._has_gradients:
             self._check_gradients()
+
+    def _closure_step(self, batches: Sequence[Any]) -> Tensor:
+        """Step an optimizer that evaluates the loss itself, on the same batches each time; return the first loss."""
+        optimizer: Any = self.optimizers[0]  # Any: SAM's steps are not those of torch
+        losses: list[Tensor] = []
+
+        def closure() -> Tensor:
+            losses.append(self._add_gradients(batches))
+            self._host.update_begins(self.optimizers)
+            self._clip()
+            return losses[-1]
+
+        if steps_twice(optimizer):
+            closure()
+            optimizer.first_step(zero_grad=True)
+            closure()
+            optimizer.second_step(zero_grad=False)
+        else:
+            optimizer.step(closure)
+        self._host.batch_ended()
+        return losses[0]
+
+    def _manual_step(self) -> Tensor:
+        """Let the target's step train."""
+        (batch,) = self._micro_batches()
+        if self._has_gradients:
+            loss = self._counted(self._losses(self._loss_of, batch)).detach()
+            self._host.batch_ended()
+            return loss
+        stepped: list[Optimizer] = []
+        hooks = [each.register_step_pre_hook(lambda *given: stepped.append(given[0])) for each in self.optimizers]
+        try:
+            losses = self._losses(self._loss_of, batch)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if not stepped:
+            raise WorkloadError(
+                "The target is manual, but its step has not stepped any of its optimizers.",
+                hint="Call backward() and optimizer.step() in it, with the optimizers that the target returns.",
+            )
+        self._has_gradients = True
+        self._host.batch_ended()
+        return self._counted(losses).detach()
 
     @torch.no_grad()
     def evaluate(self, batches: Sequence[Any] | None = None) -> Tensor:
         """The mean loss of batches on the device, by default the held-out ones, in eval mode; () on the device."""
         with eval_mode(self.workload.model):
-            losses = [self.loss(batch).float() for batch in (self._held_out if batches is None else batches)]
+            losses = [self.held_out_loss(batch) for batch in (self._held_out if batches is None else batches)]
             return torch.stack(losses).mean()
 
     def loss(self, batch: Any) -> Tensor:
-        """The loss of a batch on the device, with the model in its current mode; () on the device."""
+        """The training loss of a batch on the device, with the model in its current mode; () on the device."""
+        if self.workload.manual:
+            raise WorkloadError(
+                "The loss of a batch cannot be told without training on it, since the target's step is manual.",
+                hint="Leave manual out and return the loss, or the losses, for lrscout to call backward.",
+            )
+        return self._counted(self._losses(self._loss_of, batch))
+
+    def held_out_loss(self, batch: Any) -> Tensor:
+        """The loss of a batch that is not trained on, in single precision or higher; () on the device."""
+        return self._counted(self._losses(self._val_loss_of, batch)).float()
+
+    def _losses(self, compute: Callable[[Any], Any], batch: Any) -> Losses:
         with self.autocast:
-            return scalar(self._loss_of(batch))
+            return losses_in(compute(batch), self.named)
+
+    def _counted(self, losses: Losses) -> Tensor:
+        return total_of(losses, self.named.driven)
 
     def _update(self) -> None:
         """Unscale, clip, and step the optimizers."""
@@ -190,10 +276,8 @@ class Session:
         if scaler is not None and (settings.clip_norm is not None or settings.clip_value is not None):
             for optimizer in self.optimizers:
                 scaler.unscale_(optimizer)
-        if settings.clip_value is not None:
-            torch.nn.utils.clip_grad_value_(self._parameters, settings.clip_value)
-        if settings.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self._parameters, settings.clip_norm)
+        self._host.update_begins(self.optimizers)
+        self._clip()
         if scaler is None:
             for optimizer in self.optimizers:
                 optimizer.step()
@@ -205,11 +289,18 @@ class Session:
         scaler.update()
         self._skipped = self._skipped + (scaler.scale(one) < scale).long()
 
+    def _clip(self) -> None:
+        if self.settings.clip_value is not None:
+            torch.nn.utils.clip_grad_value_(self._parameters, self.settings.clip_value)
+        if self.settings.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._parameters, self.settings.clip_norm)
+
     def _check_no_gradients(self) -> None:
         if any(parameter.grad is not None and float(parameter.grad.abs().sum()) for parameter in self._parameters):
             raise WorkloadError(
                 "The target has called backward() before it returned the loss, so the gradients would count twice.",
-                hint="Return the loss alone: lrscout calls backward() and steps the optimizer.",
+                hint="Return the loss alone: lrscout calls backward() and steps the optimizer. A step that does both"
+                " itself goes with manual=True.",
             )
 
     def _check_gradients(self) -> None:
@@ -240,39 +331,6 @@ class Session:
             raise WorkloadError("The val_loader is empty.", hint="Check its dataset, or leave out --val-batches.")
         self._held_out_given = len(batches)
         return [to_device(batch, self.device) if self._moves else batch for batch in batches]
-
-
-class _PendingLoss:
-    """A loss on its way to the host, which only waits for the device when `value` is called."""
-
-    def __init__(self, loss: Tensor) -> None:
-        self._event: Any = None  # a torch.cuda.Event, which torch leaves untyped
-        self._loss = loss
-        if loss.is_cuda:
-            self._loss = torch.empty((), dtype=loss.dtype, pin_memory=True)
-            self._loss.copy_(loss, non_blocking=True)
-            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._event.record(torch.cuda.current_stream(loss.device))
-
-    @property
-    def can_wait_alone(self) -> bool:
-        return self._event is not None
-
-    def arrived(self) -> bool:
-        if self._event is not None:
-            return bool(self._event.query())
-        return self._loss.device.type == "cpu"
-
-    def value(self) -> float:
-        if self._event is not None:
-            self._event.synchronize()
-        return self._loss.item()
-
-
-def _autocast(device: torch.device, precision: str) -> Any:
-    if precision not in AUTOCAST_TYPES:
-        return nullcontext()
-    return torch.autocast(device.type, dtype=AUTOCAST_TYPES[precision])
 
 
 @contextmanager

@@ -93,7 +93,7 @@ class Trainee:
 
     def _value(self, batch: Any) -> Tensor:
         if self._metric_fn is None:
-            return self._session.loss(batch).float()
+            return self._session.held_out_loss(batch)
         with self._session.autocast:
             value = self._metric_fn(self._session.workload.model, batch)
         if isinstance(value, Tensor):

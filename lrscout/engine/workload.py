@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lrscout.engine.batches import check_is_loader, check_workers_can_send
-from lrscout.errors import TargetError, UsageError, WorkloadError, did_you_mean
-from lrscout.settings import DEFAULT_OPTIMIZER
+from lrscout.engine.host import NO_HOST, Host
+from lrscout.errors import TargetError, did_you_mean
 
-OptimizerLike = Optimizer | Callable[[Iterable[Tensor]], Optimizer]
+OptimizerLike = (
+    Optimizer | Sequence[Optimizer] | Mapping[str, Optimizer] | Callable[[Iterable[Tensor]], Optimizer]
+)  # the last from the parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +27,57 @@ class Workload:
     be a tuple (`model(*inputs)`) or a mapping (`model(**inputs)`). Without it, the model computes its own loss:
     `model(**batch)`, `model(*batch)` or `model(batch)` returns a scalar tensor, or an object with `.loss` or
     `["loss"]`. For anything else, `step(batch)` or `step(model, batch)` returns the loss; lrscout calls backward and
-    steps the optimizer.
+    steps the optimizer. With several optimizers in a mapping, it may return a mapping of losses with the same keys.
+    If `manual`, it calls backward and steps the optimizers itself.
     """
 
     model: nn.Module
     train_loader: Iterable[Any]
     loss_fn: Callable[..., Tensor] | None = None
-    optimizer: OptimizerLike | None = None  # an instance, or params -> Optimizer
+    optimizer: OptimizerLike | None = None
     val_loader: Iterable[Any] | None = None
-    step: Callable[..., Tensor] | None = None
+    step: Callable[..., Any] | None = None
+    val_step: Callable[..., Any] | None = None  # for a batch of held-out data, if its loss is another
+    manual: bool = False  # whether `step` calls backward and steps the optimizers
+    host: Host = NO_HOST  # in place of a framework's trainer
 
 
-KEYS = tuple(f.name for f in fields(Workload))
+KEYS = tuple(f.name for f in fields(Workload) if f.name != "host")
 REQUIRED = ("model", "train_loader")
+
+
+def is_instance(given: Any, kind: str, *modules: str) -> bool:
+    """Whether an object is of a class in one of the modules, none of which is imported for that."""
+    kinds = (getattr(sys.modules.get(name), kind, None) for name in modules)
+    return any(isinstance(known, type) and isinstance(given, known) for known in kinds)
+
+
+def is_lightning(given: Any, kind: str = "LightningModule") -> bool:
+    """Whether an object is a LightningModule, or of another class of Lightning."""
+    return is_instance(given, kind, "lightning.pytorch", "pytorch_lightning")
+
+
+def from_lightning(given: Any) -> Workload | None:
+    """A LightningModule that has a training_step, alone or as the model, with its loaders or a LightningDataModule."""
+    model = given.model if isinstance(given, Workload) else given
+    if isinstance(given, tuple) and given:
+        model = given[0]
+    elif isinstance(given, Mapping):
+        model = given.get("model")
+    if not is_lightning(model):
+        return None
+    from lrscout.engine.adapters.lightning import adapted  # only here is Lightning known to be there
+
+    return adapted(given)
+
+
+def from_trainer(given: Any) -> Workload | None:
+    """A transformers.Trainer."""
+    if not is_instance(given, "Trainer", "transformers.trainer"):
+        return None
+    from lrscout.engine.adapters.transformers import adapted
+
+    return adapted(given)
 
 
 def from_workload(given: Any) -> Workload | None:
@@ -76,13 +115,15 @@ def from_attributes(given: Any) -> Workload | None:
     if isinstance(given, nn.Module) or not all(getattr(given, key, None) is not None for key in REQUIRED):
         return None
     parts: dict[str, Any] = {key: getattr(given, key, None) for key in KEYS}
-    return Workload(**parts)
+    return Workload(**{key: part for key, part in parts.items() if part is not None})
 
 
 ADAPTERS: dict[str, Callable[[Any], Workload | None]] = {
+    "lightning": from_lightning,
     "workload": from_workload,
     "mapping": from_mapping,
     "tuple": from_tuple,
+    "trainer": from_trainer,
     "attributes": from_attributes,
 }
 """The kinds of workload that a target may provide; the first adapter that does not return None is used."""
@@ -121,73 +162,17 @@ def _checked(workload: Workload) -> Workload:
             )
         check_is_loader(loader, name)
         check_workers_can_send(loader)
-    for name in ("loss_fn", "step", "optimizer"):
+    for name in ("loss_fn", "step", "val_step", "optimizer"):
         part = getattr(workload, name)
-        if part is not None and not callable(part) and not isinstance(part, Optimizer):
-            expected = "an Optimizer or a function" if name == "optimizer" else "a function"
+        is_optimizer = name == "optimizer" and isinstance(part, (Optimizer, Mapping, list, tuple))
+        if part is not None and not callable(part) and not is_optimizer:
+            expected = "an Optimizer, several of them, or a function" if name == "optimizer" else "a function"
             raise TargetError(f"The {name} must be {expected}, not {type(part).__name__!r}.")
-    return workload
-
-
-def optimizer_class(name: str) -> type[Optimizer]:
-    """The torch.optim class with this name, regardless of case.
-
-    Raises:
-        UsageError: torch.optim has no such optimizer.
-    """
-    known = {
-        key.lower(): kind
-        for key, kind in vars(torch.optim).items()
-        if inspect.isclass(kind) and issubclass(kind, Optimizer) and kind is not Optimizer
-    }
-    if name.lower() not in known:
-        raise UsageError(f"torch.optim has no optimizer {name!r}.", hint=did_you_mean(name.lower(), sorted(known)))
-    return known[name.lower()]
-
-
-def make_optimizer(workload: Workload, name: str | None, arguments: Mapping[str, Any]) -> tuple[Optimizer, str]:
-    """The workload's optimizer, or else a new one; with a description of what it is and where it comes from.
-
-    Raises:
-        UsageError: `name` or `arguments` are given although the target has an optimizer, or the arguments are invalid.
-        TargetError: the target's optimizer function does not return an optimizer.
-        WorkloadError: the model has no parameter that requires grad.
-    """
-    given = workload.optimizer
-    if given is not None:
-        if name is not None or arguments:
-            raise UsageError(
-                "The target has its own optimizer, so --optimizer and --optimizer-arg cannot be used.",
-                hint="Leave out these options, or remove the optimizer from the target.",
-            )
-        made = given if isinstance(given, Optimizer) else given(trainable(workload.model))
-        if not isinstance(made, Optimizer):
-            raise TargetError(f"The optimizer function must return an Optimizer, not {type(made).__name__!r}.")
-        return made, f"{type(made).__name__} (the target's own)"
-    kind = optimizer_class(name or DEFAULT_OPTIMIZER)
-    try:
-        made = kind(trainable(workload.model), **arguments)
-    except (TypeError, ValueError) as error:
-        # without arguments too: Muon, for example, only accepts matrices
-        hint = (
-            "Check --optimizer-arg (write a list as betas=[0.9,0.95])."
-            if arguments
-            else "Choose another --optimizer, or create one in the target."
+    if workload.manual and workload.step is None:
+        raise TargetError(
+            "The target is manual, but has no step.", hint="Let step(batch) train, or leave manual=True out."
         )
-        raise UsageError(f"torch.optim.{kind.__name__} cannot be created: {error}", hint=hint) from error
-    return made, f"{kind.__name__} ({'--optimizer' if name else 'default'})"
-
-
-def trainable(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters that require grad.
-
-    Raises:
-        WorkloadError: there are none.
-    """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
-        raise WorkloadError("No parameter of the model requires grad.", hint="Unfreeze some with requires_grad_().")
-    return parameters
+    return workload
 
 
 CLIPPING = ("max_grad_norm", "gradient_clip_val", "grad_clip", "clip_grad", "clip_grad_norm", "grad_norm_clip")

@@ -12,30 +12,13 @@ from rich.console import RenderableType
 
 from lrscout.errors import UsageError
 from lrscout.formatting import format_lr
+from lrscout.report.paste_optimizers import literal, optimizer_lines
 from lrscout.report.tables import rendered
 from lrscout.report.terminal import Style
 from lrscout.results import CompareRecord, LrRecord, RunRecord
 from lrscout.schedules import TORCH, ScheduleSpec, parse_schedule
 
-OPTIM, SCHEDULER = "torch.optim", "torch.optim.lr_scheduler"
-KNOWN = (
-    "Adadelta",
-    "Adafactor",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Adamax",
-    "ASGD",
-    "LBFGS",
-    "Muon",
-    "NAdam",
-    "RAdam",
-    "RMSprop",
-    "Rprop",
-    "SGD",
-    "SparseAdam",
-)
-"""The classes of torch.optim; another one is called by its name alone."""
+SCHEDULER = "torch.optim.lr_scheduler"
 HUGGING_FACE = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 """The schedules that Trainer has, whose warmup begins at 0: ours, one step later."""
 
@@ -65,7 +48,9 @@ def schedule_lines(record: CompareRecord) -> list[str]:
     own = [float(group["lr"]) for group in environment.get("groups") or ()]
     largest = max(own, default=0.0)
     rates = [best.peak_lr * lr / largest for lr in own] if largest > 0 else [best.peak_lr]
-    lines = [*optimizer_lines(environment, rates), *_scheduler_of(environment, best.label)]
+    schedule = _scheduler_of(environment, best.label)
+    several = ["# and for each optimizer:"] if schedule and len(environment.get("optimizers") or ()) > 1 else []
+    lines = [*optimizer_lines(environment, rates), *several, *schedule]
     return [*lines, *_run_lines(record, best.peak_lr, best.label)]
 
 
@@ -89,31 +74,6 @@ def _scheduler_of(environment: Mapping[str, Any], label: str) -> list[str]:
         if named is not None and not spec.params.get("min_ratio") and spec.warmup < 1:
             return [f'lr_scheduler_type="{named}", warmup_ratio={spec.warmup},  # in TrainingArguments']
     return scheduler_lines(label)
-
-
-def optimizer_lines(environment: Mapping[str, Any], rates: Sequence[float]) -> list[str]:
-    """An optimizer with these rates, one for each of its groups."""
-    if environment.get("framework") == "transformers":
-        return [f"learning_rate={format_lr(max(rates))},  # in TrainingArguments"]
-    model = "self" if environment.get("framework") == "lightning" else "model"
-    if len(set(rates)) == 1:
-        name = str(environment.get("optimizer") or "").partition(" ")[0]
-        if not name.isidentifier():  # unknown, or of a record that was changed: what is pasted is run
-            return []
-        place = f"{OPTIM}.{name}" if name in KNOWN else name
-        more = environment.get("optimizer_arguments")
-        others = "".join(f", {key}={_literal(value)}" for key, value in (more or {}).items())
-        unknown = "  # and its other arguments" if more is None else ""
-        trained = f"{model}.parameters()" if len(rates) == 1 else "groups"
-        return [f"optimizer = {place}({trained}, lr={format_lr(rates[0])}{others}){unknown}"]
-    groups = environment.get("groups") or ()
-    names = [group.get("name") for group in groups if isinstance(group, Mapping)]
-    told = f"  # {', '.join(map(str, names))}" if len(names) == len(rates) and all(names) else ""
-    listed = ", ".join(map(format_lr, rates))
-    return [
-        f"for group, lr in zip(optimizer.param_groups, [{listed}], strict=True):{told}",
-        '    group["lr"] = group["initial_lr"] = lr',
-    ]
 
 
 def scheduler_lines(label: str, steps: str = "total_steps") -> list[str]:
@@ -255,9 +215,4 @@ def _steps(length: float, steps: str) -> str:
 
 
 def _argument(value: Any, steps: str) -> str:
-    return steps if value == "$total" else _literal(value)
-
-
-def _literal(value: Any) -> str:
-    """A value of a record as Python writes it; its lists were tuples."""
-    return repr(tuple(value)) if isinstance(value, list) else repr(value)
+    return steps if value == "$total" else literal(value)

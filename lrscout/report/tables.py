@@ -75,10 +75,16 @@ def common_facts(record: RunRecord[Any]) -> dict[str, object]:
     """The target, the optimizer and the device, as far as the record has them."""
     environment = record.environment
     known: dict[str, object] = {"target": target_text(record)}
+    if record.settings.get("nproc"):
+        known["ranks"] = f"{record.settings['nproc']} ({record.settings.get('strategy') or 'ddp'})"
     known["optimizer"] = environment.get("optimizer") or record.settings.get("optimizer")
     known["device"] = environment.get("device") or record.settings.get("device")
     if environment.get("device_name") and not str(known["device"]).startswith("cpu"):
         known["device"] = f"{known['device']} ({environment['device_name']})"
+    own = environment.get("own_settings")
+    if isinstance(own, Mapping):
+        flags = (f"--{str(name).replace('_', '-')} {value}" for name, value in own.items())
+        known["settings"] = f"{' '.join(flags)} (the target's own)"
     return known
 
 

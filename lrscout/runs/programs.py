@@ -11,13 +11,12 @@ from lrscout.errors import UsageError
 from lrscout.processes.command import AttachedCommand
 from lrscout.processes.driving import AttachedSession
 from lrscout.processes.ranks import Attachment, OptimizerFacts
-from lrscout.results import PLACEHOLDERS, CommandTarget
+from lrscout.results import PLACEHOLDERS, CommandTarget, TargetOnRanks
 from lrscout.settings import CommandSettings, LaunchSettings
+from lrscout.settings.optimizers import chosen_numbers
 
 OnOutput = Callable[[str], None]
 """Receives each line that a command prints, in another thread."""
-
-ALL = "all"  # of --optimizer
 
 
 class Program:
@@ -136,18 +135,8 @@ def chosen_optimizers(optimizers: Sequence[OptimizerFacts], wanted: str | None) 
     Raises:
         UsageError: there is no such optimizer, or there are several of that class.
     """
-    if wanted is None or wanted == ALL:
-        return tuple(range(len(optimizers)))
-    names = [each.name for each in optimizers]
-    listed = "; ".join(f"{number}: {described(each)}" for number, each in enumerate(optimizers, 1))
-    if wanted.isdecimal():
-        found = [number for number in range(len(names)) if str(number + 1) == wanted]
-    else:
-        found = [number for number, name in enumerate(names) if name.lower() == wanted.lower()]
-    if len(found) == 1:
-        return (found[0],)
-    count = f"{len(found)} optimizers" if found else "no optimizer"
-    raise UsageError(f"The program has {count} {wanted!r}. It has {listed}.", hint="Give the number, or all.")
+    known = [(each.name,) for each in optimizers]
+    return chosen_numbers(known, [described(each) for each in optimizers], wanted, "The program")
 
 
 def described(optimizer: OptimizerFacts) -> str:
@@ -166,8 +155,9 @@ def target_facts(target: CommandTarget, found: Attachment, optimizer: OptimizerF
     }
 
 
-def environment_facts(found: Attachment, optimizer: OptimizerFacts) -> dict[str, Any]:
+def environment_facts(target: CommandTarget, found: Attachment, optimizer: OptimizerFacts) -> dict[str, Any]:
     """Versions, device, optimizer and parameter groups, for the record."""
+    owner = "" if isinstance(target, TargetOnRanks) else " (the program's own)"
     return {
         "lrscout": lrscout.__version__,
         "torch": found.torch,
@@ -176,7 +166,7 @@ def environment_facts(found: Attachment, optimizer: OptimizerFacts) -> dict[str,
         "device_name": found.device_name,
         "threads": found.threads,
         **({} if found.framework is None else {"framework": found.framework}),
-        "optimizer": f"{optimizer.name} (the program's own)",
+        "optimizer": f"{optimizer.name}{owner}",
         "trainable_parameters": sum(group.parameters for group in optimizer.groups),
         "groups": [dataclasses.asdict(group) for group in optimizer.groups],
     }

@@ -19,6 +19,7 @@ from lrscout.settings.fields import (
     check_kind,
     coerce,
     fields_of,
+    flag_words,
     make_settings,
     of_kind,
     option,
@@ -27,6 +28,7 @@ from lrscout.settings.fields import (
 )
 from lrscout.settings.find_batch_size import FindBatchSizeSettings
 from lrscout.settings.find_lr import FindLrSettings
+from lrscout.settings.ranks import RanksSettings
 from lrscout.settings.run import DEFAULT_SCHEDULE, RunSettings
 from lrscout.settings.session import DEFAULT_OPTIMIZER, SessionSettings
 from lrscout.settings.tune import TuneSettings
@@ -46,6 +48,7 @@ __all__ = [
     "Kind",
     "LaunchSettings",
     "Option",
+    "RanksSettings",
     "RunSettings",
     "SessionSettings",
     "Settings",
@@ -54,6 +57,7 @@ __all__ = [
     "check_kind",
     "coerce",
     "fields_of",
+    "flag_words",
     "make_settings",
     "of_kind",
     "option",

@@ -12,11 +12,11 @@ from lrscout.schedules import DEFAULT_SCHEDULES, parse_schedule, parse_schedules
 from lrscout.settings.engine import EngineSettings
 from lrscout.settings.fields import LARGEST_RATE, option
 from lrscout.settings.quantities import seconds
-from lrscout.settings.session import SessionSettings
+from lrscout.settings.ranks import RanksSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareSchedulersSettings(EngineSettings, SessionSettings):
+class CompareSchedulersSettings(EngineSettings, RanksSettings):
     """The settings of compare-schedulers."""
 
     GROUP = "Comparison"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from lrscout.settings.command import CommandSettings
 from lrscout.settings.fields import option
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DEFAULT_OPTIMIZER = "adamw"
+PLAIN_STEP: Mapping[str, Any] = {"precision": "fp32", "accumulate": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,19 +25,33 @@ class SessionSettings(CommandSettings):
         0, "Seed of Python, NumPy and torch, set before the target is built and before the first step.", at_least=0
     )
     device: str = option("auto", "Where to train: auto, cpu, cuda, cuda:1, mps or xpu.", only="target")
-    precision: Precision = option("fp32", "Precision of autocast; fp16 uses a gradient scaler.", only="target")
+    precision: Precision | None = option(
+        None,
+        "Precision of autocast; fp16 uses a gradient scaler. By default fp32, or what the arguments of a Trainer say.",
+        only="target",
+    )
     optimizer: str | None = option(
         None,
         "Optimizer for a target that has none: a class of torch.optim by its lower-case name (adamw, sgd, muon);"
-        f" by default {DEFAULT_OPTIMIZER}. With a training command that has several: its number or its class, or all.",
+        f" by default {DEFAULT_OPTIMIZER}. Of several: its number, class or name, or all; with find-lr also each, for"
+        " one after the other.",
         metavar="NAME",
         number_too=True,
     )
     optimizer_arg: Mapping[str, Any] = option({}, "Argument of --optimizer; repeatable.", only="target")
-    accumulate: int = option(
-        1, "Micro-batches per optimizer step; their mean loss is recorded.", at_least=1, only="target"
+    accumulate: int | None = option(
+        None,
+        "Micro-batches per optimizer step; their mean loss is recorded. By default 1, or what the arguments of a"
+        " Trainer say.",
+        at_least=1,
+        only="target",
     )
-    clip_norm: float | None = option(None, "Clip the norm of the gradient to this value.", above=0, only="target")
+    clip_norm: float | None = option(
+        None,
+        "Clip the norm of the gradient to this value; by default what the arguments of a Trainer say.",
+        above=0,
+        only="target",
+    )
     clip_value: float | None = option(
         None,
         "Clip every entry of the gradient to this value.",
@@ -46,3 +62,8 @@ class SessionSettings(CommandSettings):
     compile: bool = option(False, "Compile the model with torch.compile.", only="target")
     deterministic: bool = option(False, "Use only deterministic algorithms, which are slower.", only="target")
     cudnn_benchmark: bool | None = option(None, "Let cuDNN time its algorithms and use the fastest.", only="target")
+
+    def with_own(self, own: Mapping[str, Any]) -> Self:
+        """These settings, where what is not given is what the target's `own` say."""
+        left = {name: value for name, value in {**PLAIN_STEP, **own}.items() if getattr(self, name) is None}
+        return dataclasses.replace(self, **left)

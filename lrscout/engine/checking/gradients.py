@@ -28,7 +28,8 @@ class Gradients:
 
 def examine_gradients(subject: Subject) -> Gradients:
     """Take a few small steps on as many batches, and look at the gradients after each."""
-    precision = "fp32" if subject.settings.precision == "fp16" else subject.settings.precision  # that scales them
+    own = subject.whole.precision
+    precision = "fp32" if own == "fp16" else own  # that scales them
     names = parameter_names(subject)
     reached: set[int] = set()
     moved: set[int] = set()

@@ -123,7 +123,7 @@ class Bench:
             try:
                 with (
                     session.open(preserve=not self._own_process),
-                    closing(GradientSession(session, batch_size * self._settings.accumulate)) as gradients,
+                    closing(GradientSession(session, batch_size * session.accumulate)) as gradients,
                 ):
                     memory_of(session.device).end()  # nothing is measured or limited here
                     yield gradients

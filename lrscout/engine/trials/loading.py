@@ -70,7 +70,7 @@ def time_step(
                 session.step()
                 session.losses(wait=True)
 
-        steps(early // settings.accumulate + WARM_UP_STEPS)
+        steps(early // session.accumulate + WARM_UP_STEPS)
         feed.seconds_waited = 0.0
         seconds = time_steps(steps)
         return LoaderTiming(own, median(seconds) / turn, min(1.0, feed.seconds_waited / sum(seconds)))

@@ -49,7 +49,7 @@ def take_steps(
     next(feed)  # starts the workers of the loader if it has not been used yet
     feed.seconds_waited = 0.0
     seconds = time_steps(finished_step)
-    samples = request.batch_size * (1 if request.evaluates else session.settings.accumulate)
+    samples = request.batch_size * (1 if request.evaluates else session.accumulate)
     trial = phases.trial(
         request.batch_size,
         "fits",

@@ -60,7 +60,7 @@ class Stopwatch:
             feed.seconds_waited = 0.0
             seconds = time_steps(step)
             waited = min(1.0, feed.seconds_waited / sum(seconds))
-        samples = batch_size * (1 if self._evaluates else self._settings.accumulate)
+        samples = batch_size * (1 if self._evaluates else session.accumulate)
         return TimedSteps(tuple(each / turn for each in seconds), samples, waited)
 
     def close(self) -> None:

@@ -224,9 +224,10 @@ class _Run:
         at_once = largest if trial is None or trial.micro_batch is None else trial.micro_batch
         ways = splits_of(wanted, at_once) if wanted and at_once is not None and not evaluates else ()
         own = None if evaluates else facts.own
+        own_settings = facts.environment.get("own_settings", {})
         return dataclasses.replace(
             result,
-            rate=rate_by_rule(result, own, settings.accumulate),
+            rate=rate_by_rule(result, own, settings.accumulate or own_settings.get("accumulate", 1)),
             dataset_size=facts.data(evaluates).samples,
             own=own,
             splits=ways,

@@ -172,7 +172,7 @@ def check_precision(subject: Subject) -> Iterator[Finding]:
         return
     yield ok(f"a loss of {_told(full)} in fp32")
     for precision in ("bf16", "fp16"):
-        yield from _beside_full(precision, facts[precision], full, subject.settings.precision)
+        yield from _beside_full(precision, facts[precision], full, subject.whole.precision)
 
 
 def _beside_full(

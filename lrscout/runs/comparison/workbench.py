@@ -53,7 +53,7 @@ class Workbench:
         """Build the workload once and check that everything can be used, before the first run."""
         with self._session(self._settings.seed) as session:
             for spec in self._specs:
-                make_scheduler(spec, session.optimizers, 1.0, self._settings.steps, self._target.app_dir)
+                make_scheduler(spec, session.driven, 1.0, self._settings.steps, self._target.app_dir)
             held_out = session.workload.val_loader is not None
             if self._settings.metric_fn is not None and not held_out:
                 raise UsageError(
@@ -98,7 +98,7 @@ class Workbench:
         spec, settings = self._specs[plan.schedule], self._settings
         with self._session(plan.seed, jobs) as session:
             began = Fingerprint(session)
-            schedule = make_scheduler(spec, session.optimizers, plan.peak_lr, steps, self._target.app_dir)
+            schedule = make_scheduler(spec, session.driven, plan.peak_lr, steps, self._target.app_dir)
             evaluated = set(evaluation_steps(steps, settings.evaluations))
             if schedule.needs_metric:
                 evaluated |= set(steps_between(steps, settings))

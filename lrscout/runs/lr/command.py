@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from lrscout.errors import UsageError
 from lrscout.processes.driving import AttachedSession
-from lrscout.results import CommandTarget, LrRecord, OptimizerResult, SweepPoint, TrainingPoint
+from lrscout.results import CommandTarget, LrRecord
+from lrscout.runs.lr.in_turn import doubted, search_in_turn
 from lrscout.runs.lr.observer import LrObserver
 from lrscout.runs.lr.search import search_lr
 from lrscout.runs.lr.trainer import Scheduled, TrainingLength
@@ -25,8 +25,8 @@ from lrscout.runs.schedules import ProgramSchedule
 from lrscout.schedules import ScheduleSpec
 from lrscout.search.scout import HORIZON
 from lrscout.settings import FindLrSettings
+from lrscout.settings.optimizers import EACH
 
-ALONE = "the program's other optimizers kept their own rates meanwhile"
 MARGIN = 2  # times the steps of a search, for the {steps} of a command, which must not end before the search does
 
 
@@ -42,62 +42,21 @@ def search_command(
         LrscoutError: the command cannot be started, or not be attached to.
     """
     with Program(target, settings, on_output, restart=settings.restart) as program:
-        chosen = chosen_optimizers(program.start(**values_for(settings, settings.seed)).optimizers, settings.optimizer)
-        if settings.optimizer is not None:
+        known = program.start(**values_for(settings, settings.seed)).optimizers
+        if settings.optimizer not in (None, EACH):
+            chosen = chosen_optimizers(known, settings.optimizer)
             record = search_lr(CommandTrainer(program, settings, chosen, settings.seed), settings, observer)
             return doubted(record) if len(chosen) < len(program.stepping) else record
-        record = search_lr(CommandTrainer(program, settings, (0,), settings.seed), settings, observer)
-        number = 1
-        while record.status != "interrupted" and number < len(program.stepping):
-            if program.stepping[number] is not None:
-                trainer = CommandTrainer(program, settings, (number,), settings.seed)
-                after = _Onward(observer, doubted(record), trainer, number)
-                record = after.record_with(doubted(search_lr(trainer, settings, after)))
-            number += 1
-        return record
+        return search_in_turn(_each(program, settings), settings, observer)
 
 
-def doubted(record: LrRecord) -> LrRecord:
-    """A record whose suggestion was found while other optimizers kept their own rates, which they will not keep."""
-    result = record.result
-    assert result is not None
-    suggestion = result.suggestion
-    if suggestion.lr is None or ALONE in suggestion.doubts:
-        return record
-    suggestion = dataclasses.replace(suggestion, confidence="low", doubts=(*suggestion.doubts, ALONE))
-    return dataclasses.replace(record, result=dataclasses.replace(result, suggestion=suggestion))
-
-
-class _Onward(LrObserver):
-    """Follows the search for a further optimizer, after those that the record has."""
-
-    def __init__(self, observer: LrObserver, before: LrRecord, trainer: CommandTrainer, number: int) -> None:
-        self._observer, self._before, self._trainer, self._number = observer, before, trainer, number
-        assert before.result is not None
-        self._taken = before.result.steps + sum(other.result.steps for other in before.result.others)
-
-    def phase(self, name: str) -> None:
-        self._observer.phase(f"optimizer {self._number + 1}: {name}")
-
-    def planned(self, steps: int) -> None:
-        self._observer.planned(self._taken + steps)
-
-    def stepped(self, point: SweepPoint | TrainingPoint, so_far: Callable[[], LrRecord]) -> None:
-        self._observer.stepped(point, lambda: self.record_with(so_far()))
-
-    def record_with(self, further: LrRecord) -> LrRecord:
-        """The record of all searches."""
-        before = self._before
-        assert before.result is not None
-        assert further.result is not None
-        groups = self._trainer.environment["groups"]
-        found = OptimizerResult(self._number + 1, self._trainer.environment["optimizer"], groups, further.result)
-        return dataclasses.replace(
-            before,
-            status=further.status if further.status == "interrupted" else before.status,
-            result=dataclasses.replace(before.result, others=(*before.result.others, found)),
-            warnings=tuple(dict.fromkeys([*before.warnings, *further.warnings])),
-        )
+def _each(program: Program, settings: FindLrSettings) -> Iterator[tuple[int, CommandTrainer]]:
+    """The optimizers of a program, some of which may take their first step during the search for another one."""
+    number = 0
+    while number < max(1, len(program.stepping)):
+        if not number or program.stepping[number] is not None:
+            yield number, CommandTrainer(program, settings, (number,), settings.seed)
+        number += 1
 
 
 class CommandTrainer:
@@ -108,7 +67,7 @@ class CommandTrainer:
         found = program.start(**self._values)
         self._optimizer = driven_together(found.optimizers, drive)
         self.target: Mapping[str, Any] = target_facts(program.target, found, self._optimizer)
-        self.environment: Mapping[str, Any] = environment_facts(found, self._optimizer)
+        self.environment: Mapping[str, Any] = environment_facts(program.target, found, self._optimizer)
         self.warnings: tuple[str, ...] = ()
 
     def length(self) -> TrainingLength:

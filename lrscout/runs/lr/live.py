@@ -15,18 +15,40 @@ from lrscout.engine.session import Session
 from lrscout.engine.training import MOST_VAL_BATCHES, Trainee
 from lrscout.engine.workload import Workload
 from lrscout.errors import UsageError
-from lrscout.results import Target
+from lrscout.results import LrRecord, Target
+from lrscout.runs.lr.in_turn import doubted, search_in_turn
+from lrscout.runs.lr.observer import LrObserver
+from lrscout.runs.lr.search import search_lr
 from lrscout.runs.lr.trainer import Scheduled, TrainingLength
 from lrscout.runs.targets import open_workload
 from lrscout.schedules import ScheduleSpec
 from lrscout.search.rules import CALIBRATED
 from lrscout.search.scout import HORIZON
 from lrscout.settings import FindLrSettings
+from lrscout.settings.optimizers import ALL, EACH
 
 SAME_WEIGHTS = (
     "Every seed of --seeds began with the same weights, so their rates differ by the order of the data only. Unless the"
     " weights are pretrained, make the model in the function that is the target."
 )
+
+
+def search_live(
+    workload: Workload, settings: FindLrSettings, target: Target, observer: LrObserver | None = None
+) -> LrRecord:
+    """Search a rate for a workload: of all its optimizers by one multiplier, of one of them, or of each in turn."""
+    observer = observer or LrObserver()
+    if settings.optimizer != EACH or workload.optimizer is None:
+        trainer = LiveTrainer(workload, settings, target)
+        record = search_lr(trainer, settings, observer)
+        return doubted(record) if trainer.leaves_some_alone else record
+    together = dataclasses.replace(settings, optimizer=ALL)
+    count = LiveTrainer(workload, together, target).count
+    numbered = [dataclasses.replace(settings, optimizer=str(number)) for number in range(1, count + 1)]
+    each = numbered if count > 1 else [together]
+    trainers = ((place, LiveTrainer(workload, one, target)) for place, one in enumerate(each))
+    record = search_in_turn(trainers, settings, observer)
+    return dataclasses.replace(record, settings={**record.settings, "optimizer": EACH})
 
 
 class LiveTrainer:
@@ -40,12 +62,22 @@ class LiveTrainer:
         self.environment: Mapping[str, Any] = describe_environment(self._session)
 
     @property
+    def count(self) -> int:
+        """The number of optimizers that the workload has."""
+        return len(self._session.optimizers)
+
+    @property
+    def leaves_some_alone(self) -> bool:
+        """Whether some of the optimizers keep their own rates."""
+        return len(self._session.driven) < self.count
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         return (*self._session.warnings, *self._trained)
 
     def length(self) -> TrainingLength:
         settings, batches = self._settings, batches_in(self._workload.train_loader)
-        each = None if batches is None else batches / settings.accumulate
+        each = None if batches is None else batches / self._session.accumulate
         if settings.horizon is not None:
             return TrainingLength(settings.horizon, settings.horizon / each if each else None)
         if settings.epochs is not None:
@@ -55,7 +87,7 @@ class LiveTrainer:
                     hint="Give the length in optimizer steps: --horizon N.",
                 )
             return TrainingLength(max(1, round(settings.epochs * each)), settings.epochs)
-        found = attached_total(self._session.optimizers) if settings.rule in CALIBRATED else None
+        found = attached_total(self._session.driven) if settings.rule in CALIBRATED else None
         if found is None:
             return TrainingLength(HORIZON, None)
         name, total = found
@@ -92,4 +124,4 @@ class LiveTrainer:
 
 
 def _scheduled(trainee: Trainee, session: Session, schedule: ScheduleSpec, peak: float, steps: int) -> Scheduled:
-    return Scheduled(trainee, make_scheduler(schedule, session.optimizers, peak, steps))
+    return Scheduled(trainee, make_scheduler(schedule, session.driven, peak, steps))

@@ -1,0 +1,271 @@
+"""A LightningModule as a target: its steps, optimizers and data, without a Trainer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lrscout.engine.adapters.lightning_trainer import StandIn, in_place_of_trainer
+from lrscout.engine.batches import batches_in
+from lrscout.engine.host import Host
+from lrscout.engine.workload import Workload, is_lightning
+from lrscout.errors import TargetError, WorkloadError, did_you_mean
+
+TUPLE = ("model", "train_loader", "loss_fn", "optimizer", "val_loader")
+KEYS = ("model", "datamodule", "train_loader", "val_loader", "optimizer")
+NOT_RUN = ("optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping", "backward")
+
+
+def adapted(given: Any) -> Workload | None:
+    """The workload of a LightningModule; None if the target says itself how its loss is computed.
+
+    Raises:
+        TargetError: there is no data, or the optimizers are of an unknown form.
+    """
+    if isinstance(given, Workload) and given.host.__class__ is not Host:
+        return given
+    parts = {name: part for name, part in _parts_of(given).items() if part is not None}
+    if "loss_fn" in parts or "step" in parts:
+        return None
+    for name in parts:
+        if name not in KEYS:
+            raise TargetError(
+                f"The target's LightningModule comes with an unknown {name!r}.", hint=did_you_mean(name, KEYS)
+            )
+    if is_lightning(parts.get("train_loader"), "LightningDataModule"):
+        parts["datamodule"] = parts.pop("train_loader")
+    host = LightningHost(parts["model"], parts.get("datamodule"))
+    return host.workload(parts)
+
+
+def _parts_of(given: Any) -> dict[str, Any]:
+    if isinstance(given, Workload):
+        values = {f.name: getattr(given, f.name) for f in fields(given) if f.name != "host"}
+        return {name: value for name, value in values.items() if value is not False}
+    if isinstance(given, tuple):
+        return dict(zip(TUPLE, given))
+    return dict(given) if isinstance(given, Mapping) else {"model": given}
+
+
+class LightningHost(Host):
+    """Calls the hooks of a LightningModule in the order in which Lightning does."""
+
+    def __init__(self, module: Any, datamodule: Any) -> None:
+        self._module, self._datamodule = module, datamodule
+        self._trainer = StandIn(module, datamodule)
+        self._kept: list[Any] = []  # the schedulers, whose lengths are looked up where they are alive
+        overridden = [name for name in NOT_RUN if self._overrides(name)]
+        kind = type(module).__name__
+        self.warnings = tuple(f"{kind}.{name} is not run: lrscout does that itself." for name in overridden)
+        self._takes_index = _takes(module.training_step, 2)
+        self._loader: Any = None
+
+    def workload(self, parts: Mapping[str, Any]) -> Workload:
+        """Set everything up as for a fit, without the fit."""
+        module, datamodule = self._module, self._datamodule
+        with in_place_of_trainer(self._trainer):
+            for owner in (datamodule, module):
+                if owner is not None:
+                    owner.prepare_data()
+                    owner.setup("fit")
+            module.configure_model()
+            train_loader, val_loader = self._loaders(parts)
+            self._loader = train_loader
+            self._trainer.batches = batches_in(train_loader)
+            optimizer = parts.get("optimizer") or self._optimizers()
+        return Workload(
+            model=module,
+            train_loader=train_loader,
+            optimizer=optimizer,
+            val_loader=val_loader,
+            step=self.step,
+            val_step=self.val_step,
+            manual=not module.automatic_optimization,
+            host=self,
+        )
+
+    def _loaders(self, parts: Mapping[str, Any]) -> tuple[Any, Any]:
+        train, val = parts.get("train_loader"), parts.get("val_loader")
+        owner = self._datamodule if self._datamodule is not None else self._module
+        if train is None:
+            if not self._overrides("train_dataloader", owner):
+                raise TargetError(
+                    f"{type(owner).__name__} has no train_dataloader.",
+                    hint="Define it, or let the target return (module, datamodule) or (module, train_loader).",
+                )
+            train = owner.train_dataloader()
+            if val is None and self._overrides("val_dataloader", owner):
+                val = owner.val_dataloader()
+        if isinstance(train, (list, tuple, dict)) and not _is_batches(train):
+            raise TargetError(
+                f"train_dataloader returns {len(train)} loaders.", hint="Return one; it may join them itself."
+            )
+        if isinstance(val, (list, tuple)) and not _is_batches(val):
+            if len(val) > 1:
+                self.warnings += (f"Only the first of {len(val)} validation loaders is evaluated.",)
+            val = val[0] if val else None
+        return train, val if self._overrides("validation_step") else None
+
+    def _optimizers(self) -> Any:
+        """What configure_optimizers returns, without the schedulers."""
+        found = self._module.configure_optimizers()
+        if found is None:
+            raise TargetError(f"{type(self._module).__name__}.configure_optimizers returns None.")
+        optimizers, schedulers = _split(found)
+        if not optimizers or not all(isinstance(each, Optimizer) for each in optimizers):
+            raise TargetError(f"configure_optimizers returns {type(found).__name__!r}, without an optimizer in it.")
+        if len(optimizers) > 1 and self._module.automatic_optimization:
+            raise TargetError(
+                f"configure_optimizers returns {len(optimizers)} optimizers, which needs manual optimization.",
+                hint="Set self.automatic_optimization = False and step them in training_step, as Lightning asks for.",
+            )
+        self._trainer.set_optimizers(optimizers)
+        if schedulers:
+            names = ", ".join(sorted({type(each).__name__ for each in schedulers}))
+            self.warnings += (f"{names} of configure_optimizers is left out: lrscout sets the rates.",)
+            self._kept = [] if self._trainer.was_asked_for_length else schedulers
+        return optimizers if len(optimizers) > 1 else optimizers[0]
+
+    @contextmanager
+    def open(self, device: torch.device) -> Iterator[None]:
+        """Stand in for the Trainer, and begin a fit."""
+        self._trainer.begin()
+        with in_place_of_trainer(self._trainer):
+            for hook in ("on_fit_start", "on_train_start", "on_train_epoch_start"):
+                getattr(self._module, hook)()
+            yield
+
+    def step(self, batch: Any) -> Tensor:
+        """The loss of training_step."""
+        batch = self._transferred(batch)
+        trainer, module = self._trainer, self._module
+        trainer.logged.clear()
+        self._batch = batch
+        index = (batch, trainer.batch_index) if self._takes_index else (batch,)
+        module.on_train_batch_start(batch, trainer.batch_index)
+        self._output = module.training_step(*index)
+        return self._loss_in(self._output, "training_step")
+
+    def val_step(self, batch: Any) -> Tensor:
+        """The loss of validation_step, or the val_loss that it logs."""
+        self._trainer.logged.clear()
+        step = self._module.validation_step
+        batch = self._transferred(batch)
+        return self._loss_in(step(batch, 0) if _takes(step, 2) else step(batch), "validation_step")
+
+    def _transferred(self, batch: Any) -> Any:
+        has_own = self._datamodule is not None and self._overrides("on_after_batch_transfer", self._datamodule)
+        return (self._datamodule if has_own else self._module).on_after_batch_transfer(batch, 0)
+
+    def _loss_in(self, output: Any, name: str) -> Tensor:
+        """The loss that a step returned or else logged."""
+        loss = output.get("loss", output.get("val_loss")) if isinstance(output, Mapping) else output
+        if loss is not None:
+            return loss  # type: ignore[no-any-return]  # checked by the session
+        logged = self._trainer.logged
+        preferred = "val_loss" if name == "validation_step" else "train_loss"
+        found = [value for key, value in logged.items() if key == preferred]
+        found = found or [value for key, value in logged.items() if key.endswith("loss")]
+        if not found:
+            told = f"only logs {', '.join(map(repr, logged))}" if logged else "logs nothing"
+            raise WorkloadError(
+                f"{type(self._module).__name__}.{name} returns no loss, and {told}.",
+                hint=f"Return the loss, or call self.log({preferred!r}, loss).",
+            )
+        return torch.stack([torch.as_tensor(value).detach().float().reshape(()) for value in found]).sum()
+
+    def backward_ended(self) -> None:
+        """Only the gradients of automatic optimization are ours."""
+        self._module.on_after_backward()
+
+    def update_begins(self, optimizers: Sequence[Optimizer]) -> None:
+        """Tell the module of each optimizer."""
+        for optimizer in optimizers:
+            self._module.on_before_optimizer_step(optimizer)
+
+    def batch_ended(self) -> None:
+        """Count the batches, and the epochs where the loader has a length."""
+        trainer, module = self._trainer, self._module
+        output = {"loss": self._output.detach()} if isinstance(self._output, Tensor) else self._output or {}
+        module.on_train_batch_end(output, self._batch, trainer.batch_index)
+        self._batch = self._output = None
+        if trainer.count_batch():
+            module.on_train_epoch_end()
+            module.on_train_epoch_start()
+
+    def with_batch_size(self, workload: Workload, batch_size: int) -> Workload | None:
+        """Set `batch_size` where the datamodule or the module has it, as Lightning's tuner does."""
+        for owner in (self._datamodule, self._module):
+            for holder in (owner, getattr(owner, "hparams", None)):
+                if not _has_size(holder):
+                    continue
+                before = _size_in(holder)
+                _set_size(holder, batch_size)
+                try:
+                    with in_place_of_trainer(self._trainer):
+                        train_loader, val_loader = self._loaders({})
+                finally:
+                    _set_size(holder, before)
+                if getattr(train_loader, "batch_size", None) == batch_size:
+                    self._trainer.batches = batches_in(train_loader)
+                    return replace(workload, train_loader=train_loader, val_loader=val_loader)
+        return None
+
+    def _overrides(self, name: str, owner: Any = None) -> bool:
+        """Whether the user's class defines a method that Lightning's class has too."""
+        owner = self._module if owner is None else owner
+        own = getattr(type(owner), name, None)
+        return own is not None and not str(own.__module__).startswith(("pytorch_lightning.", "lightning."))
+
+
+def _split(found: Any) -> tuple[list[Any], list[Any]]:
+    """The optimizers and the schedulers in any of the forms of configure_optimizers."""
+    if isinstance(found, Mapping):
+        found = [found]
+    if isinstance(found, (list, tuple)) and len(found) == 2 and isinstance(found[0], (list, tuple)):
+        optimizers, schedulers = list(found[0]), found[1]
+        schedulers = list(schedulers) if isinstance(schedulers, (list, tuple)) else [schedulers]
+    else:
+        listed = list(found) if isinstance(found, (list, tuple)) else [found]
+        optimizers = [each.get("optimizer") if isinstance(each, Mapping) else each for each in listed]
+        schedulers = [each["lr_scheduler"] for each in listed if isinstance(each, Mapping) and each.get("lr_scheduler")]
+    return optimizers, [each.get("scheduler") if isinstance(each, Mapping) else each for each in schedulers]
+
+
+def _is_batches(loaders: Any) -> bool:
+    """Whether a list is one of batches, not of loaders."""
+    parts = list(loaders.values()) if isinstance(loaders, dict) else loaders
+    return not any(hasattr(part, "dataset") for part in parts)
+
+
+def _takes(method: Callable[..., Any], count: int) -> bool:
+    try:
+        inspect.signature(method).bind(*range(count))
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _has_size(holder: Any) -> bool:
+    if isinstance(holder, Mapping):
+        return isinstance(holder.get("batch_size"), int)
+    return isinstance(getattr(holder, "__dict__", {}).get("batch_size"), int)
+
+
+def _size_in(holder: Any) -> int:
+    size: int = holder["batch_size"] if isinstance(holder, Mapping) else holder.batch_size
+    return size
+
+
+def _set_size(holder: Any, batch_size: int) -> None:
+    if isinstance(holder, Mapping):
+        holder["batch_size"] = batch_size  # type: ignore[index]  # hparams can be written to
+    else:
+        holder.batch_size = batch_size

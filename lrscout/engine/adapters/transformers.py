@@ -1,0 +1,139 @@
+"""A transformers.Trainer as a target: its model, data, optimizer, loss and arguments, without its loop."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lrscout.engine.host import Host
+from lrscout.engine.workload import Workload
+from lrscout.errors import TargetError
+
+NOT_RUN = ("training_step", "prediction_step")  # methods of a subclass that our steps replace
+
+
+def adapted(trainer: Any) -> Workload:
+    """The workload of a Trainer, which is left as it is.
+
+    Raises:
+        TargetError: it has no data to train on.
+    """
+    if trainer.train_dataset is None:
+        raise TargetError("The Trainer has no train_dataset.", hint="Give it the data that it is to train on.")
+    host = TrainerHost(trainer)
+    with _unprepared(trainer):
+        train_loader = trainer.get_train_dataloader()
+        val_loader = (
+            trainer.get_eval_dataloader(_first_of(trainer.eval_dataset)) if trainer.eval_dataset is not None else None
+        )
+    return Workload(
+        model=trainer.model,
+        train_loader=train_loader,
+        optimizer=_optimizer_of(trainer),
+        val_loader=val_loader,
+        step=host.step,
+        val_step=host.val_step,
+        host=host,
+    )
+
+
+class TrainerHost(Host):
+    """Computes the loss as the Trainer's own loop does."""
+
+    def __init__(self, trainer: Any) -> None:
+        self._trainer = trainer
+        self._device = torch.device("cpu")
+        self._items: Tensor | int | None = None  # that the losses of all micro-batches of a step are divided by
+        arguments = trainer.args
+        own = {
+            "precision": "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else None,
+            "accumulate": arguments.gradient_accumulation_steps if arguments.gradient_accumulation_steps > 1 else None,
+            "clip_norm": float(arguments.max_grad_norm) if arguments.max_grad_norm else None,
+        }
+        self.settings = {name: value for name, value in own.items() if value is not None}
+        self.warnings = tuple(_warnings(trainer))
+
+    @contextmanager
+    def open(self, device: torch.device) -> Iterator[None]:
+        """Checkpoint activations if the Trainer does."""
+        self._device = device
+        arguments = self._trainer.args
+        if arguments.gradient_checkpointing:
+            more = arguments.gradient_checkpointing_kwargs
+            self._trainer.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=more)
+        yield
+
+    def gathered(self, batches: Iterable[Any], device: torch.device) -> Iterable[Any]:
+        """The micro-batches of a step, whose labels are counted together."""
+        listed = list(batches)
+        self._items = self._items_in(listed)
+        self.divides = self._is_divided()
+        return listed
+
+    def step(self, batch: Any) -> Tensor:
+        """The loss of a micro-batch."""
+        # a copy, because some losses take the labels out
+        loss: Tensor = self._trainer.compute_loss(self._trainer.model, copy.copy(batch), num_items_in_batch=self._items)
+        return loss
+
+    def val_step(self, batch: Any) -> Tensor:
+        """The loss of a batch of held-out data."""
+        items = self._items_in([batch])
+        loss: Tensor = self._trainer.compute_loss(self._trainer.model, copy.copy(batch), num_items_in_batch=items)
+        return loss.mean()
+
+    def _items_in(self, batches: list[Any]) -> Any:
+        return self._trainer.get_batch_samples(iter(batches), len(batches), self._device)[1]
+
+    def _is_divided(self) -> bool:
+        """Whether the loss of a micro-batch is divided by the labels of all of them, as in Trainer.training_step."""
+        trainer = self._trainer
+        said = getattr(trainer, "loss_is_scaled_for_ga", None)  # of a subclass
+        if said is not None:
+            return bool(said)
+        counted = trainer.model_accepts_loss_kwargs and self._items is not None
+        return bool(counted or trainer.compute_loss_func is not None)
+
+
+def _warnings(trainer: Any) -> Iterator[str]:
+    from transformers import Trainer
+
+    replaced = [name for name in NOT_RUN if getattr(type(trainer), name) is not getattr(Trainer, name)]
+    if replaced:
+        yield f"{type(trainer).__name__}.{replaced[0]} is not run: lrscout takes the steps, with its compute_loss."
+    if trainer.args.neftune_noise_alpha:
+        yield "The Trainer's neftune_noise_alpha has no effect here."
+
+
+def _optimizer_of(trainer: Any) -> Optimizer:
+    before = trainer.optimizer
+    try:
+        made: Optimizer = trainer.create_optimizer()
+    finally:
+        trainer.optimizer = before
+    return made
+
+
+@contextmanager
+def _unprepared(trainer: Any) -> Iterator[None]:
+    """Let the Trainer make plain loaders: those of Accelerate count their epochs, which cannot be put back."""
+    accelerator = trainer.accelerator
+    accelerator.prepare = lambda loader, *more, **options: loader
+    kept = trainer.__dict__.pop("_eval_dataloaders", None)  # those of persistent workers
+    try:
+        yield
+    finally:
+        del accelerator.prepare
+        trainer.__dict__.pop("_eval_dataloaders", None)
+        if kept is not None:
+            trainer._eval_dataloaders = kept
+
+
+def _first_of(datasets: Any) -> Any:
+    return next(iter(datasets.values())) if isinstance(datasets, dict) else datasets

@@ -1,0 +1,94 @@
+"""Optimizers with their rates as lines to paste into a training script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lrscout.formatting import format_lr
+
+OPTIM = "torch.optim"
+NARROW = 80  # columns
+KNOWN = (
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "ASGD",
+    "LBFGS",
+    "Muon",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "SGD",
+    "SparseAdam",
+)
+"""The classes of torch.optim; another one is called by its name alone."""
+SET = '    group["lr"] = group["initial_lr"] = lr'
+
+
+def optimizer_lines(environment: Mapping[str, Any], rates: Sequence[float]) -> list[str]:
+    """An optimizer with these rates, one for each of its groups."""
+    if environment.get("framework") == "transformers":
+        return [f"learning_rate={format_lr(max(rates))},  # in TrainingArguments"]
+    several = environment.get("optimizers")
+    if isinstance(several, (list, tuple)) and all(isinstance(each, Mapping) for each in several):
+        return _lines_of_several(several, rates)
+    model = "self" if environment.get("framework") == "lightning" else "model"
+    if len(set(rates)) == 1:
+        name = str(environment.get("optimizer") or "").partition(" ")[0]
+        trained = f"{model}.parameters()" if len(rates) == 1 else "groups"
+        made = _made(name, trained, rates[0], environment.get("optimizer_arguments"))
+        return [f"optimizer = {made}"] if made else []
+    groups = environment.get("groups") or ()
+    names = [group.get("name") for group in groups if isinstance(group, Mapping)]
+    told = f"  # {', '.join(map(str, names))}" if len(names) == len(rates) and all(names) else ""
+    listed = ", ".join(map(format_lr, rates))
+    return [f"for group, lr in zip(optimizer.param_groups, [{listed}], strict=True):{told}", SET]
+
+
+def _lines_of_several(optimizers: Sequence[Mapping[str, Any]], rates: Sequence[float]) -> list[str]:
+    """A line for each of several optimizers, or a loop for one whose groups differ."""
+    lines, left = [], list(rates)
+    for place, optimizer in enumerate(optimizers):
+        count = optimizer.get("groups") or 1
+        own, left = left[:count], left[count:]
+        name = optimizer.get("name")
+        entry = f"optimizers[{place if name is None else json.dumps(name)}]"
+        if len(set(own)) > 1:
+            listed = ", ".join(map(format_lr, own))
+            lines += [f"for group, lr in zip({entry}.param_groups, [{listed}], strict=True):", SET]
+            continue
+        is_plain = count == 1 and name is not None and name.isidentifier()
+        trained = f"{name}.parameters()" if is_plain else "groups" if count > 1 else "parameters"
+        made = _made(str(optimizer.get("class")), trained, own[0], optimizer.get("arguments")) if own else None
+        lines += _folded(f"{entry} = {made}") if made else []
+    return lines
+
+
+def _folded(line: str) -> list[str]:
+    """A call in three lines if it is longer than most terminals are wide."""
+    if len(line) < NARROW:
+        return [line]
+    head, _, rest = line.partition("(")
+    inside, _, after = rest.rpartition(")")
+    return [f"{head}(", f"    {inside}", f"){after}"]
+
+
+def _made(name: str, trained: str, lr: float, arguments: Mapping[str, Any] | None) -> str | None:
+    """The call of an optimizer's class."""
+    if not name.isidentifier():  # unknown, or of a record that was changed: what is pasted is run
+        return None
+    place = f"{OPTIM}.{name}" if name in KNOWN else name
+    others = "".join(f", {key}={literal(value)}" for key, value in (arguments or {}).items())
+    unknown = "  # and its other arguments" if arguments is None else ""
+    return f"{place}({trained}, lr={format_lr(lr)}{others}){unknown}"
+
+
+def literal(value: Any) -> str:
+    """A value of a record as Python writes it; its lists were tuples."""
+    return repr(tuple(value)) if isinstance(value, list) else repr(value)

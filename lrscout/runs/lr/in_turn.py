@@ -1,0 +1,77 @@
+"""Several optimizers, searched in turn: each has a result of its own, and the others keep their own rates meanwhile."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+
+from lrscout.results import LrRecord, OptimizerResult, SweepPoint, TrainingPoint
+from lrscout.runs.lr.observer import LrObserver
+from lrscout.runs.lr.search import search_lr
+from lrscout.runs.lr.trainer import LrTrainer
+from lrscout.settings import FindLrSettings
+
+ALONE = "the other optimizers kept their own rates meanwhile"
+
+
+def search_in_turn(
+    trainers: Iterable[tuple[int, LrTrainer]], settings: FindLrSettings, observer: LrObserver
+) -> LrRecord:
+    """Search with each trainer, which drives the optimizer of this number; Ctrl-C ends all of it.
+
+    A trainer is asked for when those before it have ended.
+    """
+    record: LrRecord | None = None
+    for number, trainer in trainers:
+        if record is None:
+            record = search_lr(trainer, settings, observer)
+        else:
+            after = _Onward(observer, doubted(record), trainer, number)
+            record = after.record_with(doubted(search_lr(trainer, settings, after)))
+        if record.status == "interrupted":
+            break
+    assert record is not None
+    return record
+
+
+def doubted(record: LrRecord) -> LrRecord:
+    """A record whose suggestion was found while other optimizers kept their own rates, which they will not keep."""
+    result = record.result
+    assert result is not None
+    suggestion = result.suggestion
+    if suggestion.lr is None or ALONE in suggestion.doubts:
+        return record
+    suggestion = dataclasses.replace(suggestion, confidence="low", doubts=(*suggestion.doubts, ALONE))
+    return dataclasses.replace(record, result=dataclasses.replace(result, suggestion=suggestion))
+
+
+class _Onward(LrObserver):
+    """Follows the search for a further optimizer, after those that the record has."""
+
+    def __init__(self, observer: LrObserver, before: LrRecord, trainer: LrTrainer, number: int) -> None:
+        self._observer, self._before, self._trainer, self._number = observer, before, trainer, number
+        assert before.result is not None
+        self._taken = before.result.steps + sum(other.result.steps for other in before.result.others)
+
+    def phase(self, name: str) -> None:
+        self._observer.phase(f"optimizer {self._number + 1}: {name}")
+
+    def planned(self, steps: int) -> None:
+        self._observer.planned(self._taken + steps)
+
+    def stepped(self, point: SweepPoint | TrainingPoint, so_far: Callable[[], LrRecord]) -> None:
+        self._observer.stepped(point, lambda: self.record_with(so_far()))
+
+    def record_with(self, further: LrRecord) -> LrRecord:
+        """The record of all searches."""
+        before = self._before
+        assert before.result is not None
+        assert further.result is not None
+        groups = self._trainer.environment["groups"]
+        found = OptimizerResult(self._number + 1, self._trainer.environment["optimizer"], groups, further.result)
+        return dataclasses.replace(
+            before,
+            status=further.status if further.status == "interrupted" else before.status,
+            result=dataclasses.replace(before.result, others=(*before.result.others, found)),
+            warnings=tuple(dict.fromkeys([*before.warnings, *further.warnings])),
+        )

@@ -1,0 +1,225 @@
+"""A LightningModule is a target as it stands, and trains as under Lightning's own Trainer."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_workloads import digest, make_session, steps
+from torch import nn
+
+import lrscout
+from lrscout.cli import main
+from lrscout.engine.trials.source import Source
+from lrscout.engine.workload import Workload, make_workload
+from lrscout.errors import TargetError, WorkloadError
+from lrscout.results import Target
+
+pl = pytest.importorskip("pytorch_lightning")
+from lightning_modules import FORMS, Data, Gan, Hooked, Regression, loader, network  # noqa: E402
+
+pytestmark = pytest.mark.slow  # Lightning takes seconds to import
+
+STEPS = 20
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+class Losses(pl.Callback):
+    """Notes the loss of every batch of a Trainer."""
+
+    def __init__(self) -> None:
+        self.found: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+        logged = trainer.logged_metrics
+        losses = [value for name, value in logged.items() if name.endswith("loss")]
+        self.found.append(float(torch.stack(losses).sum()))
+
+
+def trained_by_lightning(module: Any, count: int = STEPS, **options: Any) -> list[float]:
+    losses = Losses()
+    trainer = pl.Trainer(
+        max_steps=count * options.pop("each", 1),
+        accelerator="cpu",
+        logger=False,
+        callbacks=[losses],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        log_every_n_steps=1,
+        **options,
+    )
+    trainer.fit(module)
+    return losses.found
+
+
+def plain(count: int = STEPS) -> list[float]:
+    workload = Workload(network(), loader(), nn.MSELoss(), torch.optim.AdamW)
+    return steps(workload, count, lr=0.05)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_all_forms_of_configure_optimizers_train_like_the_plain_model_and_like_lightning(form: str) -> None:
+    ours = steps(make_workload(Regression(form=form)), STEPS, lr=0.05)
+    assert ours == plain()
+    assert ours == trained_by_lightning(Regression(form=form))
+
+
+def test_hooks_around_a_step_act_as_under_lightning() -> None:
+    module = Hooked()
+    ours = steps(make_workload(module), STEPS, lr=0.05)
+    reference = Hooked()
+    assert ours == trained_by_lightning(reference)
+    assert ours != plain()
+    session = make_session(make_workload(module))
+    module.seen.clear()
+    with session.open():
+        for _ in range(9):
+            session.train_step()
+        assert module.seen == ["start", "epoch 0", "epoch 1"] == reference.seen[:3]
+
+
+def test_manual_optimization_of_two_optimizers_trains_as_under_lightning() -> None:
+    ours = steps(make_workload(Gan()), STEPS, lr=0.01)
+    assert ours == trained_by_lightning(Gan(), each=2)  # whose steps are those of all optimizers
+
+
+def test_accumulation_trains_as_under_lightning() -> None:
+    ours = steps(make_workload(Regression()), 8, lr=0.05, accumulate=2)
+    single = trained_by_lightning(Regression(), 8, accumulate_grad_batches=2)
+    assert ours == pytest.approx([(a + b) / 2 for a, b in zip(single[::2], single[1::2])], rel=1e-6)
+
+
+def test_the_held_out_loss_is_that_of_the_validation_step() -> None:
+    module = Regression()
+    session = make_session(make_workload(module), val_batches=2)
+    with session.open(), torch.no_grad():
+        found = float(session.evaluate())
+        module.eval()
+        expected = [nn.functional.l1_loss(module.net(x), y) for x, y in loader(16, held_out=True)]
+    assert found == float(torch.stack(expected).mean())
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda data: (Regression(), data),
+        lambda data: {"model": Regression(), "datamodule": data},
+        lambda data: Workload(Regression(), data),
+    ],
+    ids=["tuple", "mapping", "workload"],
+)
+def test_data_may_come_from_a_datamodule(given: Any) -> None:
+    data = Data()
+    workload = make_workload(given(data))
+    assert data.ready == ["prepared", "fit"]
+    assert steps(workload, 5, lr=0.05) == plain(5)
+
+
+def test_data_may_come_from_a_loader_and_an_optimizer_from_the_target() -> None:
+    parts = {"model": Regression(), "train_loader": loader(), "optimizer": torch.optim.SGD}
+    assert steps(make_workload(parts), 3) == steps(Workload(network(), loader(), nn.MSELoss(), torch.optim.SGD), 3)
+
+
+def test_a_module_with_a_loss_fn_is_a_plain_model() -> None:
+    class Plain(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = network()
+
+        def forward(self, inputs: Any) -> Any:
+            return self.net(inputs)
+
+    assert steps(make_workload((Plain(), loader(), nn.MSELoss(), torch.optim.AdamW)), 5, lr=0.05) == plain(5)
+
+
+def test_everything_of_a_live_module_is_put_back() -> None:
+    module = Hooked()
+    before = digest(module), set(vars(module))
+    found = lrscout.find_lr(module, device="cpu", max_steps=150)
+    assert found.suggestion.lr is not None
+    assert (digest(module), set(vars(module))) == before
+    assert module._trainer is None
+
+
+def test_a_scheduler_is_left_out_with_a_word() -> None:
+    (warning,) = make_session(make_workload(Regression(form="two lists"))).warnings
+    assert "LambdaLR of configure_optimizers is left out" in warning
+
+
+@pytest.mark.parametrize(
+    "made",
+    [lambda: Regression(), lambda: (Regression(), Data()), lambda batch_size=8: Regression(batch_size=batch_size)],
+    ids=["hparams", "datamodule", "argument"],
+)
+def test_the_batch_size_is_set_where_lightning_has_it(made: Any) -> None:
+    source = Source(Target(None), "batch_size", 0, live=made)
+    loaders = [source.with_batch_size(size).train_loader for size in (4, 32)]
+    assert [len(next(iter(each))[0]) for each in loaders] == [4, 32]
+
+
+class NoLoss(Regression):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.log("accuracy", 0.5)
+
+
+class NoData(pl.LightningModule):
+    def configure_optimizers(self) -> Any:
+        return None
+
+
+class AsksTrainer(Regression):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return self.trainer.profiler
+
+
+@pytest.mark.parametrize(
+    ("module", "error", "said"),
+    [
+        (NoLoss, WorkloadError, r"(?s)returns no loss, and only logs 'accuracy'.*self.log\('train_loss', loss\)"),
+        (NoData, TargetError, "NoData has no train_dataloader"),
+        (AsksTrainer, AttributeError, "self.trainer.profiler is not there"),
+    ],
+)
+def test_what_a_module_lacks_is_said(module: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        steps(make_workload(module()), 1)
+
+
+def test_a_module_is_searched_from_the_command_line(capsys: Any, monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    where = f"{Path(__file__).parent / 'lightning_modules.py'}:Regression"
+    assert main(["find-lr", where, "-k", "batch_size=16", "--device", "cpu", "--max-steps", "150", "-q"]) == 0
+    assert float(capsys.readouterr().out) > 1e-4
+    arguments = ["--steps", "30", "--seeds", "2", "--lr", "0.01", "-s", "constant", "-s", "cosine", "-q"]
+    assert main(["compare-schedulers", where, "--device", "cpu", *arguments]) == 0
+
+
+def test_lightning_pytorch_is_known_as_well() -> None:
+    code = (
+        "import lightning.pytorch as pl, torch, sys\n"
+        "class M(pl.LightningModule):\n"
+        "    def training_step(self, batch): return self.layer(batch).mean()\n"
+        "m = M(); m.layer = torch.nn.Linear(2, 1)\n"
+        "m.configure_optimizers = lambda: torch.optim.SGD(m.parameters(), 0.1)\n"
+        "from lrscout.engine.workload import make_workload\n"
+        "print(type(make_workload((m, [torch.ones(2, 2)])).host).__name__)\n"
+    )
+    pytest.importorskip("lightning")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "LightningHost", done.stderr
