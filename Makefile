@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo batch compare test test-slow test-ray format lint types check bench bench-lr bench-attach bench-batch bench-compare peers peers-batch signals fuzz faults docs clean
+.PHONY: help demo batch compare test test-slow test-ray format lint types check bench bench-lr bench-attach bench-batch bench-compare bench-scaling peers peers-batch signals fuzz faults docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -66,6 +66,12 @@ bench-lr: $(INSTALLED)  ## measure the regret of every rule on the learning-rate
 
 bench-compare: $(INSTALLED)  ## measure compare-schedulers --jobs 2 against one run at a time
 	$(BIN)/python tests/benchmarks/compare_jobs.py
+
+bench-scaling: $(INSTALLED)  ## measure what a run costs the process that makes it, and simulate 64 GPUs
+	$(BIN)/python tests/benchmarks/scaling/driver.py here
+	$(BIN)/python -c 'import ray' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[ray]'
+	$(BIN)/python tests/benchmarks/scaling/driver.py ray
+	$(BIN)/python tests/benchmarks/scaling/simulate.py
 
 peers:  ## run the other finders' packages on our own tasks again, in an environment of their own (.venv-peers)
 	$(PYTHON) -m venv .venv-peers

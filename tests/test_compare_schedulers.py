@@ -403,7 +403,7 @@ def test_no_more_processes_look_at_the_target_than_there_are_runs(compare, monke
         def __init__(self, *_, workers, **__):
             self.workers = workers
 
-        def run(self, requests):
+        def run(self, requests, on_report):
             raise UsageError(f"{len(requests)} requests")
 
         def close(self):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lrscout.results import ComparedRun, Metric, TrainingPoint, TrainingResult
 from lrscout.schedules import parse_schedules
 from lrscout.search.budget import Cost, Plan, fit_to_budget
-from lrscout.search.comparison import PlannedRun, began_alike, rank, scored, scoring_runs, thinned
+from lrscout.search.comparison import PlannedRun, began_alike, rank, scored, thinned
 
 HELD_OUT = Metric("held-out loss", "min", True)
 TRAINING = Metric("training loss", "min", False)
@@ -43,11 +43,6 @@ def ranked(finals, mode="min", **options):
 def verdicts(finals, mode="min", **options):
     rows, _ = ranked(finals, mode, **options)
     return {label: row.verdict for label, row in rows.items()}
-
-
-def test_scores_are_made_seed_by_seed():
-    plans = scoring_runs([0.1, 0.2], [1, 2])
-    assert [(t.seed, t.schedule, t.peak_lr) for t in plans] == [(1, 0, 0.1), (1, 1, 0.2), (2, 0, 0.1), (2, 1, 0.2)]
 
 
 def result_of(losses, val_losses=()):

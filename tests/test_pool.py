@@ -254,3 +254,13 @@ def test_this_process_performs_requests_in_the_same_way(tmp_path):
     assert not executor.renew()
     with pytest.raises(ZeroDivisionError):
         executor.ask(Do(small_hosts.stumble))
+
+
+def test_requests_that_are_appended_meanwhile_are_performed_too(pool, tmp_path):
+    for executor in (pool, InProcess(Host(0, str(tmp_path)))):
+        requests, found = doubles(1), {}
+        for number, answer in executor.run(requests):
+            found[number] = answer
+            if len(requests) < 4:
+                requests += doubles(len(requests) + 1)
+        assert found == {0: 2, 1: 4, 2: 6, 3: 8}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrscout.results import ComparedRun, RateRange
-from lrscout.search.tuning import tuned_rates, tuning_seeds, within_noise
+from lrscout.search.tuning import Tuning, tuning_seeds, within_noise
 
 SEEDS = (7, 8, 9)
 
@@ -35,6 +35,15 @@ def table(rows, plans, center=0.1):
         return row[min(SEEDS.index(plan.seed), len(row) - 1)]
 
     return run
+
+
+def tuned_rates(schedules, center, seeds, better, run):
+    """The rates of all schedules, where what they ask for is made together."""
+    tuning = Tuning(schedules, center, seeds, better)
+    wave = tuning.first()
+    while wave:
+        wave = [more for plan, made in run(wave).items() for more in tuning.ended(plan, made)]
+    return [tuning.found[i] for i in range(schedules)]
 
 
 def tuned(rows, plans=None, center=0.1):
@@ -138,7 +147,7 @@ def test_a_third_seed_can_overrule_the_second():
     assert tuned({0: [0.5], 1: [0.4, 0.51, 0.4], 2: [0.6]}).lr == pytest.approx(0.3)
 
 
-def test_what_several_schedules_ask_for_is_made_together():
+def test_no_schedule_asks_for_more_before_its_runs_have_ended():
     waves = []
 
     def run(wave):

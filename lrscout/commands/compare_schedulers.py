@@ -180,15 +180,18 @@ class _Observer(ComparisonObserver):
     def say(self, text: str) -> None:
         self._run.output.note(text)
 
+    def planned(self, steps: int) -> None:
+        self._progress.expect(steps)
+
     @contextmanager
-    def stretch(self, steps: int, label: str) -> Iterator[OnStep]:
+    def stretch(self, label: str) -> Iterator[OnStep]:
         self._run.service.fold("The runs of lrscout compare-schedulers")
         watchdog = self._run.watchdog
-        self._progress.expect(steps)
         self._progress.phase(label)
 
         def stepped(step: int, lr: float, loss: float) -> None:
             watchdog.hear()
+            self._run.catch_up()
             if not self._lines:
                 self._progress.update(step, lr, loss)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -15,6 +14,7 @@ import typer
 
 from lrscout.commands.ci import in_ci, tell_github
 from lrscout.commands.invocation import Invocation
+from lrscout.commands.saving import SaveTimes
 from lrscout.commands.show import show_record
 from lrscout.commands.signals import EndingSignals, ended_by_signals
 from lrscout.commands.stdin import no_stdin
@@ -37,8 +37,6 @@ from lrscout.settings import CommandSettings
 
 EXIT_CODES: dict[Status, int] = {"ok": 0, "failed": 1, "inconclusive": 4, "interrupted": 130}
 FAILED_CHECK = 5  # the exit code where what was asked to hold does not
-SAVE_SECONDS = 2.0  # between two saves of a run under way
-SAVE_SHARE = 0.02  # of the time that they may take
 
 
 class Run:
@@ -53,7 +51,7 @@ class Run:
         target, is_search = invocation.target, isinstance(invocation.settings, CommandSettings)
         # what a real training writes is wanted
         self._before = FolderContents(target.cwd) if isinstance(target, CommandTarget) and is_search else None
-        self._next_save = time.monotonic() + SAVE_SECONDS
+        self._times = SaveTimes()
         self._concluded = False
         self._has_warned = False  # that the record so far cannot be saved
         self._folder = Path.cwd()  # the user's code may change it
@@ -77,19 +75,25 @@ class Run:
         self.watchdog.hear()
 
     def keep(self, so_far: Callable[[], RunRecord[Any]], at_once: bool = False) -> None:
-        """Remember how to make the record so far, and write it every few seconds; cheap to call at every step."""
+        """Remember how to make the record so far, and write it every few seconds; cheap to call at every step.
+
+        `at_once` writes it now, or soon where that would take much of the time (`catch_up`).
+        """
         self._so_far = so_far
         self.watchdog.hear()
         if self._path is not None and is_stream(self._path):
             return  # whoever reads it gets one document
-        started = time.monotonic()
-        if at_once or started >= self._next_save:
-            problem = self._save(so_far())
+        self._times.want(at_once)
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Write what `keep` was given, if it is time to."""
+        if self._so_far is not None and self._times.is_now:
+            with self._times.saving():
+                problem = self._save(self._so_far())
             if problem is not None and not self._has_warned:
                 self._has_warned = True
                 self.output.warn(f"{problem.message} The run goes on; lrscout will try again.")
-            taken = time.monotonic() - started
-            self._next_save = started + max(SAVE_SECONDS, taken / SAVE_SHARE)
 
     def finish(self, record: RunRecord[Any], checks: Sequence[Check] = ()) -> None:
         """Show the record, save it and end with its exit code, or with that of a check that it does not pass."""

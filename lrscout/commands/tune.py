@@ -38,6 +38,7 @@ from lrscout.runs.tuning.stages import (
     seconds_for,
     settings_to_keep,
     stage_arguments,
+    without_engine,
 )
 from lrscout.settings import TuneSettings
 from lrscout.settings.tune import STAGES
@@ -143,7 +144,7 @@ class _Tuning:
         if budget is not None:
             seconds = seconds_for(name, wanted, budget - (time.monotonic() - self._began), self._starting)
         arguments = stage_arguments(name, self._given, self._settings, self._found, seconds)
-        asked = stage_arguments(name, self._given, self._settings, self._found, None)
+        asked = stage_arguments(name, self._given, without_engine(self._settings), self._found, None)
         self._run.output.note(f"{count}lrscout {shlex.join(arguments)}")
         earlier = self._earlier.get(tuple(asked))
         if earlier is not None and earlier.record is not None and earlier.status == "ok":

@@ -33,6 +33,8 @@ class Executor(Protocol[H]):
     def run(self, requests: Sequence[Request[H, A]], on_report: OnReport = ...) -> Iterator[tuple[int, A | Died]]:
         """The number and the answer of each request, as they come; `Died` where its process died.
 
+        Requests that are appended meanwhile are performed as well.
+
         Raises:
             Exception: what a request raised; those under way are abandoned.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing import connection
@@ -69,10 +69,12 @@ class WorkerPool(Generic[H]):
         Raises:
             Exception: what a request raised; those under way are abandoned.
         """
-        waiting = deque(range(len(requests)))
-        attempts = [0] * len(requests)
+        waiting, known = deque[int](), 0
+        attempts = Counter[int]()
         try:
-            while waiting or self._busy():
+            while waiting or self._busy() or known < len(requests):
+                waiting.extend(range(known, len(requests)))
+                known = len(requests)
                 self._assign(waiting, requests)
                 for worker in self._ready():
                     number = worker.number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -37,15 +37,6 @@ class PlannedRun:
     seed: int
     peak_lr: float
     role: Role
-
-
-MakeRuns = Callable[[Sequence[PlannedRun]], Mapping[PlannedRun, ComparedRun]]
-"""Does the runs in any order, and returns those that ended, successfully or not."""
-
-
-def scoring_runs(peaks: Sequence[float], seeds: Iterable[int]) -> list[PlannedRun]:
-    """Every schedule at its rate with every seed, ordered by seed so that an interrupted comparison is still paired."""
-    return [PlannedRun(i, seed, lr, "score") for seed in seeds for i, lr in enumerate(peaks)]
 
 
 def scored(

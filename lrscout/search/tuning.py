@@ -7,8 +7,8 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
 
-from lrscout.results import RateRange
-from lrscout.search.comparison import MakeRuns, PlannedRun
+from lrscout.results import ComparedRun, RateRange
+from lrscout.search.comparison import PlannedRun
 
 GRID_FACTOR = 3.0  # between neighboring rates
 EDGE_MOVES = 2  # how often a grid is extended beyond the edge at which its best rate lies
@@ -43,32 +43,40 @@ def tuning_seeds(seed: int) -> tuple[int, ...]:
     return seed, seed + SEED_GAP, seed + SEED_GAP + 1
 
 
-def tuned_rates(
-    schedules: int, center: float, seeds: Sequence[int], better: Callable[[float], float], run: MakeRuns
-) -> list[TunedRate]:
-    """The peak rate for every schedule, each from its own grid. Runs for all schedules are done together.
+class Tuning:
+    """The searches for the peak rates of all schedules, each on a grid of its own; none waits for another.
 
     `better` maps the metric to one where smaller is better. A failed run is worse than any other.
     """
-    searches = [_search(seeds) for _ in range(schedules)]
-    wanted = {i: next(search) for i, search in enumerate(searches)}
-    found: dict[int, _Found] = {}
-    while wanted:
-        plans = {
-            PlannedRun(i, seed, center * GRID_FACTOR**place, "tune"): (place, seed)
-            for i, points in wanted.items()
-            for place, seed in points
-        }
-        scores: dict[int, dict[_Point, float]] = {i: {} for i in wanted}
-        for plan, done in run(list(plans)).items():
-            scores[plan.schedule][plans[plan]] = math.inf if done.final is None else better(done.final)
-        wanted = {}
-        for i, answers in scores.items():
-            try:
-                wanted[i] = searches[i].send(answers)
-            except StopIteration as end:
-                found[i] = end.value
-    return [found[i].rate(center) for i in range(schedules)]
+
+    def __init__(self, schedules: int, center: float, seeds: Sequence[int], better: Callable[[float], float]) -> None:
+        self._center, self._better = center, better
+        self._searches = [_search(seeds) for _ in range(schedules)]
+        self._asked: list[dict[PlannedRun, _Point]] = [{} for _ in range(schedules)]  # by each search, and not ended
+        self._scores: list[dict[_Point, float]] = [{} for _ in range(schedules)]  # of what it has asked for
+        self.found: dict[int, TunedRate] = {}  # by schedule
+
+    def first(self) -> list[PlannedRun]:
+        """The runs that all searches begin with."""
+        return [plan for i, search in enumerate(self._searches) for plan in self._plans(i, next(search))]
+
+    def ended(self, plan: PlannedRun, run: ComparedRun) -> list[PlannedRun]:
+        """Take in a run; returns those that its search needs next, of which there are none before it has all others."""
+        i = plan.schedule
+        self._scores[i][self._asked[i].pop(plan)] = math.inf if run.final is None else self._better(run.final)
+        if self._asked[i]:
+            return []
+        try:
+            return self._plans(i, self._searches[i].send(self._scores[i]))
+        except StopIteration as end:
+            self.found[i] = end.value.rate(self._center)
+            return []
+
+    def _plans(self, schedule: int, points: Sequence[_Point]) -> list[PlannedRun]:
+        rates = [self._center * GRID_FACTOR**place for place, _ in points]
+        plans = [PlannedRun(schedule, seed, lr, "tune") for (_, seed), lr in zip(points, rates)]
+        self._asked[schedule], self._scores[schedule] = dict(zip(plans, points)), {}
+        return plans
 
 
 def _search(seeds: Sequence[int]) -> Generator[list[_Point], Mapping[_Point, float], _Found]:

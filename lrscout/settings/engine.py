@@ -44,5 +44,5 @@ class EngineSettings(Settings):
             )
 
 
-ENGINE = ("engine", "ray_address", "cpus_per_run", "gpus_per_run")
+ENGINE: tuple[str, ...] = ("engine", "ray_address", "cpus_per_run", "gpus_per_run")
 """What says where trainings take place, and nothing about their results."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from lrscout.errors import UsageError, did_you_mean
 from lrscout.schedules import parse_schedule
+from lrscout.settings.engine import EngineSettings
 from lrscout.settings.fields import option
 from lrscout.settings.quantities import seconds
 from lrscout.settings.session import SessionSettings
@@ -28,7 +29,7 @@ def check_stage(name: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneSettings(SessionSettings):
+class TuneSettings(EngineSettings, SessionSettings):
     """The settings of tune. Those that a stage has too are handed on to it; its others come from its own section."""
 
     GROUP = "Stages"

@@ -18,7 +18,7 @@ import pytest
 import lrscout
 from lrscout import files, records
 from lrscout.cli import main
-from lrscout.commands import run
+from lrscout.commands import run, saving
 from lrscout.files import write_text
 
 TARGET = """
@@ -90,7 +90,7 @@ def files_of_at_most(size):
 
 
 def test_a_full_disk_is_told_when_it_is_met_and_the_record_goes_to_the_cache(folder, full, capfd, monkeypatch):
-    monkeypatch.setattr(run, "SAVE_SECONDS", 0.0)  # a save after every step
+    monkeypatch.setattr(saving, "SAVE_SECONDS", 0.0)  # a save after every step
     assert find_lr("-o", str(full / "run.json")) == 2
     out, err = capfd.readouterr()
     assert float(out) > 0
@@ -126,7 +126,7 @@ def test_an_export_beyond_a_quota_leaves_the_file_of_before(folder, capfd, expor
 
 
 def test_an_interrupted_run_names_no_file_that_was_not_written(folder, full, capfd, monkeypatch):
-    monkeypatch.setattr(run, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(saving, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr(run.Run, "conclude", lambda self, *_: os.kill(os.getpid(), signal.SIGINT))
     assert find_lr("-o", str(full / "run.json")) == 130
     err = capfd.readouterr().err

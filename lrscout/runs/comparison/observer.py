@@ -23,8 +23,11 @@ class ComparisonObserver:
     def say(self, text: str) -> None:
         """Something worth knowing."""
 
-    def stretch(self, steps: int, label: str) -> AbstractContextManager[OnStep]:
-        """Some runs begin; all runs, those before and after them too, take about so many steps together."""
+    def planned(self, steps: int) -> None:
+        """All runs take about so many steps together; again whenever that changes."""
+
+    def stretch(self, label: str) -> AbstractContextManager[OnStep]:
+        """The runs begin."""
         return nullcontext(lambda step, lr, loss: None)
 
     def printed(self, line: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
 from contextlib import closing
 
 from lrscout.processes.deaths import Died
@@ -36,9 +36,10 @@ from lrscout.runs.comparison.requests import (
 )
 from lrscout.runs.comparison.warnings import warnings_about
 from lrscout.schedules import parse_schedules, schedule_among
+from lrscout.search.agenda import Agenda
 from lrscout.search.budget import Plan, fit_to_budget, runs_of
-from lrscout.search.comparison import PlannedRun, began_alike, failed, rank, scoring_runs
-from lrscout.search.tuning import tuned_rates, tuning_seeds
+from lrscout.search.comparison import PlannedRun, began_alike, failed, rank
+from lrscout.search.tuning import Tuning, tuning_seeds
 from lrscout.settings import CompareSchedulersSettings
 
 
@@ -88,7 +89,7 @@ class _Comparison:
         self._known = {_key(run): run for run in before.runs if run.status != "failed"} if before is not None else {}
         self._runs: dict[PlannedRun, ComparedRun] = {}
         self._warnings = dict.fromkeys(inspection.warnings)
-        self._peaks: list[float] = []
+        self._peaks: list[float] = []  # once all are known
         self._ranges: dict[str, RateRange | None] = {}
         self._center: float | None = before.center_lr if before is not None else settings.lr
         self._steps, self._seeds = settings.steps, 1 if inspection.ignores_seed else settings.seeds
@@ -108,21 +109,11 @@ class _Comparison:
         self._fit_budget(tuned)
         self._tell_cost(tuned)
         count, lr = len(self._specs), self._center if self._center is not None else self._inspection.own_lr
-        if tuned:
-            sign = -1.0 if self._metric.mode == "max" else 1.0
-            rates = tuned_rates(
-                count,
-                lr,
-                tuning_seeds(settings.seed)[: 1 if self._inspection.ignores_seed else None],
-                lambda final: sign * final,
-                lambda wave: self._run(wave, "tuning", self._after(wave)),
-            )
-            self._peaks = [rate.lr for rate in rates]
-            self._ranges = {spec.label: rate.range for spec, rate in zip(self._specs, rates)}
-        else:
-            self._peaks = [lr] * count
         seeds = range(settings.seed + 1, settings.seed + 1 + self._seeds)  # the tuning seed is not scored
-        self._run(scoring_runs(self._peaks, seeds), "scoring")
+        tuning_with = tuning_seeds(settings.seed)[: 1 if self._inspection.ignores_seed else None]
+        sign = -1.0 if self._metric.mode == "max" else 1.0
+        tuning = Tuning(count, lr, tuning_with, lambda final: sign * final) if tuned else None
+        self._make_runs(Agenda(count, seeds, tuning, lr))
         self._warnings |= dict.fromkeys(
             warnings_about(self._runs, self._specs, self._settings, self._seeds, self._peaks, self._target)
         )
@@ -170,36 +161,46 @@ class _Comparison:
         ):
             self._observer.say(f"--jobs auto would run {self._inspection.cores} at a time.")
 
-    def _after(self, wave: Sequence[PlannedRun]) -> int:
-        """About how many runs follow a wave of tuning runs."""
-        count = len(self._specs)
-        known = len(self._runs.keys() | set(wave))
-        return max(count * self._seeds, runs_of(count, self._seeds, True) - known)
+    def _make_runs(self, agenda: Agenda) -> None:
+        """Make all runs that are not known."""
+        plans: list[PlannedRun] = []
+        requests: list[MakeRun] = []  # which grow while they are performed
+        taken: Counter[int] = Counter()
 
-    def _run(self, plans: Sequence[PlannedRun], label: str, later: int = 0) -> Mapping[PlannedRun, ComparedRun]:
-        """Make the runs that are missing; `later` is how many come after them."""
-        for plan in plans:
-            run = self._known.get((self._specs[plan.schedule].label, plan.seed, plan.peak_lr, plan.role))
-            if run is not None:
-                self._runs[plan] = run
-        missing = [plan for plan in plans if plan not in self._runs]
+        def go_on() -> None:
+            while wanted := agenda.next(self._executor.workers - len(plans) + self._made):
+                for plan in wanted:
+                    run = self._known.get((self._specs[plan.schedule].label, plan.seed, plan.peak_lr, plan.role))
+                    if run is None:
+                        plans.append(plan)
+                        requests.append(MakeRun(plan, self._steps, self._executor.sharing))
+                    else:
+                        self._runs[plan] = run
+                        agenda.ended(plan, run)
+            if agenda.is_tuned and not self._peaks:
+                rates = [agenda.rates[i] for i in range(len(self._specs))]
+                self._peaks = [rate.lr for rate in rates]
+                self._ranges = {spec.label: rate.range for spec, rate in zip(self._specs, rates)}
+                if self._made:
+                    self._observer.phase("scoring")
+
+        def report(number: int, point: TrainingPoint) -> None:
+            taken[number] = point.step + 1
+            step(taken.total(), point.lr, point.loss)
+
+        go_on()
         self._keep()
-        if missing:
-            taken: dict[int, int] = {}
-            if not self._made:
-                self._started = time.monotonic()
-            before = self._made * self._steps
-            with self._observer.stretch(before + (len(missing) + later) * self._steps, label) as step:
-
-                def report(number: int, point: TrainingPoint) -> None:
-                    taken[number] = point.step + 1
-                    step(before + sum(taken.values()), point.lr, point.loss)
-
-                requests = [MakeRun(plan, self._steps, self._executor.sharing) for plan in missing]
-                for number, answer in self._executor.run(requests, report):
-                    plan, taken[number] = missing[number], self._steps
-                    self._add(plan, self._finished(plan, answer), sum(t not in self._runs for t in missing) - 1 + later)
-        return {plan: self._runs[plan] for plan in plans}
+        if not requests:
+            return
+        self._started = time.monotonic()
+        with self._observer.stretch("scoring" if agenda.is_tuned else "tuning") as step:
+            self._observer.planned((self._made + agenda.left) * self._steps)
+            for number, answer in self._executor.run(requests, report):
+                taken[number], made = self._steps, self._finished(plans[number], answer)
+                agenda.ended(plans[number], made.run)
+                self._add(plans[number], made, agenda.left)
+                go_on()
+                self._observer.planned((self._made + agenda.left) * self._steps)
 
     def _finished(self, plan: PlannedRun, answer: FinishedRun | Died) -> FinishedRun:
         if not isinstance(answer, Died):
@@ -232,7 +233,7 @@ class _Comparison:
         used = list(self._runs.values())
         ranking: tuple[RankedSchedule, ...] = ()
         baseline = None
-        if any(run.role == "score" for run in used):
+        if self._peaks and any(run.role == "score" for run in used):
             asked = None if settings.baseline is None else schedule_among(settings.baseline, self._specs).label
             ranking, baseline = rank(
                 self._specs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from lrscout.results import BatchSizeRecord, CommandTarget
 from lrscout.schedules import parse_schedule
 from lrscout.search import bracket, probing
-from lrscout.settings import COMMANDS, Field, TuneSettings, fields_of, flag_words
+from lrscout.settings import COMMANDS, ENGINE, Field, TuneSettings, fields_of, flag_words
 
 SHARES = {"check": 0.2, "batch-size": 0.2, "lr": 0.25, "schedule": 1.0}
 """Of the time that is left, what a stage may take."""
@@ -115,6 +116,12 @@ def seconds_for(stage: str, stages: Sequence[str], left: float, starting: float)
     """What the search of a stage may take of the seconds that are left, if each stage takes `starting` to start."""
     searching = max(0.0, left - starting * len(stages[stages.index(stage) :]))
     return searching if stage == stages[-1] else searching * SHARES[stage]
+
+
+def without_engine(settings: TuneSettings) -> TuneSettings:
+    """The settings with that engine which they have by default: where a stage took place says nothing about it."""
+    defaults = {field.name: field.default for field in fields_of(TuneSettings)}
+    return dataclasses.replace(settings, **{name: defaults[name] for name in ENGINE})
 
 
 def settings_to_keep(settings: TuneSettings, names: Sequence[str]) -> Mapping[str, Any]:
