@@ -29,9 +29,9 @@ class SessionKeywords(CommandKeywords, total=False):
 
     seed: int
     device: str
-    precision: Precision
+    precision: Precision | None
     optimizer_arg: Mapping[str, Any]
-    accumulate: int
+    accumulate: int | None
     clip_norm: float | None
     clip_value: float | None
     compile: bool

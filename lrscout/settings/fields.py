@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lrscout.errors import UsageError, did_you_mean, perhaps
 
@@ -83,7 +83,7 @@ def fields_of(settings: type[Settings]) -> tuple[Field, ...]:
 
 
 def _field(field: dataclasses.Field[Any], hint: Any, group: str | None) -> Field:
-    kinds = get_args(hint) if get_origin(hint) is UnionType else (hint,)
+    kinds = get_args(hint) if get_origin(hint) in (UnionType, Union) else (hint,)
     kind = next(k for k in kinds if k is not NoneType)
     default = {} if field.default is dataclasses.MISSING else field.default
     declared: Option = field.metadata["option"]
