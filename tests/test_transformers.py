@@ -162,6 +162,18 @@ def test_the_held_out_loss_is_that_of_evaluate(tmp_path: Path) -> None:
     assert found == pytest.approx(trainer.evaluate()["eval_loss"], rel=1e-6)
 
 
+def test_a_loss_alone_counts_the_labels_of_its_own_batch(tmp_path: Path) -> None:
+    session = make_session(make_workload(make_trainer(tmp_path, gradient_accumulation_steps=2)))
+    with session.open(), torch.no_grad():
+        batch = next(iter(session.workload.train_loader))
+        first = float(session.loss(batch))
+    with session.open():
+        session.train_step()
+        session.set_lr(0.0)
+    with session.open(), torch.no_grad():
+        assert float(session.loss(batch)) == first == pytest.approx(2.6154127)
+
+
 def test_a_trainer_is_left_as_it_was(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path)
     before, own = (digest(trainer.model), trainer.optimizer), copy.copy(vars(trainer))

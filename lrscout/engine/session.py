@@ -270,7 +270,8 @@ class Session:
                 "The loss of a batch cannot be told without training on it, since the target's step is manual.",
                 hint="Leave manual out and return the loss, or the losses, for lrscout to call backward.",
             )
-        return self._counted(self._losses(self._loss_of, batch))
+        (given,) = self._host.gathered([batch], self.device)
+        return self._counted(self._losses(self._loss_of, given))
 
     def held_out_loss(self, batch: Any) -> Tensor:
         """The loss of a batch that is not trained on, in single precision or higher; () on the device."""

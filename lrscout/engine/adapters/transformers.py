@@ -46,6 +46,8 @@ def adapted(trainer: Any) -> Workload:
 class TrainerHost(Host):
     """Computes the loss as the Trainer's own loop does."""
 
+    framework = "transformers"
+
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
         self._device = torch.device("cpu")
