@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo batch compare test test-slow format lint types check bench bench-lr bench-attach bench-batch bench-compare peers peers-batch signals fuzz faults docs clean
+.PHONY: help demo batch compare test test-slow test-ray format lint types check bench bench-lr bench-attach bench-batch bench-compare peers peers-batch signals fuzz faults docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -27,6 +27,10 @@ test: $(INSTALLED)  ## run the tests
 
 test-slow: $(INSTALLED)  ## run the tests that take long
 	$(PYTEST) -m slow
+
+test-ray: $(INSTALLED)  ## run the tests that start a Ray cluster of two nodes on this machine
+	$(BIN)/python -c 'import ray' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[ray]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray tests/cluster
 
 fuzz: $(INSTALLED)  ## try 100,000 mutated inputs of everything that is typed or written (FUZZ=N for another number)
 	FUZZ=$(or $(FUZZ),100000) $(PYTEST) --dist load tests/faults/test_fuzz.py tests/faults/test_parsers.py tests/faults/test_damaged_records.py

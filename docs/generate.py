@@ -20,7 +20,16 @@ from lrscout.commands import COMMANDS
 from lrscout.report.markdown import code, inline, markdown_table
 from lrscout.results import RESULTS
 from lrscout.settings import COMMANDS as SETTINGS
-from lrscout.settings import CommandSettings, Field, LaunchSettings, SessionSettings, Settings, fields_of
+from lrscout.settings import (
+    CommandSettings,
+    EngineSettings,
+    Field,
+    LaunchSettings,
+    RanksSettings,
+    SessionSettings,
+    Settings,
+    fields_of,
+)
 
 PAGES = Path(__file__).parent / "commands"
 BEGIN = "<!-- From here on, `make docs` writes this page. -->"
@@ -29,8 +38,10 @@ END = "<!-- Up to here. -->"
 VALUES = {int: "whole number", float: "number", str: "text", dict: "KEY=VALUE"}
 SHARED: dict[type, str] = {
     SessionSettings: "Settings of a training step",
+    RanksSettings: "Settings of several ranks",
     CommandSettings: "Settings of a training command",
     LaunchSettings: "Settings of a training command",
+    EngineSettings: "Where trainings take place",
 }
 ONLY = {"target": "Targets only.", "command": "Training commands only."}
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 import lrscout
-from lrscout.commands import COMMANDS, TRAINING_COMMAND, Command, variable_behind
+from lrscout.commands import COMMANDS, TRAINING_COMMAND, Command, torchrun, variable_behind
 from lrscout.commands.help import WIDEST, HelpfulCommand, HelpfulGroup
 from lrscout.errors import ForeignError, LrscoutError, UsageError, did_you_mean
 from lrscout.report.stdout import open_standard_descriptors, redirect_stdout_to_stderr
@@ -126,6 +126,7 @@ def options(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     try:
+        torchrun.take_over()
         app(args=None if arguments is None else list(arguments), prog_name="lrscout")
     except SystemExit as end:  # how typer ends, always
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
@@ -155,7 +156,7 @@ def entry() -> None:
     open_standard_descriptors()
     with suppress(RuntimeError, OSError, ValueError):  # stderr is missing or closed
         faulthandler.enable(all_threads=False)  # a segfault in the user's code tells where it happened
-    code = main()
+    code = 0 if torchrun.is_left_to_the_first() else main()
     redirect_stdout_to_stderr()
     if "torch" not in sys.modules:
         sys.exit(code)

@@ -20,6 +20,11 @@ def defined_in(path: str) -> list[str]:
     return [node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
 
 
+def is_path(target: str) -> bool:
+    """Whether a target is meant as a path to code, right or wrong, and not as the name of one in a recipe."""
+    return ":" in target or target.endswith(".py")
+
+
 def hint_for(path: str) -> str:
     """The hint for a path that is no target; if only the colon is missing, what was probably meant."""
     module, dot, attribute = path.rpartition(".")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,11 @@ from lrscout.runs.batch_size.trials import MALLOC
 # a busy machine is slow; a property is not wrong for that
 settings.register_profile("lrscout", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lrscout")
+
+# the background job of a shell, as tests are in some CIs, ignores these signals, and so would all that it starts
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, handler)
 
 SPEAKING = (
     "NO_COLOR",

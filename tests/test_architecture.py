@@ -14,11 +14,12 @@ PACKAGE = Path(__file__).resolve().parents[1] / "lrscout"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 OWNERS = {
-    "torch": ("engine/", "attached/", "templates/"),
+    "torch": ("engine/", "attached/", "ranks/", "templates/"),
     "rich": ("report/",),
     "plotext": ("report/plot.py",),
     "matplotlib": ("report/figure.py",),
     "tensorboard": ("report/events.py",),
+    "ray": ("processes/ray_",),
     "yaml": ("yaml_nodes.py",),
 }
 

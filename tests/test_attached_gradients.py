@@ -23,6 +23,7 @@ from lrscout.runs.batch_size.noise import MeasureNoise
 from lrscout.settings import FindBatchSizeSettings
 
 pytestmark = [
+    pytest.mark.slow,  # every test starts programs that train
     pytest.mark.skipif(sys.platform != "linux", reason="commands are supervised on Linux"),
     pytest.mark.usefixtures("one_thread"),
 ]

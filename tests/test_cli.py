@@ -651,7 +651,6 @@ def test_ctrl_c_on_the_process_ends_it_with_130(folder):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored under nohup
     )
     deadline = time.monotonic() + 60
     while not (folder / "run.json").exists() and time.monotonic() < deadline:

@@ -9,6 +9,7 @@ import pytest
 
 from lrscout.records import from_json, to_json
 from lrscout.report.ci import run_line
+from lrscout.report.compare_plot import plot_schedules_losses
 from lrscout.report.compare_schedulers import answer, headline, plus_minus, problem, rows
 from lrscout.report.exports import to_markdown
 from lrscout.report.terminal import Style
@@ -132,6 +133,18 @@ def test_schedules_are_plotted_on_the_same_axes():
     assert text.count("░ seeds") == 2
     assert "▚ cosine" in text
     assert re.findall(r"([\d.]+)┤.* ([\d.]+)┤", text) == [("1", "1"), ("0.5", "0.5"), ("0.2", "0.2")]
+
+
+@pytest.mark.parametrize("color", [True, False])
+def test_in_a_small_window_the_means_share_one_plot_of_a_third_of_it(color):
+    result = record_of({"cosine": GOOD, "wsd": ALSO, "constant": BAD}).result
+    small = plot_schedules_losses(result, style(100, rows=40, color=color)).split("\n")
+    assert len(small) <= 40 // 3 + 2  # with its heading and its legend
+    assert all(row.label in small[-1] for row in result.ranking)
+    assert "mean of the seeds" in small[0]
+    apart = plot_schedules_losses(result, style(100, rows=40, verbose=True))
+    assert "mean and range of the seeds" in apart
+    assert apart.count("seeds  ▚") == len(result.ranking)
 
 
 def test_color_only_adds_codes():

@@ -382,7 +382,6 @@ def start(folder, *arguments, **environment):
         command,
         cwd=folder,
         env={**os.environ, **environment},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored under nohup
         **pipes,
     )
 

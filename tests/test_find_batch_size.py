@@ -540,7 +540,6 @@ def test_ctrl_c_shows_what_was_tried_and_ends_every_process(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored under nohup
     )
     hanging, deadline = tmp_path / "hanging", time.monotonic() + 120
     try:

@@ -15,7 +15,10 @@ from torch import nn
 import lrscout
 from lrscout.processes.command import AttachedCommand
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is left running is looked up in /proc")
+pytestmark = [
+    pytest.mark.slow,  # every test starts programs that train
+    pytest.mark.skipif(sys.platform != "linux", reason="what is left running is looked up in /proc"),
+]
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
 

@@ -85,6 +85,11 @@ def test_a_name_that_is_none_is_told_with_the_nearest(folder, capsys):
     assert "Did you mean 'wide'?" in capsys.readouterr().err
 
 
+def test_a_file_is_not_taken_for_a_name(folder, capsys):
+    assert main(["find-lr", "mymod.py"]) == 3
+    assert "Did you mean mymod.py:build?" in capsys.readouterr().err
+
+
 def test_settings_for_targets_alone_do_not_disturb_a_training_command(folder, capsys):
     (folder / "lrscout.yaml").write_text("version: 1\nfind_lr: {val_batches: 2, steps: 30}\nprecision: bf16\n")
     code = main(["find-lr", "--", "false"])

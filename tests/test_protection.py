@@ -58,7 +58,10 @@ WAYS = {
 }
 DAYS = 1.1e9  # between the files of the user and those of a search, in seconds since the epoch
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="commands are supervised on Linux")
+pytestmark = [
+    pytest.mark.slow,  # every test starts programs that train
+    pytest.mark.skipif(sys.platform != "linux", reason="commands are supervised on Linux"),
+]
 
 
 @pytest.fixture

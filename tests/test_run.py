@@ -224,7 +224,6 @@ def interrupted(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored under nohup
     ) as running:
         err = ""
         while "training" not in err and (line := running.stderr.readline()):

@@ -34,7 +34,6 @@ def ended_by(number: int, cwd: Path, mark: str, *arguments: str) -> tuple[int, s
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # SIGHUP is ignored under nohup
     ) as running:
         err = ""
         while "sweep  step" not in err and (line := running.stderr.readline()):

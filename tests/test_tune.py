@@ -16,7 +16,7 @@ from lrscout.errors import UsageError
 from lrscout.recipes import load_recipe
 from lrscout.results import CommandTarget, Target
 from lrscout.runs.tuning.recipe import check_place, recipe_text
-from lrscout.runs.tuning.stages import Found, Given, stage_arguments
+from lrscout.runs.tuning.stages import Found, Given, seconds_for, stage_arguments
 from lrscout.settings import TuneSettings
 
 GIVEN = Given("mymod:build", None, ("width=8", "batch_size=4"), None, None)
@@ -46,6 +46,13 @@ def test_the_size_goes_into_a_training_command():
     given = Given(None, ("python", "train.py", "--bs", "{batch_size}"), (), None, None)
     words = stage_arguments("lr", given, TuneSettings(), Found(None, 32), None)
     assert words[words.index("--") :] == ["--", "python", "train.py", "--bs", "32"]
+
+
+def test_the_time_in_which_stages_start_is_not_given_to_their_searches():
+    assert seconds_for("lr", ("lr", "schedule"), 100.0, 0.0) == 25.0
+    assert seconds_for("lr", ("lr", "schedule"), 100.0, 4.0) == 23.0  # two starts
+    assert seconds_for("schedule", ("lr", "schedule"), 70.0, 4.0) == 66.0  # its own
+    assert seconds_for("schedule", ("lr", "schedule"), 3.0, 4.0) == 0.0
 
 
 def test_a_budget_limits_every_stage():

@@ -83,7 +83,8 @@ def compare_schedulers(
     if program is not None:
         return CompareSchedulersResult.of(compare(program, made))
     found, where = buildable_target(target, kwargs, app_dir, parts)
-    live = _live_target(target, metric_fn, found, where, made.jobs)
+    elsewhere = "engine='ray'" if made.engine == "ray" else f"jobs={made.jobs}" if made.jobs != "1" else None
+    live = _live_target(target, metric_fn, found, where, elsewhere)
     from lrscout.engine.randomness import preserved_random_state
 
     with preserved_random_state():
@@ -95,7 +96,7 @@ def _name(function: Callable[..., Any]) -> str:
 
 
 def _live_target(
-    target: Any, metric_fn: str | Callable[..., Any] | None, found: Any, where: Target, jobs: str
+    target: Any, metric_fn: str | Callable[..., Any] | None, found: Any, where: Target, elsewhere: str | None
 ) -> LiveTarget | None:
     """The objects to make the runs with; None if the dotted path is enough.
 
@@ -103,12 +104,12 @@ def _live_target(
         UsageError: other processes make the runs, but cannot import these objects.
     """
     function = metric_fn if callable(metric_fn) else None
-    if jobs == "1":
+    if elsewhere is None:
         return LiveTarget(builder(found, where), function) if found is not None or function is not None else None
     for given, is_importable in ((target, where.path is not None), (function, importable_path(function) is not None)):
         if given is not None and not is_importable:
             raise UsageError(
-                f"jobs={jobs} runs in other processes, which cannot import {_name(given)!r}.",
+                f"{elsewhere} runs in other processes, which cannot import {_name(given)!r}.",
                 hint="Pass a dotted path, or a function at the top level of a module.",
             )
     return None

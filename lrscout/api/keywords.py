@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from lrscout.results import Use
+from lrscout.settings.engine import Engine
 from lrscout.settings.session import Precision
 
 
@@ -39,6 +40,22 @@ class SessionKeywords(CommandKeywords, total=False):
     cudnn_benchmark: bool | None
 
 
+class RanksKeywords(SessionKeywords, total=False):
+    """How a target is trained on several ranks."""
+
+    nproc: int | None
+    strategy: str | None
+
+
+class EngineKeywords(TypedDict, total=False):
+    """Where independent trainings take place."""
+
+    engine: Engine
+    ray_address: str | None
+    cpus_per_run: float
+    gpus_per_run: float | None
+
+
 class CheckKeywords(SessionKeywords, total=False):
     """The settings of `check`."""
 
@@ -48,7 +65,7 @@ class CheckKeywords(SessionKeywords, total=False):
     timeout: float | None
 
 
-class FindLrKeywords(SessionKeywords, total=False):
+class FindLrKeywords(RanksKeywords, total=False):
     """The settings of `find_lr`."""
 
     timeout: float | None
@@ -70,7 +87,7 @@ class FindLrKeywords(SessionKeywords, total=False):
     restart: bool
 
 
-class FindBatchSizeKeywords(SessionKeywords, total=False):
+class FindBatchSizeKeywords(RanksKeywords, total=False):
     """The settings of `find_batch_size`."""
 
     timeout: float
@@ -96,7 +113,7 @@ class FindBatchSizeKeywords(SessionKeywords, total=False):
     dry_run: bool
 
 
-class CompareSchedulersKeywords(SessionKeywords, total=False):
+class CompareSchedulersKeywords(EngineKeywords, RanksKeywords, total=False):
     """The settings of `compare_schedulers`."""
 
     timeout: float | None

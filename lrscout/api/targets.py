@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lrscout.errors import TargetError, UsageError
+from lrscout.ranks.arguments import on_ranks
 from lrscout.results import CommandTarget, Target
-from lrscout.settings import Settings, check_kind
+from lrscout.settings import RanksSettings, Settings, check_kind
 
 if TYPE_CHECKING:
     from lrscout.engine.workload import Workload
@@ -50,14 +51,18 @@ def command_target(
     kwargs: Mapping[str, Any] | None,
     app_dir: str | os.PathLike[str] | None,
 ) -> CommandTarget | None:
-    """The training command of a call in Python; None if it has another target.
+    """The training command of a call in Python, that of a target on several ranks too; None if there is none.
 
     Raises:
         UsageError: there are both, a setting is for the other kind of target, or the command is not a list of words.
     """
     if command is None:
         check_kind(settings, "target")
-        return None
+        if not isinstance(settings, RanksSettings) or (settings.nproc is None and settings.strategy is None):
+            return None
+        ranked = on_ranks(buildable_target(target, kwargs, app_dir, parts)[1], settings)
+        assert isinstance(ranked, CommandTarget)
+        return ranked
     if target is not None or parts or kwargs or app_dir is not None:
         raise UsageError("command cannot be passed with a target.", hint="A program has its own model and data.")
     check_kind(settings, "command")

@@ -28,10 +28,10 @@ from lrscout.runs.comparison.observer import ComparisonObserver, OnStep
 from lrscout.runs.comparison.search import compare
 from lrscout.schedules import parse_schedules, schedule_among
 from lrscout.search.conditions import Check, check_best, check_conditions, parse_condition
-from lrscout.settings import CompareSchedulersSettings
+from lrscout.settings import ENGINE, CompareSchedulersSettings
 
 COMMAND = "compare-schedulers"
-FREE = ("schedules", "seeds", "jobs", "baseline", "min_effect", "timeout", "listen", "keep_environment")
+FREE = ("schedules", "seeds", "jobs", "baseline", "min_effect", "timeout", "listen", "keep_environment", *ENGINE)
 """Settings that may change when a comparison is resumed."""
 
 
@@ -82,6 +82,8 @@ def compare_schedulers(invocation: Invocation[CompareSchedulersSettings]) -> Non
         with past_typer(), run.watched(), run.output.progress(None, COMMAND) as progress:
             if isinstance(invocation.target, CommandTarget):
                 progress.phase("starting the command")
+            elif invocation.settings.engine == "ray":
+                progress.phase(f"starting Ray, building {invocation.target.path}")
             elif invocation.settings.jobs == "1":
                 progress.phase("importing torch")
                 run.load("lrscout.runs.comparison.workbench")

@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from lrscout.commands.torchrun import check_trains_on_ranks
 from lrscout.errors import RecordError, TargetError, UsageError, did_you_mean, perhaps
 from lrscout.files import check_writable
 from lrscout.pairs import parse_pairs
 from lrscout.project import find_project
+from lrscout.ranks.arguments import on_ranks
 from lrscout.recipes import Recipe, load_recipe
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import COLORS, Color, Mode
 from lrscout.results import CommandTarget, Target
 from lrscout.settings import Kind, Settings, check_kind, fields_of, make_settings, of_kind
-from lrscout.target_paths import hint_for
+from lrscout.target_paths import hint_for, is_path
 
 S = TypeVar("S", bound=Settings)
 
@@ -62,6 +64,7 @@ def read_invocation(
         UsageError: something cannot be used, found out before anything runs.
     """
     _check_folder()
+    check_trains_on_ranks(settings, command)
     project = find_project() if values["recipe"] is None else None
     if project is not None and default_target is not None:  # for programs alone: those of a record, not the folder's
         project = dataclasses.replace(project, target=None)
@@ -82,7 +85,7 @@ def read_invocation(
     made = make_settings(settings, _with_given(settings, from_file, given))
     check_kind(made, kind)
     return Invocation(
-        target=target,
+        target=on_ranks(target, made),
         settings=made,
         # absolute, since the user's code may change the folder
         output=None if values["output"] is None else values["output"].absolute(),
@@ -112,7 +115,7 @@ def _target_from(
             )
         return CommandTarget(command, os.getcwd())
     path = given.get("target")
-    if path is not None and ":" not in path and recipe is not None and recipe.targets:
+    if path is not None and not is_path(path) and recipe is not None and recipe.targets:
         known = did_you_mean(path, tuple(recipe.targets))
         raise TargetError(f"{path!r} is neither a target nor the name of one in {recipe.path}.", hint=known)
     if path is None and recipe is not None and recipe.command is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
 import os
 import shlex
 import signal
@@ -20,23 +19,24 @@ from lrscout.commands.gate import Gate, gate_flags
 from lrscout.commands.invocation import Invocation
 from lrscout.commands.options import flag_parameter, takes_settings
 from lrscout.commands.run import Run, running
-from lrscout.errors import LrscoutError, RecordError, Terminated, UsageError
+from lrscout.errors import LrscoutError, Terminated
 from lrscout.files import write_text
 from lrscout.formatting import format_lr
-from lrscout.history import cached_records, new_record_path
+from lrscout.history import new_record_path
 from lrscout.processes.parentage import die_with_parent
 from lrscout.records import load
 from lrscout.report.paste import rate_lines, schedule_lines
 from lrscout.report.views import printed, view_of
-from lrscout.results import CommandTarget, RunRecord, StageStatus, Status, Target, TunedStage, TuneResult
+from lrscout.results import CommandTarget, RunRecord, StageStatus, Status, TunedStage, TuneResult
+from lrscout.runs.tuning.earlier import earlier_stages, loaded
 from lrscout.runs.tuning.recipe import check_place, recipe_text
 from lrscout.runs.tuning.stages import (
     COMMANDS_OF,
     Found,
     Given,
     found_size,
+    seconds_for,
     settings_to_keep,
-    spent_share,
     stage_arguments,
 )
 from lrscout.settings import TuneSettings
@@ -94,8 +94,8 @@ class _Tuning:
         self._schedule: str | None = None
         self._lines: list[str] = []
         self._environment: Mapping[str, Any] = {}
-        self._began = time.monotonic()
-        self._earlier = _earlier(self._target) if invocation.more["resume"] else {}
+        self._began, self._starting = time.monotonic(), 0.0
+        self._earlier = earlier_stages(self._target) if invocation.more["resume"] else {}
         given = invocation.given
         self._given = Given(
             given.get("target") if not isinstance(self._target, CommandTarget) else None,
@@ -141,7 +141,7 @@ class _Tuning:
     def _take(self, name: str, wanted: Sequence[str], count: str) -> None:
         seconds, budget = None, self._settings.budget_seconds
         if budget is not None:
-            seconds = max(0.0, budget - (time.monotonic() - self._began)) * spent_share(wanted, name)
+            seconds = seconds_for(name, wanted, budget - (time.monotonic() - self._began), self._starting)
         arguments = stage_arguments(name, self._given, self._settings, self._found, seconds)
         asked = stage_arguments(name, self._given, self._settings, self._found, None)
         self._run.output.note(f"{count}lrscout {shlex.join(arguments)}")
@@ -158,9 +158,12 @@ class _Tuning:
         try:
             code = self._performed(arguments, path)
         finally:
-            record = _loaded(path)
+            record = loaded(path)
             if record is not None:
-                self._stages.append(_stage(name, record, time.monotonic() - began, asked, path))
+                seconds = time.monotonic() - began
+                self._stages.append(_stage(name, record, seconds, asked, path))
+                if record.result is not None:
+                    self._starting = max(self._starting, seconds - record.result.seconds)
         if record is None or code not in (0, INCONCLUSIVE):
             raise StageError(code, name)
         self._take_in(name, record)
@@ -232,25 +235,6 @@ class _Tuning:
             environment=self._environment,
             result=result,
         )
-
-
-def _earlier(target: Target | CommandTarget) -> dict[tuple[str, ...], TunedStage]:
-    """The stages of the last tuning of this target whose records are still there, by what they were started with."""
-    wanted = json.loads(json.dumps(target.as_dict()))
-    for path in cached_records("tune"):
-        record = _loaded(path)
-        if record is None or record.result is None or record.target != wanted:
-            continue
-        stages: tuple[TunedStage, ...] = record.result.stages
-        return {stage.arguments: stage for stage in stages if stage.record and _loaded(Path(stage.record)) is not None}
-    raise UsageError("No tuning of this target found to resume.", hint="Leave out --resume.")
-
-
-def _loaded(path: Path) -> RunRecord[Any] | None:
-    try:
-        return load(path)
-    except RecordError:
-        return None
 
 
 def _stage(name: str, record: RunRecord[Any], seconds: float, arguments: Sequence[str], path: Path) -> TunedStage:

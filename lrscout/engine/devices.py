@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch.optim import Optimizer
 
 from lrscout.engine.workload import Workload
 from lrscout.errors import UsageError
+
+AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def resolve_device(name: str, workload: Workload) -> torch.device:
@@ -97,3 +100,10 @@ def synchronize(device: torch.device) -> None:
     """Wait until the device has done all its work."""
     if device.type != "cpu":
         getattr(torch, device.type).synchronize()
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """What the forward passes of a training step in this precision are in."""
+    if precision not in AUTOCAST_TYPES:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=AUTOCAST_TYPES[precision])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import Any
 
@@ -22,7 +22,7 @@ from lrscout.engine.checks import (
     needs_closure,
     steps_twice,
 )
-from lrscout.engine.devices import move_optimizer_state, resolve_device, spans_devices
+from lrscout.engine.devices import autocast, move_optimizer_state, resolve_device, spans_devices
 from lrscout.engine.losses import Losses, backward, detached_loss, loss_of, losses_in, total_of, val_loss_of
 from lrscout.engine.optimizers import make_optimizers, parameters_of
 from lrscout.engine.pending import PENDING_LIMIT, PendingLoss
@@ -32,8 +32,6 @@ from lrscout.engine.state import backend_flags, eval_mode, preserved, reachable
 from lrscout.engine.workload import Workload, groups_of, own_clipping
 from lrscout.errors import UsageError, WorkloadError
 from lrscout.settings import SessionSettings
-
-AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Session:
@@ -60,7 +58,7 @@ class Session:
         self._ratios = ratios_of(self._groups)
         self._loss_of, self._val_loss_of = loss_of(workload), val_loss_of(workload)
         self._by_closure = not workload.manual and any(map(needs_closure, self.optimizers))
-        self.autocast = _autocast(self.device, self.precision)
+        self.autocast = autocast(self.device, self.precision)
         self._scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
         self._skipped: Tensor | int = 0
         self._moves = self.device.type != "cpu" or any(p.device.type != "cpu" for p in workload.model.parameters())
@@ -329,12 +327,6 @@ class Session:
             raise WorkloadError("The val_loader is empty.", hint="Check its dataset, or leave out --val-batches.")
         self._held_out_given = len(batches)
         return [to_device(batch, self.device) if self._moves else batch for batch in batches]
-
-
-def _autocast(device: torch.device, precision: str) -> Any:
-    if precision not in AUTOCAST_TYPES:
-        return nullcontext()
-    return torch.autocast(device.type, dtype=AUTOCAST_TYPES[precision])
 
 
 @contextmanager

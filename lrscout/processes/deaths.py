@@ -20,6 +20,8 @@ class Died:
     limit_bytes: int | None = None
     timed_out_after: float | None = None  # seconds
     out_of_memory: str | None = None  # its own words
+    account: str | None = None  # how, as somebody else tells it who started the process
+    output: str | None = None  # where its output is, if it was not shown
 
     @property
     def signal(self) -> int | None:
@@ -41,11 +43,13 @@ class Died:
         """Where to look for the reason."""
         crashed = self.signal is not None and not self.was_killed
         where = " With PYTHONFAULTHANDLER=1 in the environment, it says where it crashed." if crashed else ""
-        return f"See its output above.{where}"
+        return f"See its output {self.output or 'above'}.{where}"
 
     def __str__(self) -> str:
         if self.out_of_memory is not None:
             return f"ran out of memory: {self.out_of_memory}"
+        if self.account is not None:
+            return self.account
         if self.timed_out_after is not None:
             return f"exceeded its time limit of {self.timed_out_after:g} s"
         if self.signal is None:

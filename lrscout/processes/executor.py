@@ -18,6 +18,10 @@ class Executor(Protocol[H]):
 
     workers: int  # the requests that run at the same time
 
+    @property
+    def sharing(self) -> int:
+        """How many of them share the cores of one machine among themselves."""
+
     def ask(self, request: Request[H, A]) -> A:
         """The answer to a single request.
 
@@ -43,7 +47,7 @@ class Executor(Protocol[H]):
 class InProcess(Generic[H]):
     """Performs requests in this process, one after the other."""
 
-    workers = 1
+    workers = sharing = 1
 
     def __init__(self, host: H) -> None:
         self._host = host

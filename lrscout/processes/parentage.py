@@ -18,6 +18,11 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def signalled_with_parent(number: int) -> None:
+    """Have the kernel send this process a signal when its parent dies."""
+    _on_parents_death(number)
+
+
 def outlive_parent() -> None:
     """Take that back."""
     _on_parents_death(NEVER)

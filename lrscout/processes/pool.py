@@ -44,6 +44,11 @@ class WorkerPool(Generic[H]):
         self._attempts, self._on_wait = attempts, on_wait
         self._alive: dict[int, _Worker] = {}
 
+    @property
+    def sharing(self) -> int:
+        """All of them share the cores of this machine."""
+        return self.workers
+
     def ask(self, request: Request[H, A]) -> A:
         """The answer to a single request.
 

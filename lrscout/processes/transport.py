@@ -12,13 +12,18 @@ from lrscout.tracebacks import user_traceback
 
 
 def send(connection: Connection, message: object) -> None:
-    """Send a message whose exceptions, wherever they are in it, can be raised again on the other side.
+    """Send a message as `packed` makes it."""
+    connection.send_bytes(packed(message))
+
+
+def packed(message: object) -> memoryview:
+    """A message, pickled, whose exceptions, wherever they are in it, can be raised again on the other side.
 
     An exception class of the user's may not be importable there, and a live traceback keeps tensors alive.
     """
     buffer = io.BytesIO()
     _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(message)
-    connection.send_bytes(buffer.getbuffer())
+    return buffer.getbuffer()
 
 
 class _Pickler(pickle.Pickler):

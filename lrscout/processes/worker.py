@@ -12,8 +12,8 @@ from multiprocessing.connection import Connection
 from typing import Any, Never
 
 from lrscout.errors import LrscoutError
-from lrscout.processes.messages import Answered, Job, Message, OutOfMemory, Raised, Reported
-from lrscout.processes.transport import cannot_travel, send
+from lrscout.processes.messages import Answered, Job, Message, OutOfMemory, Raised, Report, Reported
+from lrscout.processes.transport import cannot_travel, packed, send
 
 
 def live(connection: Connection, environment: Mapping[str, str] | None = None) -> Never:
@@ -36,28 +36,45 @@ def live(connection: Connection, environment: Mapping[str, str] | None = None) -
 
 
 def _serve(connection: Connection) -> None:
-    host: Any = None
+    performer = Performer()
     while True:
-        message: Message
         try:
             data = connection.recv_bytes()
         except (EOFError, OSError):
             return
+        message = performer.perform(data, lambda content: send(connection, Reported(content)))
+        answer = packed_answer(message)
+        del message  # an exception's traceback keeps tensors alive
+        try:
+            connection.send_bytes(answer)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+
+class Performer:
+    """Performs jobs on a host, which the first of them makes."""
+
+    def __init__(self) -> None:
+        self._host: Any = None
+
+    def perform(self, data: bytes, report: Report) -> Message:
+        """What became of a job, which comes pickled."""
         try:
             job: Job[Any] = pickle.loads(data)
         except Exception as error:
-            message = Raised(cannot_travel(error))
-        else:
-            try:
-                host = host if host is not None else job.make(job.place, *job.arguments)
-                message = Answered(job.request.perform(host, lambda content: send(connection, Reported(content))))
-            except BaseException as error:  # SystemExit, or whatever the user's code has raised
-                out = job.request.is_out_of_memory(error)
-                message = OutOfMemory(str(error)) if out else Raised(error)
+            return Raised(cannot_travel(error))
         try:
-            send(connection, message)
-        except (BrokenPipeError, ConnectionResetError):
-            return
-        except Exception as error:
-            send(connection, Raised(LrscoutError(f"The answer cannot be sent back: {error}.")))
-        del message  # an exception's traceback keeps tensors alive
+            if self._host is None:
+                self._host = job.make(job.place, *job.arguments)
+            return Answered(job.request.perform(self._host, report))
+        except BaseException as error:  # SystemExit, or whatever the user's code has raised
+            out = job.request.is_out_of_memory(error)
+            return OutOfMemory(str(error)) if out else Raised(error)
+
+
+def packed_answer(message: Message) -> memoryview:
+    """A message, packed; what cannot be pickled becomes an error that says so."""
+    try:
+        return packed(message)
+    except Exception as error:
+        return packed(Raised(LrscoutError(f"The answer cannot be sent back: {error}.")))

@@ -7,8 +7,19 @@ from collections import defaultdict
 from dataclasses import replace
 from textwrap import fill
 
-from lrscout.report.axes import HUGE, Axis, rate_axis, step_axis, value_axis
-from lrscout.report.plot import BLUE, DIM, Series, beside, draw, rows_of_plots, widest, width_beside
+from lrscout.report.axes import HUGE, Axis, Points, rate_axis, step_axis, value_axis
+from lrscout.report.plot import (
+    BLUE,
+    DIM,
+    MAX_WIDTH,
+    Series,
+    beside,
+    draw,
+    one_of_several,
+    rows_of_plots,
+    widest,
+    width_beside,
+)
 from lrscout.report.terminal import Style
 from lrscout.results import CompareResult
 
@@ -18,17 +29,31 @@ Curve = list[tuple[int, float, float, float]]  # step; lowest, mean and highest 
 
 
 def plot_schedules_losses(result: CompareResult, style: Style) -> str:
-    """The training loss of the scored runs of each schedule, on the same axes."""
+    """The training loss of the scored runs of each schedule, on the same axes.
+
+    Where plots of their own would take more than a third of the window, one holds the means of all.
+    """
     curves = {row.label: mean_curve(result, row.label) for row in result.ranking}
     losses = [loss for curve in curves.values() for point in curve for loss in point[1:]]
     if not losses:
         return "no loss to plot"
     logarithmic = min(losses) > 0
-    width, height = width_beside(style), style.plot_height(HEIGHT, rows_of_plots(len(curves), style))
+    stacked = rows_of_plots(len(curves), style)
+    together = not style.verbose and not style.has_room_for(stacked)
+    width = min(style.width, MAX_WIDTH) if together else width_beside(style)
+    height = style.plot_height(HEIGHT, 1 if together else stacked)
     y = _loss_axis(losses, logarithmic, height)
     x = step_axis(result.steps, width - widest(y) - 2)
-    plots = [_plot(label, curve, x, y, (width, height), logarithmic, style) for label, curve in curves.items() if curve]
-    heading = fill(f"training loss, mean and range of the seeds{' (log scale)' if logarithmic else ''}", style.width)
+    shown = {label: curve for label, curve in curves.items() if curve}
+    what = "mean" if together else "mean and range"
+    heading = fill(f"training loss, {what} of the seeds{' (log scale)' if logarithmic else ''}", style.width)
+    if together:
+        series = [
+            one_of_several(place, label, _mean(curve, logarithmic), y, style)
+            for place, (label, curve) in enumerate(shown.items())
+        ]
+        return f"{heading}\n{draw(series, x, y, (width, height), style)}"
+    plots = [_plot(label, curve, x, y, (width, height), logarithmic, style) for label, curve in shown.items()]
     return "\n".join([heading, *beside(plots, style)])
 
 
@@ -57,13 +82,20 @@ def _decimal(label: str) -> str:
 
 
 def _plot(label: str, curve: Curve, x: Axis, y: Axis, size: tuple[int, int], logarithmic: bool, style: Style) -> str:
-    def height(loss: float) -> float:
-        return math.log10(loss) if logarithmic else loss
-
-    band = [[(float(step), height(low)), (float(step), height(high))] for step, low, _, high in curve]
-    mean = [(float(step), height(middle)) for step, _, middle, _ in curve]
+    band = [
+        [(float(step), _height(low, logarithmic)), (float(step), _height(high, logarithmic))]
+        for step, low, _, high in curve
+    ]
     series = [
         Series(band, "░", "seeds", DIM, line=True),
-        Series([mean], "▚", label, BLUE, line=True, drawn="hd"),
+        Series([_mean(curve, logarithmic)], "▚", label, BLUE, line=True, drawn="hd"),
     ]
     return draw(series, x, y, size, style)
+
+
+def _mean(curve: Curve, logarithmic: bool) -> Points:
+    return [(float(step), _height(mean, logarithmic)) for step, _, mean, _ in curve]
+
+
+def _height(loss: float, logarithmic: bool) -> float:
+    return math.log10(loss) if logarithmic else loss

@@ -13,7 +13,7 @@ from itertools import zip_longest
 from types import ModuleType
 from typing import Any
 
-from lrscout.report.axes import Axis, Points
+from lrscout.report.axes import Axis, Points, inside, pieces, thin
 from lrscout.report.terminal import Style, columns_of, printable, trim
 
 EDGE = 1e-6  # of an axis: how far beyond it a point may be
@@ -25,6 +25,9 @@ DOCS = "plotext._doc.doc"
 MIN_HEIGHT = 6  # the frame, the labels and three rows
 ASCII = str.maketrans("┌┐└┘├┤┬┴┼─│━┯┃•▚…±░", "+++++++++-|=+|.*~~:")
 DIM, BLUE, MAGENTA, GREEN = "2", "94", "35", "32"  # readable on dark and light backgrounds
+
+INKS = (BLUE, MAGENTA, GREEN, "33", "36", "31")
+LETTERS = "abcdefghijklmnopqrstuvwxyz"  # tell curves apart where there are no colors
 
 _figure = threading.Lock()  # plotext has one global figure
 
@@ -66,6 +69,14 @@ def draw(
     if x.label:
         lines.append(" " * (left + max(0, (size[0] - left - len(x.label)) // 2)) + printable(x.label))
     return trim("\n".join([*lines, *_legend(series, band, left, size[0], style)]))
+
+
+def one_of_several(place: int, name: str, points: Points, y: Axis, style: Style) -> Series:
+    """A curve among others in the same plot, told apart by its color, or else by its letter."""
+    ink, points = INKS[place % len(INKS)], thin(points, style.width)
+    if style.color:
+        return Series(pieces(points, y.low, y.high), "▚", name, ink, line=True, drawn="hd")
+    return Series([inside(points, y.low, y.high)], LETTERS[place % len(LETTERS)], name, ink)
 
 
 def width_beside(style: Style) -> int:

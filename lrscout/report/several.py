@@ -8,17 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from lrscout.differences import QUANTITIES, told, values_of
-from lrscout.report.axes import Axis, inside, pieces, rate_axis, step_axis, thin, value_axis
+from lrscout.report.axes import rate_axis, step_axis, value_axis
 from lrscout.report.charts import Chart, Curve, charts
 from lrscout.report.compare_schedulers import plus_minus
-from lrscout.report.plot import BLUE, GREEN, MAGENTA, MAX_WIDTH, Series, draw, widest
+from lrscout.report.plot import MAX_WIDTH, draw, one_of_several, widest
 from lrscout.report.tables import add_row, rendered, table, target_text
 from lrscout.report.terminal import Style, printable
 from lrscout.results import CompareResult, RunRecord
 
 Records = Mapping[str, RunRecord[Any]]  # by the name that the user knows each by
-INKS = (BLUE, MAGENTA, GREEN, "33", "36", "31")
-LETTERS = "abcdefghijklmnopqrstuvwxyz"  # tell the curves apart where there are no colors
 SEPARATION = 3  # columns between two columns of a table
 OVERLAID = ("find-lr", "run")  # whose records are one curve each
 
@@ -89,16 +87,8 @@ def _overlaid(plots: Mapping[str, Chart], style: Style) -> str:
         x = rate_axis(*_range([p for curve in curves.values() for p in curve.points], 0), room, first.x)
     else:
         x = replace(step_axis(int(max(p[0] for c in curves.values() for p in c.points)) + 1, room), label=first.x)
-    series = [_series(place, name, curve, y, style) for place, (name, curve) in enumerate(curves.items())]
+    series = [one_of_several(place, name, curve.points, y, style) for place, (name, curve) in enumerate(curves.items())]
     return draw(series, x, y, (width, height), style)
-
-
-def _series(place: int, name: str, curve: Curve, y: Axis, style: Style) -> Series:
-    points = thin(curve.points, style.width)
-    ink = INKS[place % len(INKS)]
-    if style.color:
-        return Series(pieces(points, y.low, y.high), "▚", name, ink, line=True, drawn="hd")
-    return Series([inside(points, y.low, y.high)], LETTERS[place % len(LETTERS)], name, ink)
 
 
 def _curve(chart: Chart) -> Curve:

@@ -75,6 +75,8 @@ def common_facts(record: RunRecord[Any]) -> dict[str, object]:
     """The target, the optimizer and the device, as far as the record has them."""
     environment = record.environment
     known: dict[str, object] = {"target": target_text(record)}
+    if record.settings.get("nproc"):
+        known["ranks"] = f"{record.settings['nproc']} ({record.settings.get('strategy') or 'ddp'})"
     known["optimizer"] = environment.get("optimizer") or record.settings.get("optimizer")
     known["device"] = environment.get("device") or record.settings.get("device")
     if environment.get("device_name") and not str(known["device"]).startswith("cpu"):

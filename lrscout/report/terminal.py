@@ -30,8 +30,16 @@ class Style:
 
     def plot_height(self, wanted: int, stacked: int = 1) -> int:
         """The height of each of some plots below each other; together they take no more than a third of the window."""
-        room = wanted if self.rows is None else self.rows // 3 // stacked - BELOW_PLOT
-        return min(wanted, max(LEAST_PLOT, room))
+        room = self._room(stacked)
+        return wanted if room is None else min(wanted, max(LEAST_PLOT, room))
+
+    def has_room_for(self, stacked: int) -> bool:
+        """Whether so many plots below each other can be read within a third of the window."""
+        room = self._room(stacked)
+        return room is None or room >= LEAST_PLOT
+
+    def _room(self, stacked: int) -> int | None:
+        return None if self.rows is None else self.rows // 3 // stacked - BELOW_PLOT
 
 
 def detect(stream: TextIO | None, environ: Mapping[str, str], width: int | None = None, verbose: bool = False) -> Style:

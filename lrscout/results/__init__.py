@@ -54,6 +54,7 @@ from lrscout.results.record import (
     RunRecord,
     Status,
     Target,
+    TargetOnRanks,
 )
 from lrscout.results.run import TrainRunResult
 from lrscout.results.training import (
@@ -103,6 +104,7 @@ __all__ = [
     "Probing",
     "RESULTS",
     "RankedSchedule",
+    "TargetOnRanks",
     "RateRange",
     "Refinement",
     "Role",

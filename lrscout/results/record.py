@@ -67,6 +67,22 @@ class CommandTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetOnRanks(CommandTarget):
+    """A target, and the command that trains it on several ranks."""
+
+    target: Target = field(default_factory=lambda: Target(None))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The target as its record shows it."""
+        return self.target.as_dict()
+
+    @property
+    def label(self) -> str:
+        """The target in one line."""
+        return self.target.label
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord(Generic[R_co]):
     """One run of a command: everything that is saved, shown, and passed to scripts.
 

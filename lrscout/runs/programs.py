@@ -11,7 +11,7 @@ from lrscout.errors import UsageError
 from lrscout.processes.command import AttachedCommand
 from lrscout.processes.driving import AttachedSession
 from lrscout.processes.ranks import Attachment, OptimizerFacts
-from lrscout.results import PLACEHOLDERS, CommandTarget
+from lrscout.results import PLACEHOLDERS, CommandTarget, TargetOnRanks
 from lrscout.settings import CommandSettings, LaunchSettings
 from lrscout.settings.optimizers import chosen_numbers
 
@@ -155,8 +155,9 @@ def target_facts(target: CommandTarget, found: Attachment, optimizer: OptimizerF
     }
 
 
-def environment_facts(found: Attachment, optimizer: OptimizerFacts) -> dict[str, Any]:
+def environment_facts(target: CommandTarget, found: Attachment, optimizer: OptimizerFacts) -> dict[str, Any]:
     """Versions, device, optimizer and parameter groups, for the record."""
+    owner = "" if isinstance(target, TargetOnRanks) else " (the program's own)"
     return {
         "lrscout": lrscout.__version__,
         "torch": found.torch,
@@ -165,7 +166,7 @@ def environment_facts(found: Attachment, optimizer: OptimizerFacts) -> dict[str,
         "device_name": found.device_name,
         "threads": found.threads,
         **({} if found.framework is None else {"framework": found.framework}),
-        "optimizer": f"{optimizer.name} (the program's own)",
+        "optimizer": f"{optimizer.name}{owner}",
         "trainable_parameters": sum(group.parameters for group in optimizer.groups),
         "groups": [dataclasses.asdict(group) for group in optimizer.groups],
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from lrscout.settings.check import CheckSettings
 from lrscout.settings.command import CommandSettings, LaunchSettings
 from lrscout.settings.compare_schedulers import CompareSchedulersSettings
+from lrscout.settings.engine import ENGINE, EngineSettings
 from lrscout.settings.fields import (
     Field,
     Kind,
@@ -18,6 +19,7 @@ from lrscout.settings.fields import (
     check_kind,
     coerce,
     fields_of,
+    flag_words,
     make_settings,
     of_kind,
     option,
@@ -26,6 +28,7 @@ from lrscout.settings.fields import (
 )
 from lrscout.settings.find_batch_size import FindBatchSizeSettings
 from lrscout.settings.find_lr import FindLrSettings
+from lrscout.settings.ranks import RanksSettings
 from lrscout.settings.run import DEFAULT_SCHEDULE, RunSettings
 from lrscout.settings.session import DEFAULT_OPTIMIZER, SessionSettings
 from lrscout.settings.tune import TuneSettings
@@ -37,12 +40,15 @@ __all__ = [
     "CompareSchedulersSettings",
     "DEFAULT_OPTIMIZER",
     "DEFAULT_SCHEDULE",
+    "ENGINE",
+    "EngineSettings",
     "Field",
     "FindBatchSizeSettings",
     "FindLrSettings",
     "Kind",
     "LaunchSettings",
     "Option",
+    "RanksSettings",
     "RunSettings",
     "SessionSettings",
     "Settings",
@@ -51,6 +57,7 @@ __all__ = [
     "check_kind",
     "coerce",
     "fields_of",
+    "flag_words",
     "make_settings",
     "of_kind",
     "option",

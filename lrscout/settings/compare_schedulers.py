@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 from lrscout.errors import UsageError
 from lrscout.schedules import DEFAULT_SCHEDULES, parse_schedule, parse_schedules, schedule_among
+from lrscout.settings.engine import EngineSettings
 from lrscout.settings.fields import LARGEST_RATE, option
 from lrscout.settings.quantities import seconds
-from lrscout.settings.session import SessionSettings
+from lrscout.settings.ranks import RanksSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareSchedulersSettings(SessionSettings):
+class CompareSchedulersSettings(EngineSettings, RanksSettings):
     """The settings of compare-schedulers."""
 
     GROUP = "Comparison"
@@ -97,6 +98,11 @@ class CompareSchedulersSettings(SessionSettings):
         _ = self.metric_pattern
         if self.jobs != "auto" and not re.fullmatch("[1-9][0-9]{0,3}", self.jobs):
             raise UsageError(f"--jobs {self.jobs} must be auto or a number of at least 1.")
+        if self.engine == "ray" and self.jobs not in ("1", "auto"):
+            raise UsageError(
+                f"--jobs {self.jobs} is for --engine here.",
+                hint="Ray makes as many runs at a time as its nodes hold: --cpus-per-run and --gpus-per-run set that.",
+            )
         _ = self.time_budget_seconds
 
     @property

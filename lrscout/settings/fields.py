@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin,
 
 from lrscout.errors import UsageError, did_you_mean, perhaps
 
-Kind = Literal["target", "command"]
-"""What a setting may be for: a target that lrscout trains itself, or a training command."""
+Kind = Literal["target", "command", "ranks"]
+"""What a setting may be for: a target that lrscout trains itself, a training command, or a target as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def fields_of(settings: type[Settings]) -> tuple[Field, ...]:
 
 
 def _field(field: dataclasses.Field[Any], hint: Any, group: str | None) -> Field:
-    kinds = get_args(hint) if get_origin(hint) in (UnionType, Union) else (hint,)
+    kinds = get_args(hint) if get_origin(hint) in (UnionType, Union) else (hint,)  # Union: of a Literal
     kind = next(k for k in kinds if k is not NoneType)
     default = {} if field.default is dataclasses.MISSING else field.default
     declared: Option = field.metadata["option"]
@@ -92,6 +93,15 @@ def _field(field: dataclasses.Field[Any], hint: Any, group: str | None) -> Field
     declared = dataclasses.replace(declared, group=declared.group or group)
     kind = {Mapping: dict, Sequence: tuple}.get(get_origin(kind), kind)
     return Field(field.name, kind, NoneType in kinds, default, declared)
+
+
+def flag_words(field: Field, value: Any) -> list[str]:
+    """A value as on the command line; that of a list is left to whoever knows its items."""
+    if field.type is bool:
+        return [field.flag if value else f"--no-{field.flag[2:]}"]
+    if field.type is dict:
+        return [word for key, item in value.items() for word in (field.flag, f"{key}={json.dumps(item)}")]
+    return [field.flag, str(value)]
 
 
 def positive_name(key: str, settings: type[Settings]) -> tuple[str, bool]:
@@ -207,8 +217,14 @@ def check_kind(settings: Settings, kind: Kind) -> None:
         UsageError: one was.
     """
     for field in fields_of(type(settings)):
-        if field.option.only in (None, kind) or getattr(settings, field.name) == field.default:
+        only = "command" if kind == "ranks" else kind
+        if field.option.only in (None, only) or getattr(settings, field.name) == field.default:
             continue
+        if kind == "ranks":
+            raise UsageError(
+                f"{field.flag} cannot be used with several ranks, which train in processes of their own.",
+                hint="Leave it out, or train the target in one process, without --nproc.",
+            )
         if kind == "command":
             message = f"{field.flag} cannot be used with a command, which decides that itself."
             raise UsageError(message, hint=field.option.instead or "Put the option into the command, if it has one.")

@@ -10,11 +10,11 @@ from lrscout.search.batch_size import MODES
 from lrscout.search.goodput import MEMORY, OBJECTIVES
 from lrscout.settings.fields import option
 from lrscout.settings.quantities import friendly_step, memory_bytes, seconds, share
-from lrscout.settings.session import SessionSettings
+from lrscout.settings.ranks import RanksSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class FindBatchSizeSettings(SessionSettings):
+class FindBatchSizeSettings(RanksSettings):
     """The settings of find-batch-size."""
 
     GROUP = "Trials"

@@ -13,7 +13,7 @@ from lrscout.search.rules import DEFAULT_RULE, RULES
 from lrscout.search.scout import HORIZON
 from lrscout.settings.fields import LARGEST_RATE, option
 from lrscout.settings.quantities import LONGEST, seconds
-from lrscout.settings.session import SessionSettings
+from lrscout.settings.ranks import RanksSettings
 
 DEFAULT_RANGE = (1e-7, 10.0)
 
@@ -45,7 +45,7 @@ def read_refine(text: str) -> RefineBudget:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FindLrSettings(SessionSettings):
+class FindLrSettings(RanksSettings):
     """The settings of find-lr."""
 
     GROUP = "Sweep"

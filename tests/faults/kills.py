@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -134,10 +135,13 @@ class Ended:
 
 def kill(folder: Path, command: str, phase: str | float, end: str) -> Ended:
     """Start a command on a terminal, wait for a phase of its target or so many seconds, and end it."""
+    with tempfile.TemporaryDirectory(prefix="k-", dir="/tmp") as temporary:  # a short path, for sockets
+        return _kill(folder, command, phase, end, Path(temporary))
+
+
+def _kill(folder: Path, command: str, phase: str | float, end: str, temporary: Path) -> Ended:
     mark = str(folder)
     (folder / "victim.py").write_text(VICTIM)
-    temporary = folder.parent / f"{folder.name}-tmp"
-    temporary.mkdir()
     there = folder / "there"
     environment = {
         **os.environ,
@@ -159,7 +163,6 @@ def kill(folder: Path, command: str, phase: str | float, end: str) -> Ended:
             stdout=descriptor,
             stderr=descriptor,
             start_new_session=True,
-            preexec_fn=lambda: [signal.signal(each, signal.SIG_DFL) for each in (signal.SIGHUP, signal.SIGINT)],
         )
         if isinstance(phase, str):
             deadline = monotonic() + 60

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import lrscout
-from lrscout import records
+from lrscout import files, records
 from lrscout.cli import main
 from lrscout.commands import run
 from lrscout.files import write_text
@@ -127,7 +127,7 @@ def test_an_export_beyond_a_quota_leaves_the_file_of_before(folder, capfd, expor
 
 def test_an_interrupted_run_names_no_file_that_was_not_written(folder, full, capfd, monkeypatch):
     monkeypatch.setattr(run, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(run.Run, "conclude", lambda self, record: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(run.Run, "conclude", lambda self, *_: os.kill(os.getpid(), signal.SIGINT))
     assert find_lr("-o", str(full / "run.json")) == 130
     err = capfd.readouterr().err
     assert "Record of what was measured so far" not in err
@@ -138,8 +138,11 @@ def test_a_kill_while_a_record_is_saved_leaves_the_old_record_and_one_hidden_fil
     write_text(tmp_path / "run.json", "old")
     pid = os.fork()
     if pid == 0:
-        records.os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
-        write_text(tmp_path / "run.json", "new")
+        try:
+            files.os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+            write_text(tmp_path / "run.json", "new")
+        finally:
+            os._exit(1)  # not another pytest
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     hidden, record = sorted(os.listdir(tmp_path))
     assert (record, (tmp_path / record).read_text()) == ("run.json", "old")

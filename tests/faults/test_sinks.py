@@ -66,6 +66,7 @@ COMMANDS = {
     "find-lr of a program": ["find-lr", *SWEEP, "--", sys.executable, "train.py"],
     "run": ["run", "--lr", "1e-3", "--steps", "300", "--", sys.executable, "train.py"],
 }
+pytestmark = pytest.mark.slow  # every test is some searches
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 
 

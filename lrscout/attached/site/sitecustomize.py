@@ -132,8 +132,8 @@ def run_next() -> None:
 if ADDRESS:
     leave_trace("python")
     watched: dict[str, TakePart] = {"torch.optim.optimizer": attach_after}
-    if MEASURED:  # torch._dynamo is imported with the first optimizer, and takes 70 MB
-        watched.update({"torch": measure_after, "torch._dynamo": leave_out})
+    if MEASURED:  # torch._dynamo is imported with the first optimizer and takes 70 MB, what FSDP needs takes 40 MB
+        watched.update({"torch": measure_after, "torch._dynamo": leave_out, "torch.distributed.fsdp": leave_out})
     if PROTECTED:
         watched["safetensors.torch"] = protect_after
     sys.meta_path.insert(0, TorchWatch(watched))

@@ -14,6 +14,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from lrscout.engine.batches import parts_of
 from lrscout.engine.imports import own_arguments
+from lrscout.engine.loaders import rebuilt
 from lrscout.engine.randomness import seed_everything
 from lrscout.engine.target import find_target, is_factory, make_target
 from lrscout.engine.workload import Workload, make_workload
@@ -112,23 +113,7 @@ def resized(loader: Any, batch_size: int, name: str = "train_loader") -> DataLoa
     if loader.batch_size is None:
         maker = "its dataset" if loader.batch_sampler is None else f"{type(loader.batch_sampler).__name__!r}"
         raise UsageError(f"The batch size of the {name} cannot be set: {maker} makes the batches.", hint=hint)
-    more: dict[str, Any] = {"prefetch_factor": loader.prefetch_factor} if loader.num_workers else {}
-    if not isinstance(loader.dataset, IterableDataset):
-        more["sampler"] = loader.sampler
-    return DataLoader(
-        loader.dataset,
-        batch_size,
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        drop_last=loader.drop_last,
-        timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn,
-        multiprocessing_context=loader.multiprocessing_context,
-        generator=loader.generator,
-        persistent_workers=loader.persistent_workers,
-        **more,
-    )
+    return rebuilt(loader, batch_size=batch_size)
 
 
 def evaluation_loader(workload: Workload) -> Any:

@@ -78,7 +78,7 @@ class CommandTrials:
         self._device = found.device.partition(":")[0]
         unknown = DataFacts(None, None)
         return TargetFacts(
-            environment=environment_facts(found, optimizer),
+            environment=environment_facts(self._target, found, optimizer),
             on_cpu=self._device == "cpu",
             training=unknown,
             evaluation=unknown,

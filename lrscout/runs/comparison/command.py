@@ -91,7 +91,7 @@ class CommandWorkbench:
         on_cpu = found.device.startswith("cpu")
         return Inspection(
             target=target_facts(self._target, found, driven),
-            environment=environment_facts(found, driven),
+            environment=environment_facts(self._target, found, driven),
             held_out=False,
             own_lr=driven.own_lr,
             devices=0 if on_cpu else 1,  # how many there are is not known without torch

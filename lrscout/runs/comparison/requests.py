@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class FinishedRun:
 class Host(Protocol):
     """What makes the runs: of an importable target, or of a training command."""
 
-    def inspect(self) -> Inspection: ...
+    def inspect(self, on_output: Callable[[str], None]) -> Inspection: ...
 
     def sweep(self) -> float: ...
 
@@ -76,10 +77,13 @@ class _HostRequest(Request[Host, A]):
 
 @dataclass(frozen=True)
 class Inspect(_HostRequest[Inspection]):
-    """Build the workload once and check that everything can be used, before the first run."""
+    """Build the workload once and check that everything can be used, before the first run.
+
+    Reports what a training command prints.
+    """
 
     def perform(self, host: Host, report: Report) -> Inspection:
-        return host.inspect()
+        return host.inspect(report)
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ class MeasureCost(_HostRequest[Cost]):
 
 @dataclass(frozen=True)
 class MakeRun(_HostRequest[FinishedRun]):
-    """Make one run; `jobs` of them run at the same time. Reports some of its points."""
+    """Make one run; `jobs` of them share a machine at the same time. Reports some of its points."""
 
     plan: PlannedRun
     steps: int
@@ -121,4 +125,6 @@ def make_command_workbench(place: int, target: CommandTarget, settings: CompareS
     """The workbench of a worker, for a training command."""
     from lrscout.runs.comparison.command import CommandWorkbench  # here and not above: it needs these requests
 
+    if not os.path.isabs(target.cwd):  # a copy on a node: its files are the user's, although they are new
+        target = CommandTarget(target.command, os.getcwd())
     return CommandWorkbench(target, settings)

@@ -161,7 +161,13 @@ class _Comparison:
         kept = len(self._known)
         if kept:
             self._observer.say(f"Reusing {kept} runs of the earlier comparison.")
-        elif jobs == 1 and not self._inspection.devices and self._inspection.cores > 1 and self._target.label:
+        elif (
+            jobs == 1
+            and self._settings.engine == "here"
+            and not self._inspection.devices
+            and self._inspection.cores > 1
+            and self._target.label
+        ):
             self._observer.say(f"--jobs auto would run {self._inspection.cores} at a time.")
 
     def _after(self, wave: Sequence[PlannedRun]) -> int:
@@ -189,7 +195,7 @@ class _Comparison:
                     taken[number] = point.step + 1
                     step(before + sum(taken.values()), point.lr, point.loss)
 
-                requests = [MakeRun(plan, self._steps, self._executor.workers) for plan in missing]
+                requests = [MakeRun(plan, self._steps, self._executor.sharing) for plan in missing]
                 for number, answer in self._executor.run(requests, report):
                     plan, taken[number] = missing[number], self._steps
                     self._add(plan, self._finished(plan, answer), sum(t not in self._runs for t in missing) - 1 + later)

@@ -30,6 +30,7 @@ from lrscout.runs.comparison.metric import metric_of
 from lrscout.runs.comparison.requests import FinishedRun, Inspection, LiveTarget
 from lrscout.runs.lr.live import LiveTrainer
 from lrscout.runs.lr.search import search_lr
+from lrscout.runs.programs import OnOutput
 from lrscout.runs.targets import open_workload
 from lrscout.schedules import parse_schedules
 from lrscout.search.budget import Cost
@@ -48,7 +49,7 @@ class Workbench:
         self._specs = parse_schedules(settings.schedules)
         self._settings = dataclasses.replace(settings, device=device_for_worker(settings.device, place))
 
-    def inspect(self) -> Inspection:
+    def inspect(self, on_output: OnOutput = lambda line: None) -> Inspection:
         """Build the workload once and check that everything can be used, before the first run."""
         with self._session(self._settings.seed) as session:
             for spec in self._specs:
@@ -93,7 +94,7 @@ class Workbench:
         return Cost(warm - started, step_seconds, evaluated - stepped)
 
     def run(self, plan: PlannedRun, steps: int, jobs: int, on_point: OnPoint) -> FinishedRun:
-        """Make one run; `jobs` of them run at the same time."""
+        """Make one run; `jobs` of them share a machine at the same time."""
         spec, settings = self._specs[plan.schedule], self._settings
         with self._session(plan.seed, jobs) as session:
             began = Fingerprint(session)

@@ -67,7 +67,7 @@ class CommandTrainer:
         found = program.start(**self._values)
         self._optimizer = driven_together(found.optimizers, drive)
         self.target: Mapping[str, Any] = target_facts(program.target, found, self._optimizer)
-        self.environment: Mapping[str, Any] = environment_facts(found, self._optimizer)
+        self.environment: Mapping[str, Any] = environment_facts(program.target, found, self._optimizer)
         self.warnings: tuple[str, ...] = ()
 
     def length(self) -> TrainingLength:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from lrscout.results import BatchSizeRecord, CommandTarget
 from lrscout.schedules import parse_schedule
 from lrscout.search import bracket, probing
-from lrscout.settings import COMMANDS, Field, TuneSettings, fields_of
+from lrscout.settings import COMMANDS, Field, TuneSettings, fields_of, flag_words
 
 SHARES = {"check": 0.2, "batch-size": 0.2, "lr": 0.25, "schedule": 1.0}
 """Of the time that is left, what a stage may take."""
@@ -87,13 +86,9 @@ def _settings_flags(stage: str, settings: TuneSettings) -> list[str]:
 
 
 def _flag(field: Field, value: Any) -> list[str]:
-    if field.type is bool:
-        return [field.flag if value else f"--no-{field.flag[2:]}"]
-    if field.type is dict:
-        return [word for key, item in value.items() for word in (field.flag, f"{key}={json.dumps(item)}")]
     if field.type is tuple:
         return [word for item in value for word in (field.flag, parse_schedule(item).label)]
-    return [field.flag, str(value)]
+    return flag_words(field, value)
 
 
 def _limits(stage: str, seconds: float | None, found: Found) -> list[str]:
@@ -116,9 +111,10 @@ def _with_size(command: Sequence[str], batch_size: int | None) -> tuple[str, ...
     return words.command if batch_size is None else words.filled(batch_size=batch_size)
 
 
-def spent_share(stages: Sequence[str], stage: str) -> float:
-    """The share of the time left that a stage may take; the last one takes all."""
-    return 1.0 if stage == stages[-1] else SHARES[stage]
+def seconds_for(stage: str, stages: Sequence[str], left: float, starting: float) -> float:
+    """What the search of a stage may take of the seconds that are left, if each stage takes `starting` to start."""
+    searching = max(0.0, left - starting * len(stages[stages.index(stage) :]))
+    return searching if stage == stages[-1] else searching * SHARES[stage]
 
 
 def settings_to_keep(settings: TuneSettings, names: Sequence[str]) -> Mapping[str, Any]:

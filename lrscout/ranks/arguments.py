@@ -1,0 +1,126 @@
+"""The command line of the training program: how it is written, and how it is read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lrscout.errors import UsageError
+from lrscout.results import CommandTarget, Target, TargetOnRanks
+from lrscout.settings import (
+    Field,
+    FindBatchSizeSettings,
+    RanksSettings,
+    SessionSettings,
+    Settings,
+    check_kind,
+    fields_of,
+    flag_words,
+    make_settings,
+)
+
+DEFAULT_STRATEGY = "ddp"
+BATCH_ARGUMENT = "batch_size"
+STEP = tuple(field for field in fields_of(SessionSettings) if field.name in vars(SessionSettings)["__annotations__"])
+"""How a step is made: what the program needs of the settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What the program is to train, and how."""
+
+    target: Target
+    strategy: str
+    nproc: int | None  # the ranks to start; None: this is one
+    batch_size: int | None  # on each rank; None: the target's own
+    batch_argument: str
+    settings: SessionSettings
+
+
+def on_ranks(target: Target | CommandTarget, settings: Settings) -> Target | CommandTarget:
+    """The target as a command that trains it on several ranks, where the settings ask for them.
+
+    Raises:
+        UsageError: the target has no dotted path, or a setting has no meaning on several ranks.
+    """
+    if not isinstance(settings, RanksSettings) or isinstance(target, CommandTarget):
+        return target
+    if settings.nproc is None:
+        if settings.strategy is None:
+            return target
+        raise UsageError(
+            f"--strategy {settings.strategy} needs the number of ranks.",
+            hint=f"For example --nproc 2 --strategy {settings.strategy}, or start lrscout with torchrun.",
+        )
+    if target.path is None:
+        raise UsageError(
+            "Ranks are processes of their own, which cannot use live objects.",
+            hint="Pass a dotted path, or a function at the top level of a module.",
+        )
+    known = {field.name for field in (*STEP, *fields_of(RanksSettings))} | {"batch_arg"}
+    defaults = {field.name: field.default for field in fields_of(type(settings)) if field.name in known}
+    check_kind(replace(settings, **defaults), "ranks")
+    command = (sys.executable, "-m", str(__package__), *words(target, settings), "--nproc", str(settings.nproc))
+    return TargetOnRanks(command, os.getcwd(), target=target)
+
+
+def words(target: Target, settings: RanksSettings) -> tuple[str, ...]:
+    """The program's arguments."""
+    found = [str(target.path), "--strategy", settings.strategy or DEFAULT_STRATEGY, "--seed", "{seed}"]
+    if target.kwargs:
+        found += ["--kwargs", _json(target.kwargs)]
+    if target.app_dir is not None:
+        found += ["--app-dir", target.app_dir]
+    if isinstance(settings, FindBatchSizeSettings):
+        found += ["--batch-size", "{batch_size}", "--batch-argument", settings.batch_arg]
+    for field in STEP:
+        value = getattr(settings, field.name)
+        if value != field.default and field.name != "seed":
+            found += flag_words(field, value)
+    return tuple(found)
+
+
+def read(argv: Sequence[str]) -> Arguments:
+    """What these arguments ask for.
+
+    Raises:
+        UsageError: a setting is out of its bounds.
+    """
+    parser = argparse.ArgumentParser(f"python -m {__package__}", description=__doc__, allow_abbrev=False)
+    parser.add_argument("target")
+    parser.add_argument("--strategy", choices=("ddp", "fsdp"), default=DEFAULT_STRATEGY)
+    parser.add_argument("--nproc", type=int, metavar="N", help="Start so many ranks; else this is one of torchrun's.")
+    parser.add_argument("--kwargs", type=json.loads, default={}, metavar="JSON")
+    parser.add_argument("--app-dir", default=".", metavar="DIR")
+    parser.add_argument("--batch-size", type=int, metavar="N")
+    parser.add_argument("--batch-argument", default=BATCH_ARGUMENT, metavar="NAME")
+    for field in STEP:
+        parser.add_argument(field.flag, dest=field.name, help=field.option.help, **_kind_of(field))
+    given = parser.parse_args(argv)
+    values = {field.name: value for field in STEP if (value := getattr(given, field.name)) is not None}
+    values["optimizer_arg"] = {key: json.loads(text) for key, _, text in values.get("optimizer_arg", ())}
+    return Arguments(
+        Target(given.target, given.kwargs, given.app_dir),
+        given.strategy,
+        given.nproc,
+        given.batch_size,
+        given.batch_argument,
+        make_settings(SessionSettings, values),
+    )
+
+
+def _kind_of(field: Field) -> dict[str, Any]:
+    if field.type is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if field.type is dict:
+        return {"action": "append", "metavar": "KEY=JSON", "type": lambda text: text.partition("=")}
+    return {"type": field.type, "metavar": field.name.upper()}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=dict)  # dict: of a mapping

@@ -1,0 +1,86 @@
+"""Targets that are trained on several ranks."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+MIB = 1 << 20
+
+
+def build(batch_size: int = 16, size: int = 256) -> dict[str, Any]:
+    """A regression whose blocks fully_shard divides, with an optimizer of two groups."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(size, 16, generator=generator)
+    targets = (inputs @ torch.randn(16, 1, generator=generator)).tanh()
+    model = nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 32), nn.LayerNorm(32), nn.Linear(32, 1))
+    groups = [{"params": model[:4].parameters(), "lr": 1e-3}, {"params": model[4].parameters(), "lr": 1e-2}]
+    return {
+        "model": model,
+        "train_loader": DataLoader(TensorDataset(inputs, targets), batch_size=batch_size),
+        "loss_fn": nn.MSELoss(),
+        "optimizer": torch.optim.AdamW(groups),
+    }
+
+
+def kept(batch_size: int = 16) -> dict[str, Any]:
+    """The same, with a step that calls the model it has kept, without a word to whoever wraps it."""
+    parts = build(batch_size)
+    model, loss_fn = parts["model"], parts.pop("loss_fn")
+    return {**parts, "step": lambda batch: loss_fn(model[4](model[:4](batch[0])), batch[1])}
+
+
+def spare(batch_size: int = 16) -> dict[str, Any]:
+    """The same, with a layer that nothing calls."""
+    parts = build(batch_size)
+    parts["model"].spare = nn.ModuleList([nn.Linear(2, 2)])
+    parts["model"].forward = lambda inputs: parts["model"][:5](inputs)
+    return parts
+
+
+def dying(batch_size: int = 16) -> dict[str, Any]:
+    """Rank 1 is killed in its fifth step."""
+    parts, steps = build(batch_size), iter(range(1, 10**9))
+    loss_fn = parts.pop("loss_fn")
+
+    def step(model: nn.Module, batch: Any) -> Tensor:
+        if next(steps) == 5 and os.environ["RANK"] == "1":
+            os.kill(os.getpid(), 9)
+        return loss_fn(model(batch[0]), batch[1])
+
+    return {**parts, "step": step}
+
+
+def greedy(where: str, batch_size: int = 16) -> dict[str, Any]:
+    """Rank 1 takes 512 MiB in its second step: in the forward pass, the backward pass or the optimizer's step."""
+    parts = build(batch_size)
+    taken = {"forward": 0, "backward": 0, "optimizer": 0}
+
+    def take(here: str) -> None:
+        taken[here] += 1
+        if here == where and taken[here] == 2 and os.environ["RANK"] == "1":
+            torch.ones(512 * MIB // 4)
+
+    class Taking(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, loss: Tensor) -> Tensor:
+            take("forward")
+            return loss.clone()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> Tensor:
+            take("backward")
+            return gradient
+
+    class Optimizer(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            take("optimizer")
+            return super().step(closure)
+
+    model, loss_fn = parts["model"], parts.pop("loss_fn")
+    optimizer = Optimizer(model.parameters(), lr=1e-3)
+    return {**parts, "optimizer": optimizer, "step": lambda m, batch: Taking.apply(loss_fn(m(batch[0]), batch[1]))}

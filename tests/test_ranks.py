@@ -1,0 +1,321 @@
+"""Targets on several ranks: what each gets, how the model is divided, and that the ranks train as one process does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from attaching import MARK, alive
+from torch import nn
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, TensorDataset, WeightedRandomSampler
+
+import lrscout
+from lrscout.cli import main
+from lrscout.commands import torchrun
+from lrscout.errors import LrscoutError, UsageError
+from lrscout.ranks.arguments import on_ranks, read
+from lrscout.ranks.loaders import shared
+from lrscout.ranks.strategies import blocks
+from lrscout.records import load
+from lrscout.results import Target, TargetOnRanks
+from lrscout.runs.batch_size.command import CommandTrials
+from lrscout.settings import FindBatchSizeSettings, FindLrSettings
+
+HERE = Path(__file__).parent
+SWEEP: dict[str, Any] = {"min_lr": 1e-3, "max_lr": 0.1, "steps": 12, "early_stop": False, "rule": "steepest"}
+PATH = f"{HERE / 'ranked.py'}:"
+MIB = 1 << 20
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="commands are supervised on Linux")
+
+
+@pytest.fixture
+def nothing_left(mark, monkeypatch):
+    """Sees that no process of the test is left, and that none trains in two threads."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv(MARK, mark)
+    yield
+    monkeypatch.delenv(MARK)
+    assert [line for line in alive(mark) if "pytest" not in line] == []
+
+
+# What each rank gets
+
+
+def loader_of(samples: int = 12, **options: Any) -> DataLoader[Any]:
+    return DataLoader(TensorDataset(torch.arange(samples)), batch_size=2, **options)
+
+
+def passed(loader: Any) -> list[int]:
+    return [int(value) for (batch,) in loader for value in batch]
+
+
+def test_the_ranks_share_the_samples_of_every_pass_in_a_new_order():
+    first, second = (shared(loader_of(shuffle=True), 2, rank, seed=0)[0] for rank in range(2))
+    passes = [(passed(first), passed(second)) for _ in range(2)]
+    for one, other in passes:
+        assert sorted(one + other) == list(range(12))
+    assert passes[0] != passes[1]
+
+
+def test_a_loader_that_does_not_shuffle_deals_its_samples_out_in_order():
+    assert [passed(shared(loader_of(), 2, rank, seed=0)[0]) for rank in range(2)] == [
+        [0, 2, 4, 6, 8, 10],
+        [1, 3, 5, 7, 9, 11],
+    ]
+
+
+def test_a_share_is_batched_and_collated_as_the_loader_was():
+    loader = loader_of(11, drop_last=True, collate_fn=lambda samples: [sum(sample[0] for sample in samples)])
+    share, _ = shared(loader, 2, 0, seed=0)
+    assert [int(batch[0]) for batch in share] == [0 + 2, 4 + 6]  # the fifth sample of its share is left over
+    assert len(share) == 2
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(range(4))
+
+
+@pytest.mark.parametrize(
+    ("loader", "named"),
+    [
+        (DataLoader(Stream(), batch_size=2), "IterableDataset ('Stream')"),
+        (loader_of(sampler=WeightedRandomSampler([1.0] * 12, 12)), "'WeightedRandomSampler'"),
+        ([1, 2], "no DataLoader ('list')"),
+        (DataLoader(range(4), batch_sampler=[[0, 1], [2, 3]]), "batch_sampler"),
+    ],
+    ids=["iterable", "sampler", "list", "batch sampler"],
+)
+def test_a_loader_with_an_order_of_its_own_is_left_alone_with_a_warning(loader, named):
+    found, warning = shared(loader, 2, 0, seed=0)
+    assert found is loader
+    assert named in warning
+
+
+def test_a_distributed_sampler_of_the_users_stays_without_a_word():
+    loader = loader_of(sampler=DistributedSampler(range(12), 2, 0))
+    assert shared(loader, 2, 0, seed=0) == (loader, None)
+
+
+# How a model is divided
+
+
+def test_blocks_are_the_items_of_the_outermost_lists():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Embedding(4, 4)
+            self.layers = nn.ModuleList(nn.Sequential(nn.Linear(4, 4), nn.ReLU()) for _ in range(2))
+            self.head = nn.Sequential(nn.Dropout(), nn.Linear(4, 4))
+
+    model = Model()
+    assert list(blocks(model)) == [*model.layers, model.head[1]]
+
+
+def test_a_list_in_a_list_is_no_block_but_its_items_are():
+    model = nn.ModuleList([nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])])
+    assert list(blocks(model)) == [*model[0]]
+
+
+def test_an_item_that_shares_a_weight_with_another_is_no_block():
+    model = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)])
+    model[2].weight = model[0].weight
+    assert list(blocks(model)) == [model[1]]
+
+
+# How the program is asked for
+
+
+def test_the_program_reads_the_settings_that_were_written_for_it():
+    settings = FindLrSettings(
+        nproc=2,
+        strategy="fsdp",
+        precision="bf16",
+        accumulate=3,
+        clip_norm=1.0,
+        seed=7,
+        optimizer="sgd",
+        optimizer_arg={"momentum": 0.9, "nesterov": True},
+        cudnn_benchmark=False,
+    )
+    target = Target("mod:build", {"width": 64, "name": "a b"}, ".")
+    found = on_ranks(target, settings)
+    assert isinstance(found, TargetOnRanks)
+    assert found.as_dict() == target.as_dict()
+    arguments = read(found.filled(seed=7)[3:])
+    assert (arguments.target, arguments.nproc, arguments.strategy) == (target, 2, "fsdp")
+    names = ("seed", "precision", "accumulate", "clip_norm", "optimizer", "optimizer_arg", "cudnn_benchmark")
+    assert {name: getattr(arguments.settings, name) for name in names} == {
+        name: getattr(settings, name) for name in names
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["find-lr", "m:build", "--nproc", "2", "--val-batches", "2"], "--val-batches"),
+        (["find-lr", "m:build", "--nproc", "2", "--epochs", "2"], "--epochs"),
+        (["find-lr", "m:build", "--strategy", "fsdp"], "--nproc 2 --strategy fsdp"),
+        (["find-lr", "--nproc", "2", "--", "python", "x.py"], "torchrun"),
+        (["find-batch-size", "m:build", "--nproc", "2", "--eval"], "--eval"),
+        (["compare-schedulers", "m:build", "--nproc", "2", "--metric-fn", "m:f"], "--metric-fn"),
+    ],
+    ids=lambda value: " ".join(value[2:]) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_asked_of_several_ranks_is_refused(arguments, named, capfd):
+    assert main(arguments) == 2
+    assert named in capfd.readouterr().err
+
+
+def test_live_objects_cannot_be_trained_on_several_ranks():
+    with pytest.raises(UsageError, match="live objects"):
+        lrscout.find_lr(nn.Linear(1, 1), [1], nproc=2)
+
+
+# Under torchrun
+
+
+@pytest.fixture
+def as_rank(monkeypatch):
+    """This process as a rank of torchrun's."""
+
+    def become(rank: int, ranks: int = 2, here: int = 2) -> None:
+        places = {"RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": here, "TORCHELASTIC_RUN_ID": "x"}
+        for name, value in places.items():
+            monkeypatch.setenv(name, str(value))
+
+    monkeypatch.setattr(torchrun, "signalled_with_parent", lambda number: None)
+    monkeypatch.setattr(torchrun, "_ranks", 0)
+    monkeypatch.setenv("LRSCOUT_NPROC", "")
+    return become
+
+
+def test_the_first_rank_of_torchrun_is_lrscout_with_as_many_ranks(as_rank):
+    as_rank(0)
+    assert not torchrun.is_left_to_the_first()
+    torchrun.take_over()
+    assert os.environ["LRSCOUT_NPROC"] == "2"
+    assert not {"RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID"} & set(os.environ)
+
+
+def test_all_other_ranks_of_torchrun_end_at_once(as_rank):
+    as_rank(1)
+    assert torchrun.is_left_to_the_first()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ranks", "named"),
+    [
+        (["find-lr", "m:build"], 4, "--listen"),
+        (["check", "m:build"], 2, "without torchrun"),
+        (["run", "--lr", "1", "--steps", "9", "--", "python", "x.py"], 2, "without torchrun"),
+    ],
+    ids=["several machines", "check", "run"],
+)
+def test_what_torchrun_cannot_start_is_refused(as_rank, arguments, ranks, named, capfd):
+    as_rank(0, ranks)
+    assert main(arguments) == 2
+    assert named in capfd.readouterr().err
+
+
+# Trained
+
+
+def losses(target: str, **settings: Any) -> list[float]:
+    size = settings.pop("batch_size")
+    found = lrscout.find_lr(PATH + target, kwargs={"batch_size": size}, device="cpu", **SWEEP, **settings)
+    return [point.loss for point in found.points]
+
+
+@linux
+@pytest.mark.usefixtures("nothing_left", "one_thread")
+@pytest.mark.parametrize(
+    ("target", "settings"),
+    [
+        ("build", {"strategy": "ddp"}),
+        pytest.param("build", {"strategy": "fsdp", "clip_norm": 0.5, "accumulate": 2}, marks=pytest.mark.slow),
+        pytest.param("kept", {"strategy": "ddp", "clip_norm": 0.5, "accumulate": 2}, marks=pytest.mark.slow),
+        pytest.param("kept", {"strategy": "fsdp"}, marks=pytest.mark.slow),
+        pytest.param("spare", {"strategy": "fsdp"}, marks=pytest.mark.slow),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value.values())),
+)
+def test_two_ranks_have_the_curve_of_one_process_at_the_same_global_batch_size(target, settings):
+    common = {name: value for name, value in settings.items() if name != "strategy"}
+    alone = losses(target, batch_size=16, **common)
+    assert losses(target, batch_size=8, nproc=2, **settings) == pytest.approx(alone, rel=1e-5)
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left")
+def test_a_parameter_that_takes_no_part_in_the_loss_is_named_under_ddp():
+    with pytest.raises(LrscoutError, match="exited with code 1 after 1 optimizer step") as raised:
+        losses("spare", batch_size=8, nproc=2)
+    assert "The loss does not depend on spare.0.weight, spare.0.bias" in raised.value.hint
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left", "one_thread")
+def test_schedules_are_compared_on_two_ranks_as_in_one_process():
+    runs = {"schedules": ["constant", "cosine"], "lr": 0.01, "lr_mode": "shared", "steps": 20, "seeds": 1}
+
+    def compared(batch_size: int, **settings: Any) -> list[float | None]:
+        target = {"kwargs": {"batch_size": batch_size}, "device": "cpu", "jobs": "1"}
+        found = lrscout.compare_schedulers(f"{PATH}build", **target, **runs, **settings)
+        return [run.final for run in found.runs]
+
+    assert compared(8, nproc=2) == pytest.approx(compared(16), rel=1e-5)
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left")
+def test_a_killed_rank_ends_the_search_with_one_message():
+    began = time.monotonic()
+    with pytest.raises(LrscoutError) as raised:
+        losses("dying", batch_size=8, nproc=2)
+    assert "was killed by SIGKILL" in raised.value.message
+    assert raised.value.hint == "Its last lines:\n  Rank 1 was killed by SIGKILL (perhaps out of memory)."
+    assert time.monotonic() - began < 100
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.parametrize("where", ["forward", "backward", "optimizer"])
+def test_one_rank_out_of_memory_is_the_trials_outcome_and_nobody_waits(where):
+    settings = FindBatchSizeSettings(nproc=2, device="cpu", timeout=120.0)
+    target = on_ranks(Target(f"{PATH}greedy", {"where": where}), settings)
+    trial = CommandTrials(target, settings, None, lambda: None).run(8, 64 * MIB, None).trial
+    assert trial.outcome == "out_of_memory"
+    assert "can't allocate memory" in trial.reason
+    assert trial.seconds < 100
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left")
+def test_under_torchrun_one_rank_prints_and_writes(tmp_path):
+    started = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "lrscout"]
+    flags = ["--strategy", "fsdp", "--steps", "20", "--min-lr", "1e-3", "--max-lr", "1", "-q", "-o", "run.json"]
+    done = subprocess.run(
+        [*started, "find-lr", f"{PATH}build", *flags],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == 2  # the target has two parameter groups
+    assert os.listdir(tmp_path) == ["run.json"]
+    assert load(tmp_path / "run.json").target["ranks"] == 2
