@@ -242,7 +242,7 @@ def test_both_steps_of_sam_have_gradients_of_their_own() -> None:
             losses.append(nn.functional.mse_loss(plain.model(inputs), target))
             losses[-1].backward()
             step()
-        expected.append(float(losses[0]))
+        expected.append(float(losses[0].detach()))
     assert steps(linear_workload(optimizer=Sam), 4, lr=0.1) == expected
 
 

@@ -91,3 +91,22 @@ def test_frameworks_take_the_rate_in_their_own_form():
     ]
     (line,) = optimizer_lines({"framework": "lightning", "optimizer": "Adam (the program's own)"}, [1e-3])
     assert line == "optimizer = torch.optim.Adam(self.parameters(), lr=1.0e-3)  # and its other arguments"
+
+
+def test_each_of_several_optimizers_has_a_line_or_three_where_one_is_too_long():
+    optimizers = [
+        {"name": "g", "class": "Adam", "groups": 1, "arguments": {}},
+        {"name": None, "class": "Muon", "groups": 2, "arguments": None},
+        {"name": 'a"b', "class": "SGD", "groups": 2, "arguments": {}},
+        {"name": "discriminator", "class": "Adam", "groups": 1, "arguments": {"betas": [0.5, 0.999]}},
+        {"name": "bad", "class": "os.system('x')", "groups": 1, "arguments": {}},
+    ]
+    assert optimizer_lines({"optimizers": optimizers}, [1e-4, 1e-3, 1e-3, 1e-2, 1e-1, 2e-4, 1.0]) == [
+        'optimizers["g"] = torch.optim.Adam(g.parameters(), lr=1.0e-4)',
+        "optimizers[1] = torch.optim.Muon(groups, lr=1.0e-3)  # and its other arguments",
+        'for group, lr in zip(optimizers["a\\"b"].param_groups, [1.0e-2, 1.0e-1], strict=True):',
+        '    group["lr"] = group["initial_lr"] = lr',
+        'optimizers["discriminator"] = torch.optim.Adam(',
+        "    discriminator.parameters(), lr=2.0e-4, betas=(0.5, 0.999)",
+        ")",
+    ]

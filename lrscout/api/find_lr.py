@@ -71,10 +71,10 @@ def find_lr(
     """Suggest a learning rate from a short sweep, and restore everything that was passed in.
 
     `target` is a Workload, a dict or tuple with its fields, a model (with `train_loader` and, if needed, `loss_fn`,
-    `optimizer` and `val_loader`), a function that builds one of these (with `kwargs`), or a dotted path as on the
-    command line (with `kwargs` and `app_dir`). `optimizer` is an Optimizer, a function that makes one from the
-    parameters, or a name as in `--optimizer`. `settings` are the other options of `lrscout find-lr` in snake case. No
-    file is written.
+    `optimizer` and `val_loader`), a LightningModule, a transformers.Trainer, a function that builds one of these (with
+    `kwargs`), or a dotted path as on the command line (with `kwargs` and `app_dir`). `optimizer` is an Optimizer,
+    several of them, a function that makes one from the parameters, or a name as in `--optimizer`. `settings` are the
+    other options of `lrscout find-lr` in snake case. No file is written.
 
     With `command` instead of a target, the search runs inside a training program: `["python", "train.py"]`. It is
     started in the current folder and ended afterwards; what it prints is not shown.

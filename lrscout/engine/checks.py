@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from lrscout.engine.rates import configured_rate
@@ -120,3 +121,30 @@ def needs_closure(optimizer: Optimizer) -> bool:
 def steps_twice(optimizer: Any) -> bool:
     """Whether an optimizer has the two steps of SAM, with gradients of their own."""
     return callable(getattr(optimizer, "first_step", None)) and callable(getattr(optimizer, "second_step", None))
+
+
+def check_no_gradients(parameters: Sequence[Tensor]) -> None:
+    """See, before the first backward pass, that the target has made none.
+
+    Raises:
+        WorkloadError: it has.
+    """
+    if any(parameter.grad is not None and float(parameter.grad.abs().sum()) for parameter in parameters):
+        raise WorkloadError(
+            "The target has called backward() before it returned the loss, so the gradients would count twice.",
+            hint="Return the loss alone: lrscout calls backward() and steps the optimizer. A step that does both itself"
+            " goes with manual=True.",
+        )
+
+
+def check_gradients(parameters: Sequence[Tensor]) -> None:
+    """See that the first backward pass has reached a parameter.
+
+    Raises:
+        WorkloadError: it has not.
+    """
+    if all(parameter.grad is None for parameter in parameters):
+        raise WorkloadError(
+            "No parameter of the optimizer receives a gradient from the loss.",
+            hint="Create the optimizer from the parameters of this model.",
+        )

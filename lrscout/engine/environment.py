@@ -35,6 +35,7 @@ def describe_environment(session: Session) -> dict[str, Any]:
         "groups": _describe_groups(session),
         **_describe_optimizers(session.named),
         **_own_settings(session),
+        **({} if session.workload.host.framework is None else {"framework": session.workload.host.framework}),
     }
 
 

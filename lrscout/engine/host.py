@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class Host:
     """What a session tells, step by step, whatever stands in for a framework's trainer; by default, nothing."""
 
+    framework: str | None = None  # by the name that a record has for it
     settings: Mapping[str, Any] = {}  # for those of the session that are not given
     divides: bool = False  # whether the losses are already divided by the number of micro-batches
     warnings: tuple[str, ...] = ()

@@ -13,7 +13,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lrscout.engine.batches import Batches, to_device
-from lrscout.engine.checks import check_model, check_optimizers, check_steps, needs_closure, steps_twice
+from lrscout.engine.checks import (
+    check_gradients,
+    check_model,
+    check_no_gradients,
+    check_optimizers,
+    check_steps,
+    needs_closure,
+    steps_twice,
+)
 from lrscout.engine.devices import autocast, move_optimizer_state, resolve_device, spans_devices
 from lrscout.engine.losses import Losses, backward, detached_loss, loss_of, losses_in, total_of, val_loss_of
 from lrscout.engine.optimizers import make_optimizers, parameters_of
@@ -54,7 +62,9 @@ class Session:
         self._scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
         self._skipped: Tensor | int = 0
         self._moves = self.device.type != "cpu" or any(p.device.type != "cpu" for p in workload.model.parameters())
-        self._parameters = parameters_of(self.optimizers)
+        order = {id(parameter): place for place, parameter in enumerate(workload.model.parameters())}
+        # clipping adds their squares up, and whoever does it gives it model.parameters()
+        self._parameters = sorted(parameters_of(self.optimizers), key=lambda each: order.get(id(each), len(order)))
         self._overrides_zero_grad = [o for o in self.optimizers if type(o).zero_grad is not Optimizer.zero_grad]
         self._pending: deque[PendingLoss] = deque()
         self._held_out: list[Any] = []
@@ -194,10 +204,11 @@ class Session:
         if self._scaler is not None:
             losses = {name: self._scaler.scale(loss) for name, loss in losses.items()}
         if not self._has_gradients:
-            self._check_no_gradients()
+            check_no_gradients(self._parameters)
         backward(losses, self.named.all)
         if not self._has_gradients:
-            self._check_gradients()
+            check_gradients(self._parameters)
+            self._has_gradients = True
 
     def _closure_step(self, batches: Sequence[Any]) -> Tensor:
         """Step an optimizer that evaluates the loss itself, on the same batches each time; return the first loss."""
@@ -257,7 +268,8 @@ class Session:
                 "The loss of a batch cannot be told without training on it, since the target's step is manual.",
                 hint="Leave manual out and return the loss, or the losses, for lrscout to call backward.",
             )
-        return self._counted(self._losses(self._loss_of, batch))
+        (given,) = self._host.gathered([batch], self.device)
+        return self._counted(self._losses(self._loss_of, given))
 
     def held_out_loss(self, batch: Any) -> Tensor:
         """The loss of a batch that is not trained on, in single precision or higher; () on the device."""
@@ -294,22 +306,6 @@ class Session:
             torch.nn.utils.clip_grad_value_(self._parameters, self.settings.clip_value)
         if self.settings.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self._parameters, self.settings.clip_norm)
-
-    def _check_no_gradients(self) -> None:
-        if any(parameter.grad is not None and float(parameter.grad.abs().sum()) for parameter in self._parameters):
-            raise WorkloadError(
-                "The target has called backward() before it returned the loss, so the gradients would count twice.",
-                hint="Return the loss alone: lrscout calls backward() and steps the optimizer. A step that does both"
-                " itself goes with manual=True.",
-            )
-
-    def _check_gradients(self) -> None:
-        if all(parameter.grad is None for parameter in self._parameters):
-            raise WorkloadError(
-                "No parameter of the optimizer receives a gradient from the loss.",
-                hint="Create the optimizer from the parameters of this model.",
-            )
-        self._has_gradients = True
 
     def _to_device(self) -> None:
         if not self._moves or spans_devices(self.workload):

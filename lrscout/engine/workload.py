@@ -90,7 +90,7 @@ def from_mapping(given: Any) -> Workload | None:
     if not isinstance(given, Mapping):
         return None
     for key in given:
-        if key not in KEYS:
+        if key not in (*KEYS, "host"):  # the fields of a Workload may be handed on
             raise TargetError(f"The target's dict has an unknown key {key!r}.", hint=did_you_mean(str(key), KEYS))
     missing = [key for key in REQUIRED if given.get(key) is None]
     if missing:

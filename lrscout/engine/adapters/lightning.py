@@ -57,6 +57,8 @@ def _parts_of(given: Any) -> dict[str, Any]:
 class LightningHost(Host):
     """Calls the hooks of a LightningModule in the order in which Lightning does."""
 
+    framework = "lightning"
+
     def __init__(self, module: Any, datamodule: Any) -> None:
         self._module, self._datamodule = module, datamodule
         self._trainer = StandIn(module, datamodule)

@@ -46,6 +46,8 @@ def adapted(trainer: Any) -> Workload:
 class TrainerHost(Host):
     """Computes the loss as the Trainer's own loop does."""
 
+    framework = "transformers"
+
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
         self._device = torch.device("cpu")
@@ -63,10 +65,13 @@ class TrainerHost(Host):
     def open(self, device: torch.device) -> Iterator[None]:
         """Checkpoint activations if the Trainer does."""
         self._device = device
-        arguments = self._trainer.args
-        if arguments.gradient_checkpointing:
-            more = arguments.gradient_checkpointing_kwargs
-            self._trainer.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=more)
+        model, arguments = self._trainer.model, self._trainer.args
+        if getattr(arguments, "activation_checkpointing", False):  # from version 5 on
+            options = dict(arguments.activation_checkpointing_kwargs or {})
+            named = {name: options.pop(name) for name in ("every_n_layers", "offload") if name in options}
+            model.activation_checkpointing_enable(activation_checkpointing_kwargs=options or None, **named)
+        elif getattr(arguments, "gradient_checkpointing", False):
+            model.gradient_checkpointing_enable(arguments.gradient_checkpointing_kwargs)
         yield
 
     def gathered(self, batches: Iterable[Any], device: torch.device) -> Iterable[Any]:
@@ -125,14 +130,14 @@ def _unprepared(trainer: Any) -> Iterator[None]:
     """Let the Trainer make plain loaders: those of Accelerate count their epochs, which cannot be put back."""
     accelerator = trainer.accelerator
     accelerator.prepare = lambda loader, *more, **options: loader
-    kept = trainer.__dict__.pop("_eval_dataloaders", None)  # those of persistent workers
+    before = dict(vars(trainer))
+    vars(trainer).pop("_eval_dataloaders", None)  # kept ones, with persistent workers
     try:
         yield
     finally:
         del accelerator.prepare
-        trainer.__dict__.pop("_eval_dataloaders", None)
-        if kept is not None:
-            trainer._eval_dataloaders = kept
+        vars(trainer).clear()
+        vars(trainer).update(before)
 
 
 def _first_of(datasets: Any) -> Any:

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lrscout.engine.batches import to_device
 from lrscout.engine.checking.copies import copied
 from lrscout.engine.session import Session
+from lrscout.engine.state import eval_mode
 
 if TYPE_CHECKING:
     from lrscout.engine.checking.subject import Subject
@@ -86,7 +87,8 @@ def _both_modes(subject: Subject, session: Session) -> tuple[float, float]:
         for _ in range(SETTLING):
             session.loss(copied(batch))
     training = fmean(float(session.loss(copied(batch))) for _ in range(REPEATS))
-    return training, float(session.evaluate([copied(batch)]))
+    with eval_mode(session.workload.model):  # the same loss: that of held-out data may be another
+        return training, float(session.loss(copied(batch)))
 
 
 def batch_norms(model: nn.Module) -> int:

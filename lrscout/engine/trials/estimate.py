@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from lrscout.attached.parts import bytes_of
 from lrscout.engine.batches import tensors_in, to_device
 from lrscout.engine.devices import resolve_device
-from lrscout.engine.losses import backward, loss_of, losses_in
+from lrscout.engine.losses import loss_of, losses_in, total_of
 from lrscout.engine.optimizers import make_optimizers, parameters_of
 from lrscout.engine.trials.feed import Feed
 from lrscout.engine.trials.requests import ShapeEstimate
@@ -70,7 +70,8 @@ def _peak(
     device = resolve_device(settings.device, workload)
     batch = next(Feed(workload.train_loader, batch_size, longest))
     # fake tensors run the kernels of their device, as meta tensors do not: attention on meta keeps all of its scores
-    with FakeTensorMode(allow_non_fake_inputs=True), _fakes_in_place(workload, optimizers, device):
+    fakes = _fakes_in_place(workload, optimizers, device)
+    with FakeTensorMode(allow_non_fake_inputs=True), fakes, workload.host.open(device):
         batch = to_device(to_device(batch, META), device)
         compute_loss = loss_of(workload)
         for parameter in parameters_of(optimizers):
@@ -81,7 +82,8 @@ def _peak(
         tracker = MemTracker()
         tracker.track_external(workload.model, *optimizers, *tensors_in(batch))
         with tracker:
-            backward(losses_in(compute_loss(batch), named), named.all)
+            # one pass for all losses: the tracker allows no second
+            total_of(losses_in(compute_loss(batch), named), tuple(named.all)).backward()  # type: ignore[no-untyped-call]
             for optimizer in optimizers:
                 optimizer.step()
         peak = sum(kinds["Total"] for kinds in tracker.get_tracker_snapshot("peak").values())

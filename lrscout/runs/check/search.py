@@ -40,6 +40,7 @@ CHECKS: dict[str, CheckFunction] = {
 """Every check by its name, in the order in which they are made."""
 
 NEEDED = ("batch", "initial-loss", "gradients")  # where one of them raises an exception, all others would, too
+OF_A_LOSS = ("initial-loss", "eval-mode", "precision")  # which cannot be had of a step that trains
 
 
 def check_target(
@@ -93,6 +94,8 @@ class _Checking:
         name = self._name
         if name in self._settings.skip:
             return Check(name, "skip", "left out (--skip)")
+        if self._subject.workload.manual and name in OF_A_LOSS:
+            return Check(name, "skip", "the target's step is manual, so a loss cannot be told without training")
         if self._impossible is not None:
             return Check(name, "skip", f"not made, because {self._impossible} failed")
         try:

@@ -1,0 +1,200 @@
+"""A transformers.Trainer is a target as it stands, and trains as in its own loop."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_workloads import digest, make_session, steps
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+import lrscout
+from lrscout.engine.environment import describe_environment
+from lrscout.engine.workload import Workload, make_workload
+from lrscout.errors import TargetError
+
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("accelerate")
+from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments  # noqa: E402
+
+pytestmark = pytest.mark.slow  # transformers takes seconds to import
+
+STEPS, LR = 20, 1e-2
+
+
+class Texts(Dataset[Any]):
+    """Sequences of different lengths, whose padding has no label."""
+
+    def __init__(self, count: int = 48) -> None:
+        generator = torch.Generator().manual_seed(1)
+        self.ids = torch.randint(1, 20, (count, 12), generator=generator)
+        self.lengths = torch.randint(4, 13, (count,), generator=generator)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        ids = self.ids[index]
+        is_there = torch.arange(12) < self.lengths[index]
+        return {"input_ids": ids, "attention_mask": is_there.long(), "labels": ids.where(is_there, -100)}
+
+
+def language_model() -> Any:
+    torch.manual_seed(3)
+    no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    return GPT2LMHeadModel(GPT2Config(vocab_size=20, n_positions=12, n_embd=16, n_layer=1, n_head=2, **no_dropout))
+
+
+def make_trainer(folder: Path, kind: type[Trainer] = Trainer, model: Any = None, **arguments: Any) -> Trainer:
+    more = {
+        name: arguments.pop(name) for name in ("compute_loss_func", "callbacks", "eval_dataset") if name in arguments
+    }
+    given = {
+        "output_dir": str(folder),
+        "use_cpu": True,
+        "per_device_train_batch_size": 4,
+        "learning_rate": LR,
+        "lr_scheduler_type": "constant",
+        "weight_decay": 0.1,
+        "max_steps": STEPS,
+        "train_sampling_strategy": "sequential",
+        "logging_steps": 1,
+        "report_to": [],
+        "save_strategy": "no",
+        "disable_tqdm": True,
+    }
+    return kind(model or language_model(), TrainingArguments(**{**given, **arguments}), train_dataset=Texts(), **more)
+
+
+def trained_by_transformers(trainer: Trainer) -> list[float]:
+    """The losses of its own loop, which it rounds when it logs them."""
+    losses: list[float] = []
+    original = trainer.training_step
+
+    def training_step(*args: Any, **more: Any) -> Any:
+        losses.append(original(*args, **more))
+        return losses[-1]
+
+    trainer.training_step = training_step  # type: ignore[method-assign]
+    trainer.train()
+    count = trainer.args.gradient_accumulation_steps
+    return [float(torch.stack(losses[at : at + count]).sum()) for at in range(0, len(losses), count)]
+
+
+class Custom(Trainer):
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        outputs = model(**{key: value for key, value in inputs.items() if key != "labels"})
+        loss = outputs.logits.square().mean()
+        return (loss, outputs) if return_outputs else loss
+
+
+def by_function(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
+    logits, wanted = outputs.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
+    return nn.functional.cross_entropy(logits, wanted, reduction="sum") / num_items_in_batch
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "label smoothing": {"label_smoothing_factor": 0.1},
+    "custom loss": {"kind": Custom},
+    "loss function": {"compute_loss_func": by_function},
+    "unclipped": {"max_grad_norm": 0.0},
+    "adafactor": {"optim": "adafactor"},
+    "accumulation": {"gradient_accumulation_steps": 3, "max_steps": 8},
+    "accumulation, custom loss": {"gradient_accumulation_steps": 3, "max_steps": 8, "kind": Custom},
+    "checkpointed": {"activation_checkpointing": True},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_step_is_that_of_the_trainers_own_loop(case: str, tmp_path: Path) -> None:
+    given = CASES[case]
+    ours = steps(make_workload(make_trainer(tmp_path, **given)), given.get("max_steps", STEPS), lr=LR)
+    theirs = trained_by_transformers(make_trainer(tmp_path, **given))
+    if "accumulation" in case and "custom" in case:
+        assert ours == pytest.approx(theirs, rel=1e-6)  # they add up thirds, we divide a sum
+    else:
+        assert ours == theirs
+
+
+def test_every_step_is_that_of_the_plain_model(tmp_path: Path) -> None:
+    model = language_model()
+    decayed = [p for name, p in model.named_parameters() if p.ndim > 1]
+    others = [p for name, p in model.named_parameters() if p.ndim == 1]
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=LR, fused=True)
+
+    def step(batch: Any) -> Any:  # which counts the labels as the Trainer does
+        return model(**batch, num_items_in_batch=batch["labels"].ne(-100).sum()).loss
+
+    plain = Workload(model, DataLoader(Texts(), 4), optimizer=optimizer, step=step)
+    ours = steps(make_workload(make_trainer(tmp_path)), STEPS, lr=LR)
+    assert ours == steps(plain, STEPS, lr=LR, clip_norm=1.0)
+
+
+def test_bf16_is_taken_over_and_agrees(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, bf16=True)
+    session = make_session(make_workload(trainer))
+    assert session.precision == "bf16"
+    ours = steps(make_workload(make_trainer(tmp_path, bf16=True)), STEPS, lr=LR)
+    assert ours == pytest.approx(trained_by_transformers(trainer), rel=1e-2)
+
+
+def test_arguments_are_defaults_that_what_is_given_overrides(tmp_path: Path) -> None:
+    workload = make_workload(make_trainer(tmp_path, gradient_accumulation_steps=4, max_grad_norm=0.5))
+    session = make_session(workload)
+    assert (session.accumulate, session.settings.clip_norm, session.precision) == (4, 0.5, "fp32")
+    assert describe_environment(session)["own_settings"] == {"accumulate": 4, "clip_norm": 0.5}
+    session = make_session(workload, accumulate=1, clip_norm=2.0)
+    assert (session.accumulate, session.settings.clip_norm) == (1, 2.0)
+
+
+def test_the_held_out_loss_is_that_of_evaluate(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, eval_dataset=Texts(8), per_device_eval_batch_size=8)
+    with make_session(make_workload(trainer), val_batches=1).open() as session:
+        found = float(session.evaluate())
+    assert found == pytest.approx(trainer.evaluate()["eval_loss"], rel=1e-6)
+
+
+def test_a_loss_alone_counts_the_labels_of_its_own_batch(tmp_path: Path) -> None:
+    session = make_session(make_workload(make_trainer(tmp_path, gradient_accumulation_steps=2)))
+    with session.open(), torch.no_grad():
+        batch = next(iter(session.workload.train_loader))
+        first = float(session.loss(batch))
+    with session.open():
+        session.train_step()
+        session.set_lr(0.0)
+    with session.open(), torch.no_grad():
+        assert float(session.loss(batch)) == first == pytest.approx(2.6154127)
+
+
+def test_a_trainer_is_left_as_it_was(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    before, own = (digest(trainer.model), trainer.optimizer), copy.copy(vars(trainer))
+    found = lrscout.find_lr(trainer, device="cpu", max_steps=150)
+    assert found.suggestion.lr is not None
+    assert (digest(trainer.model), trainer.optimizer) == before
+    assert [name for name in own if vars(trainer)[name] is not own[name]] == []
+    assert trained_by_transformers(trainer) == trained_by_transformers(make_trainer(tmp_path))
+
+
+def test_what_is_not_run_is_said(tmp_path: Path) -> None:
+    class Own(Trainer):
+        def training_step(self, *args: Any, **more: Any) -> Any:
+            return super().training_step(*args, **more)
+
+    (warning,) = make_session(make_workload(make_trainer(tmp_path, Own))).warnings
+    assert warning == "Own.training_step is not run: lrscout takes the steps, with its compute_loss."
+
+
+def test_a_trainer_without_data_is_refused(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    trainer.train_dataset = None
+    with pytest.raises(TargetError, match="no train_dataset"):
+        make_workload(trainer)
