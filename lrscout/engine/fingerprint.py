@@ -23,7 +23,7 @@ class Fingerprint:
         self._weights = weights_digest(session.workload.model)
         self._hash = hashlib.sha256()
         self._remaining = HASHED_BATCHES
-        session.on_batch = self._add_batch
+        session.on_batch.append(self._add_batch)
         self._session = session
 
     def _add_batch(self, batch: Any) -> None:
@@ -31,7 +31,7 @@ class Fingerprint:
             _add(self._hash, tensor)
         self._remaining -= 1
         if not self._remaining:
-            self._session.on_batch = None
+            self._session.on_batch.remove(self._add_batch)
 
     def text(self) -> str:
         """The hash of the weights, a blank, and that of the batches seen so far."""

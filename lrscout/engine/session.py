@@ -69,7 +69,7 @@ class Session:
         self._pending: deque[PendingLoss] = deque()
         self._held_out: list[Any] = []
         self._held_out_given = val_batches
-        self.on_batch: Callable[[Any], None] | None = None  # called with every batch before its step
+        self.on_batch: list[Callable[[Any], None]] = []  # called with every batch before its step
         self._has_gradients = False  # whether any parameter of the optimizers has received a gradient
 
     @contextmanager
@@ -174,8 +174,8 @@ class Session:
     def _micro_batches(self) -> Iterator[Any]:
         for _ in range(self.accumulate):
             batch = next(self._batches)
-            if self.on_batch is not None:
-                self.on_batch(batch)
+            for listen in tuple(self.on_batch):  # which may end that
+                listen(batch)
             yield to_device(batch, self.device) if self._moves else batch
 
     def _add_gradients(self, batches: Iterable[Any]) -> Tensor:
