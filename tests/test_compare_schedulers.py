@@ -177,6 +177,42 @@ def test_decay_beats_constant_on_a_noisy_quadratic(compare):
     assert re.search(r"^run (\d\d)/\1  cosine  seed 5  lr \d\.\de-\d  \d\.\d+", err, re.MULTILINE)
 
 
+def test_averaged_weights_beat_the_last_ones_on_a_noisy_quadratic_after_the_same_training(compare):
+    pair = ("-s", "constant", "-s", "constant+swa:start=0.5", "--lr-mode", "shared", "--baseline", "constant")
+    code, out, _ = compare("mymod:build", *pair, *QUICK, "--steps", "200", "--json")
+    result = json.loads(out)["result"]
+    best, other = result["ranking"]
+    assert code == 0
+    assert (best["label"], best["verdict"], other["verdict"]) == ("constant+swa:start=0.5", "better", "baseline")
+    assert best["params"]["swa"] == {"start": 0.5}
+    assert best["final"]["mean"] < 0.2 * other["final"]["mean"]
+    losses = {(r["schedule"], r["seed"]): [p["loss"] for p in r["points"]] for r in result["runs"]}
+    assert len(losses) == 10
+    assert all(losses["constant+swa", seed] == losses["constant", seed] for seed in range(1, 6))
+
+
+def test_averaged_weights_of_two_processes_are_those_of_one(compare):
+    pair = ("-s", "constant+swa", "-s", "cosine+swa:start=0", "--lr-mode", "shared", *QUICK, "--seeds", "3", "--json")
+    assert outcome(json.loads(compare("mymod:build", *pair, "--jobs", "2")[1])) == outcome(
+        json.loads(compare("mymod:build", *pair)[1])
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "schedule", "told"),
+    [
+        ("mymod:no_val", "cosine+swa", "cosine+swa needs held-out data"),
+        ("mymod:build", "plateau+swa", "its rates depend on evaluations"),
+        ("mymod:build", "torch:ReduceLROnPlateau+swa", "its rates depend on evaluations"),
+    ],
+)
+def test_where_an_average_cannot_be_judged_no_run_begins(compare, target, schedule, told):
+    code, out, err = compare(target, "-s", "constant", "-s", schedule, *QUICK)
+    assert (code, out) == (2, "")
+    assert told in err
+    assert "run  1" not in err
+
+
 def test_two_identical_schedules_tie(compare):
     code, out, _ = compare("mymod:build", "-s", "cosine", "-s", "cosine:min_ratio=0", *QUICK)
     assert code == 0

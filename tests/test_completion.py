@@ -47,6 +47,8 @@ def test_the_shell_completes_a_schedule_without_torch(folder):
     [
         ("schedules", "t", ["torch:"]),
         ("schedules", "wsd:warmup=0.1,mi", ["wsd:warmup=0.1,min_ratio="]),
+        ("schedules", "wsd:warmup=0.1+", ["wsd:warmup=0.1+swa", "wsd:warmup=0.1+swa:start="]),
+        ("schedules", "cosine+swa:", ["cosine+swa:start="]),
         ("optimizer", "adam", ["adam", "adamw", "adamax"]),
         ("device", "c", ["cpu", "cuda", "cuda:0"]),
         ("target", "s", ["small"]),

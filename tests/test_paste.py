@@ -50,6 +50,20 @@ def test_the_scheduler_to_paste_has_the_rates_of_the_schedule(label, total):
             scheduler.step()
 
 
+@pytest.mark.parametrize("label", ["constant", "wsd:warmup=0.05", "one-cycle:warmup=0.1", "torch:StepLR:step_size=3"])
+def test_averaged_weights_are_pasted_as_torchs_averaged_model(label):
+    lines = scheduler_lines(f"{label}+swa:start=0.6")
+    own, averaging = lines[: len(scheduler_lines(label))], lines[len(scheduler_lines(label)) :]
+    assert own == scheduler_lines(label)
+    names = {"model": nn.Linear(2, 1), "total_steps": 157}
+    exec("\n".join(averaging), names)
+    assert isinstance(names["averaged"], torch.optim.swa_utils.AveragedModel)
+    first = next(line for line in averaging if "every later one" in line).split("step ")[1].split(" and")[0]
+    assert eval(first, names) == parse_schedule(f"{label}+swa:start=0.6").averaging.first_step(157)
+    assert "#     averaged.update_parameters(model)" in averaging
+    assert averaging[-1].endswith("update_bn(train_loader, averaged)")
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_the_plateau_to_paste_falls_as_the_schedule_does():
     optimizer, scheduler = made("plateau:patience=2,factor=0.5", 100)

@@ -18,9 +18,12 @@ from lrscout.schedules import (
     describe_schedule,
     parse_schedule,
     parse_schedules,
+    schedule_among,
     schedule_parameters,
 )
 from lrscout.schedules.parameters import Range
+from lrscout.search.training import evaluation_steps
+from lrscout.settings import CompareSchedulersSettings, RunSettings, TuneSettings, check_kind
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "schedules.md"
 TOTAL = 70
@@ -310,6 +313,12 @@ def test_a_value_takes_the_parameters_type():
         (3, "3 is not a valid schedule."),
         ({"min_ratio": 0.1}, "is not a valid schedule."),
         ({"name": "cosine:min_ratio=0.1"}, "'min_ratio=0.1' in 'cosine:min_ratio=0.1' is not key=value."),
+        ("cosine+swe", "'cosine+swe': there is no '+swe'."),
+        ("cosine+swa+swa", "there is a second '+swa'."),
+        ("cosine+swa:start=0.95", "+swa: start must be a number from 0 to 0.9, not 0.95."),
+        ("cosine+swa:0.8", "'0.8' in 'cosine+swa:0.8' is not key=value."),
+        ("cosine+swa:warmup=0.05", "+swa has no parameter 'warmup'.\nIt has start. Those of the schedule go before"),
+        ({"name": "cosine+swa", "start": 0.5}, "cosine has no parameter 'start'."),
         ({"name": "cosine", "min_ratio": "0.1"}, "min_ratio must be a number from 0 to 1, not '0.1'."),
     ],
 )
@@ -317,6 +326,58 @@ def test_a_mistake_is_told_with_what_was_meant_or_may_be(given, told):
     with pytest.raises(UsageError) as caught:
         parse_schedule(given)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "rates", "kind", "start"),
+    [
+        ("cosine+swa", "cosine", "cosine+swa", 0.75),
+        ("wsd:warmup=0.05+swa:start=0.8", "wsd:warmup=0.05", "wsd+swa", 0.8),
+        ("multistep:milestones=[0.5,0.7]+swa", "multistep:milestones=[0.5,0.7]", "multistep+swa", 0.75),
+        ("cosine:min_ratio=1e+0", "cosine:min_ratio=1e+0", "cosine", None),
+        ("torch:StepLR:step_size=3+swa:start=0", "torch:StepLR:step_size=3", "torch:StepLR+swa", 0.0),
+        ("mymod:curve+swa", "mymod:curve", "mymod:curve+swa", 0.75),
+        ({"name": "cosine+swa:start=0.5", "warmup": 7}, "cosine:warmup=7", "cosine+swa", 0.5),
+    ],
+)
+def test_swa_follows_any_schedule_and_leaves_its_rates_alone(given, rates, kind, start):
+    spec, alone = parse_schedule(given), parse_schedule(rates)
+    assert (spec.rates, spec.kind, spec.name, spec.params) == (rates, kind, alone.name, alone.params)
+    assert (None if spec.averaging is None else spec.averaging.start) == start
+    assert parse_schedule(spec.label) == spec
+    if spec.is_builtin:
+        assert [spec(step, TOTAL) for step in range(TOTAL)] == ours(rates)
+
+
+@given(total=st.integers(10, 5000), start=st.floats(0, 0.9))
+def test_all_that_is_compared_is_evaluated_after_the_averaging_began(total, start):
+    first = parse_schedule(f"cosine+swa:start={start!r}").averaging.first_step(total)
+    assert 0 <= first <= min(evaluation_steps(total, 1000))
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("cosine", "cosine:warmup=0.05"),
+        ("cosine+swa", "cosine:warmup=0.05+swa:start=0.8"),
+        ("wsd", "wsd+swa"),
+        ("cosine:warmup=0.05+swa:start=0.8", "cosine:warmup=0.05+swa:start=0.8"),
+    ],
+)
+def test_a_name_finds_a_schedule_with_or_without_swa(name, label):
+    specs = parse_schedules(["cosine:warmup=0.05", "cosine:warmup=0.05+swa:start=0.8", "wsd+swa"])
+    assert schedule_among(name, specs).label == label
+
+
+@pytest.mark.parametrize("kind", ["command", "ranks"])
+def test_weights_in_other_processes_cannot_be_averaged(kind):
+    for made in (CompareSchedulersSettings(schedules=("cosine", "wsd+swa")), TuneSettings(schedules=("wsd+swa",))):
+        check_kind(made, "target")
+        with pytest.raises(UsageError, match=r"wsd\+swa is for targets alone") as caught:
+            check_kind(made, kind)
+        assert "Use wsd, and torch.optim.swa_utils.AveragedModel" in caught.value.hint
+    with pytest.raises(UsageError, match=r"wsd\+swa is for targets alone"):
+        RunSettings(schedule="wsd+swa")
 
 
 def test_a_schedule_given_twice_is_refused():

@@ -124,6 +124,8 @@ def test_schedules_json_is_one_document(lrscout):
         "default": 0.2,
     }
     assert len(wsd["parameters"]) == len(schedule_parameters("wsd"))
+    (swa,) = document["suffixes"]
+    assert (swa["name"], [each["name"] for each in swa["parameters"]]) == ("+swa", ["start"])
 
 
 def test_preview_plots_the_default_four_in_a_pipe_without_control_codes(lrscout):
@@ -143,6 +145,13 @@ def test_preview_and_schedules_need_no_torch(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert "HEAVY [] (0, 0)" in done.stdout, done.stderr
     assert "plateau depends on evaluations" in done.stderr
+
+
+def test_preview_tells_what_is_averaged(lrscout):
+    code, out, err = lrscout("preview", "-s", "wsd+swa:start=0.5", "--steps", "300")
+    assert code == 0
+    assert "* wsd+swa:start=0.5" in out
+    assert err == "wsd+swa:start=0.5 averages the weights from step 150 on, at the rates of wsd.\n"
 
 
 def test_preview_runs_what_is_not_built_in(lrscout, tmp_path, monkeypatch):

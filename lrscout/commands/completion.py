@@ -25,8 +25,12 @@ def among(names: Iterable[str]) -> Completer:
 
 
 def _schedules(incomplete: str) -> list[str]:
-    from lrscout.schedules import SCHEDULES, TORCH, schedule_parameters
+    from lrscout.schedules import SCHEDULES, SUFFIX, TORCH, Averaging, parameters_of, schedule_parameters
 
+    schedule, plus, _ = incomplete.partition("+")
+    if plus:
+        averaged = f"{schedule}{SUFFIX}"
+        return among([averaged, *(f"{averaged}:{key}=" for key in parameters_of(Averaging))])(incomplete)
     name, colon, given = incomplete.partition(":")
     if not colon or name not in SCHEDULES:
         return among([*SCHEDULES, TORCH])(incomplete)

@@ -39,7 +39,7 @@ def preview(
         typer.Option(
             "--schedule",
             "-s",
-            metavar="NAME[:KEY=VALUE,...]",
+            metavar="NAME[:KEY=VALUE,...][+swa]",
             autocompletion=completer_of("schedule"),
             help="Schedule, for example one-cycle:pct_start=0.2; repeatable. `lrscout schedules` lists them.",
         ),
@@ -59,6 +59,9 @@ def preview(
         for spec in specs:
             if spec.needs_metric:
                 output.note(f"{spec.label} depends on evaluations: without any, its rate stays where it starts.")
+            if spec.averaging is not None:
+                first = spec.averaging.first_step(steps)
+                output.note(f"{spec.label} averages the weights from step {first} on, at the rates of {spec.rates}.")
 
 
 def _points(spec: ScheduleSpec, total: int, app_dir: Path) -> Points:

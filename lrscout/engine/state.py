@@ -47,7 +47,7 @@ def preserved(
         for optimizer in optimizers:
             stack.callback(_optimizer_state(optimizer))
         stack.callback(_parameter_state(parameters))
-        stack.callback(_module_state(all_modules))
+        stack.callback(module_state(all_modules))
         for parameter in parameters:
             parameter.grad = None  # set aside: backward would add to the user's gradients
         yield
@@ -166,7 +166,7 @@ def _parameter_state(parameters: Iterable[Tensor]) -> Restore:
     return restore
 
 
-def _module_state(modules: Iterable[nn.Module]) -> Restore:
+def module_state(modules: Sequence[nn.Module]) -> Restore:
     """Save the attributes, registered names and modes of the modules, and the values of all tensors among them.
 
     Moving a module replaces its buffers, and so may the user's step.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lrscout.engine.averaging import WeightAverage
 from lrscout.engine.batches import batches_in, check_is_batch, samples_in, to_device
 from lrscout.engine.losses import scalar
 from lrscout.engine.randomness import generator_owners, random_state, seed_everything
@@ -25,15 +27,20 @@ MetricFn = Callable[[torch.nn.Module, Any], Any]
 class Trainee:
     """An open session with the interface that a training run needs (lrscout.search.training.TrainingSession).
 
-    `most_batches` are evaluated where the val_loader does not say how many it has: it may never end.
+    `most_batches` are evaluated where the val_loader does not say how many it has: it may never end. Where there is an
+    `average` of the weights, that is what is evaluated.
     """
 
     def __init__(
-        self, session: Session, metric_fn: MetricFn | None = None, most_batches: int = MOST_VAL_BATCHES
+        self,
+        session: Session,
+        metric_fn: MetricFn | None = None,
+        most_batches: int = MOST_VAL_BATCHES,
+        average: WeightAverage | None = None,
     ) -> None:
-        self.step = session.step
+        self.step = session.step if average is None else average.step
         self.losses = session.losses
-        self._session, self._metric_fn = session, metric_fn
+        self._session, self._metric_fn, self._average = session, metric_fn, average
         self._loader, self._most_batches = session.workload.val_loader, most_batches
         self._cut_at: int | None = None  # the batches of an evaluation, where the val_loader had more
 
@@ -62,9 +69,10 @@ class Trainee:
         owners = [owner for loader in loaders for owner in generator_owners(loader)]
         restore = random_state([*owners, *workload.model.modules()])
         try:
-            seed_everything(self._session.settings.seed)
-            with torch.no_grad(), eval_mode(workload.model):
-                return self._mean(self._loader)
+            with nullcontext() if self._average is None else self._average.in_place():
+                seed_everything(self._session.settings.seed)
+                with torch.no_grad(), eval_mode(workload.model):
+                    return self._mean(self._loader)
         finally:
             restore()
 

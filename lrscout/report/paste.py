@@ -72,7 +72,8 @@ def _scheduler_of(environment: Mapping[str, Any], label: str) -> list[str]:
         spec = parse_schedule(label)
         named = HUGGING_FACE.get(spec.name)
         if named is not None and not spec.params.get("min_ratio") and spec.warmup < 1:
-            return [f'lr_scheduler_type="{named}", warmup_ratio={spec.warmup},  # in TrainingArguments']
+            arguments = f'lr_scheduler_type="{named}", warmup_ratio={spec.warmup},  # in TrainingArguments'
+            return [arguments, *_averaging_lines(spec, "total_steps")]
     return scheduler_lines(label)
 
 
@@ -83,10 +84,27 @@ def scheduler_lines(label: str, steps: str = "total_steps") -> list[str]:
     stepped with the evaluations it depends on.
     """
     spec = parse_schedule(label)
+    return [*_rates_lines(spec, steps), *_averaging_lines(spec, steps)]
+
+
+def _averaging_lines(spec: ScheduleSpec, steps: str) -> list[str]:
+    """The weights averaged by torch, beside the training."""
+    if spec.averaging is None:
+        return []
+    return [
+        "from torch.optim.swa_utils import AveragedModel, update_bn",
+        "averaged = AveragedModel(model)",
+        f"# after optimizer step {_steps(spec.averaging.start, steps)} and every later one, counted from 0:",
+        "#     averaged.update_parameters(model)",
+        "# then, where the model has batch norms: update_bn(train_loader, averaged)",
+    ]
+
+
+def _rates_lines(spec: ScheduleSpec, steps: str) -> list[str]:
     if spec.is_builtin:
         return _importing(_builtin_lines(spec, steps))
     if not spec.name.startswith(TORCH) or spec.warmup:
-        return [f"# and the schedule {spec.label}, as you have it"]
+        return [f"# and the schedule {spec.rates}, as you have it"]
     given = "".join(f", {key}={_argument(value, steps)}" for key, value in spec.params.items())
     return _importing([f"scheduler = {SCHEDULER}.{spec.name.removeprefix(TORCH)}(optimizer{given})"])
 
@@ -107,7 +125,7 @@ def _builtin_lines(spec: ScheduleSpec, steps: str) -> list[str]:
     if form is None or (warms_up and spec.name == "one-cycle"):  # whose rate begins below the peak
         return [
             "from lrscout.schedules import parse_schedule",
-            f"schedule = parse_schedule({json.dumps(spec.label)})",
+            f"schedule = parse_schedule({json.dumps(spec.rates)})",
             f"scheduler = {_lambda(f'schedule(step, {steps})')}",
         ]
     lines = [f"warmup = {_steps(spec.warmup, steps)}"] if spec.warmup else []

@@ -12,6 +12,8 @@ from lrscout.report.plot import BLUE, MAGENTA, MAX_WIDTH, Series, draw, widest
 from lrscout.report.terminal import Style
 from lrscout.schedules import (
     SCHEDULES,
+    SUFFIX,
+    Averaging,
     Parameter,
     describe_schedule,
     parameters_of,
@@ -29,6 +31,7 @@ OTHERS = {
     "pkg.mod:attr": "Your own: a function of (step, total) that returns the multiplier of the peak rate, or a factory"
     " of (optimizer, total_steps) that returns a scheduler.",
 }
+AVERAGING = (Averaging.__doc__ or "").split("\n")[0]
 SHARED = parameters_of(warmed_up)
 
 
@@ -41,6 +44,8 @@ def list_schedules(style: Style) -> str:
         blocks.append("\n".join(lines))
     shared = [_beside("all schedules", (warmed_up.__doc__ or "").split("\n")[0], style)]
     blocks.append("\n".join(shared + [_parameter(parameter, style) for parameter in SHARED.values()]))
+    averaged = [_beside(f"NAME{SUFFIX}", AVERAGING, style)]
+    blocks.append("\n".join(averaged + [_parameter(each, style) for each in parameters_of(Averaging).values()]))
     blocks.append("\n".join(_beside(name, text, style) for name, text in OTHERS.items()))
     return "\n\n".join(blocks)
 
@@ -58,18 +63,16 @@ def _beside(name: str, text: str, style: Style, bold: bool = True) -> str:
 
 
 def schedules_json() -> str:
-    """All schedules with their descriptions and their parameters, as JSON."""
-    known = [
-        {
-            "name": name,
-            "description": describe_schedule(name),
-            "parameters": [
-                {"name": p.name, "type": p.type, "default": p.default} for p in schedule_parameters(name).values()
-            ],
-        }
-        for name in SCHEDULES
-    ]
-    return json.dumps({"schema": 1, "command": "schedules", "schedules": known}, indent=2)
+    """All schedules with their descriptions and their parameters, and what may follow them, as JSON."""
+    known = [_described(name, describe_schedule(name), schedule_parameters(name)) for name in SCHEDULES]
+    suffixes = [_described(SUFFIX, AVERAGING, parameters_of(Averaging))]
+    document = {"schema": 1, "command": "schedules", "schedules": known, "suffixes": suffixes}
+    return json.dumps(document, indent=2)
+
+
+def _described(name: str, description: str, parameters: Mapping[str, Parameter]) -> dict[str, object]:
+    known = [{"name": p.name, "type": p.type, "default": p.default} for p in parameters.values()]
+    return {"name": name, "description": description, "parameters": known}
 
 
 def plot_schedules(curves: Mapping[str, Points], total: int, style: Style) -> str:

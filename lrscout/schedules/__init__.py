@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lrscout.schedules.averaging import SUFFIX, Averaging, check_without_averaging
 from lrscout.schedules.curves import SCHEDULES
 from lrscout.schedules.parameters import Parameter, parameters_of, steps_of
 from lrscout.schedules.spec import (
@@ -14,15 +15,18 @@ from lrscout.schedules.spec import (
     schedule_among,
     schedule_parameters,
     warmed_up,
-    written,
 )
+from lrscout.schedules.text import written
 
 __all__ = [
     "DEFAULT_SCHEDULES",
     "SCHEDULES",
+    "SUFFIX",
     "TORCH",
+    "Averaging",
     "Parameter",
     "ScheduleSpec",
+    "check_without_averaging",
     "describe_schedule",
     "parameters_of",
     "parse_schedule",

@@ -1,4 +1,4 @@
-"""Parsing schedules: `NAME[:key=value,...]` or a mapping from a recipe -> a validated ScheduleSpec."""
+"""Parsing schedules: `NAME[:key=value,...][+swa]` or a mapping from a recipe -> a validated ScheduleSpec."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from functools import cache
 from typing import Any
 
 from lrscout.errors import UsageError, did_you_mean, perhaps
+from lrscout.schedules.averaging import SUFFIX, Averaging, split_averaging
 from lrscout.schedules.curves import MOMENTA, SCHEDULES, Curve
 from lrscout.schedules.parameters import Length, Parameter, parameters_of, steps_of
+from lrscout.schedules.text import no_pair, read, written
 
 TORCH = "torch:"  # the prefix of schedulers from torch.optim.lr_scheduler
 RUN_VALUES = ("$total", "$peak", "$warmup")  # placeholders in arguments of torch's schedulers and user code
 DEFAULT_SCHEDULES = ("constant", "linear:warmup=0.05", "cosine:warmup=0.05", "wsd:warmup=0.05")
-_GIVEN = re.compile(r"(.*?)(?::(\s*[\w-]+\s*=.*))?", re.DOTALL)  # names may contain colons, keys may not
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,17 @@ class ScheduleSpec:
     name: str  # a key of SCHEDULES, torch:CLASS, or the path of user code
     params: Mapping[str, Any]  # including defaults if built-in, otherwise just those that were given
     label: str  # as the user wrote it
+    averaging: Averaging | None = None  # of the weights
+
+    @property
+    def kind(self) -> str:
+        """The name, and whether weights are averaged."""
+        return self.name if self.averaging is None else f"{self.name}{SUFFIX}"
+
+    @property
+    def rates(self) -> str:
+        """The label of the schedule alone, without the averaging."""
+        return split_averaging(self.label)[0].rstrip()
 
     @property
     def is_builtin(self) -> bool:
@@ -116,12 +128,13 @@ def parse_schedules(given: Iterable[str | Mapping[str, Any]]) -> tuple[ScheduleS
 
 
 def schedule_among(given: str, specs: Sequence[ScheduleSpec]) -> ScheduleSpec:
-    """Find a schedule by its label, or by its name if that is unique.
+    """Find a schedule by its label, or by its name with or without `+swa` if that is unique.
 
     Raises:
         UsageError: no schedule matches, or several do.
     """
-    found = [spec for spec in specs if spec.label == given] or [spec for spec in specs if spec.name == given]
+    found = [spec for spec in specs if spec.label == given] or [spec for spec in specs if spec.kind == given]
+    found = found or [spec for spec in specs if spec.name == given]
     labels = tuple(spec.label for spec in specs)
     if not found:
         raise UsageError(f"{given!r} is not one of the schedules.", hint=did_you_mean(given, labels))
@@ -132,81 +145,32 @@ def schedule_among(given: str, specs: Sequence[ScheduleSpec]) -> ScheduleSpec:
 
 
 def parse_schedule(given: str | Mapping[str, Any]) -> ScheduleSpec:
-    """Parse a schedule from `NAME[:key=value,...]`, or from a mapping with a `name` and parameters.
+    """Parse a schedule from `NAME[:key=value,...][+swa[:start=...]]`, or from a mapping with a `name` and parameters.
 
     Raises:
         UsageError: the name or a parameter is unknown, or a value is invalid.
     """
     if isinstance(given, str):
         label = given.strip()
-        name, params = _read(label)
+        text, averaging = split_averaging(label)
+        name, params = read(text)
     elif isinstance(given, Mapping) and isinstance(given.get("name"), str):
-        name, params = given["name"], {str(key): value for key, value in given.items() if key != "name"}
+        name, averaging = split_averaging(given["name"])
+        params = {str(key): value for key, value in given.items() if key != "name"}
         label = ":".join(filter(None, [name, ",".join(f"{key}={written(value)}" for key, value in params.items())]))
+        label += given["name"].removeprefix(name)
     else:
         hint = "Write cosine, cosine:min_ratio=0.1 or {name: cosine, min_ratio: 0.1}."
         raise UsageError(f"{given!r} is not a valid schedule.", hint=hint)
     name, params = _known_name(name), {key.replace("-", "_"): value for key, value in params.items()}
     if name not in SCHEDULES:
-        return ScheduleSpec(name, _check_arguments(name, params), label)
+        return ScheduleSpec(name, _check_arguments(name, params), label, averaging)
     known = schedule_parameters(name)
     for key in params:
         if key not in known:
             raise UsageError(f"{name} has no parameter {key!r}.", hint=did_you_mean(key, tuple(known)))
-    return ScheduleSpec(name, {key: _checked(name, p, params.get(key, p.default)) for key, p in known.items()}, label)
-
-
-def _read(text: str) -> tuple[str, dict[str, Any]]:
-    match = _GIVEN.fullmatch(text)
-    assert match is not None  # the pattern matches any text
-    name, pairs = match[1], match[2]
-    params: dict[str, Any] = {}
-    for pair in _pairs(pairs) if pairs is not None else ():
-        key, equals, value = pair.partition("=")
-        key = key.strip().replace("-", "_")
-        if not equals or not key:
-            raise _no_pair(pair, text)
-        if key in params:
-            raise UsageError(f"{text!r} gives {key!r} twice.", hint="Keep one of them.")
-        params[key] = _literal(value.strip())
-    return name, params
-
-
-def _pairs(text: str) -> list[str]:
-    """The text cut at its commas, but for those that a closing bracket follows before an opening one."""
-    found, end, is_inside = [], len(text), False
-    for place in range(len(text) - 1, -1, -1):
-        if text[place] in "[]":
-            is_inside = text[place] == "]"
-        elif text[place] == "," and not is_inside:
-            found.append(text[place + 1 : end])
-            end = place
-    return [text[:end], *reversed(found)]
-
-
-def _no_pair(pair: str, text: str) -> UsageError:
-    return UsageError(f"{pair!r} in {text!r} is not key=value.", hint="For example: cosine:min_ratio=0.1,warmup=50.")
-
-
-def _literal(text: str) -> Any:
-    """Parse a number, true, false, null or a list in brackets; any other text stands for itself."""
-    if text.startswith("[") and text.endswith("]"):
-        return [_literal(item.strip()) for item in text[1:-1].split(",") if item.strip()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return {"true": True, "false": False, "null": None}.get(text.lower(), text)
-
-
-def written(value: Any) -> str:
-    """Format a value as `parse_schedule` reads it."""
-    if isinstance(value, (list, tuple)):
-        return f"[{','.join(map(written, value))}]"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value).removesuffix(".0")
+    checked = {key: _checked(name, p, params.get(key, p.default)) for key, p in known.items()}
+    return ScheduleSpec(name, checked, label, averaging)
 
 
 def _builtin(name: str) -> str | None:
@@ -222,12 +186,16 @@ def _known_name(name: str) -> str:
         if known is None and "," in name:
             several = " ".join(f"-s {part.strip()}" for part in name.split(","))
             raise UsageError(f"{name!r} is not one schedule.", hint=f"Give each an option of its own: {several}")
+        if known is None and "+" in name:
+            added = name[name.index("+") :]
+            is_twice = "a second" if added == SUFFIX else "no"
+            raise UsageError(f"{name!r}: there is {is_twice} {added!r}.", hint=f"For example: cosine{SUFFIX}.")
         if known is None:
             listed = f"Available: {', '.join(SCHEDULES)}; torch:CLASS for one from torch, pkg.mod:attr for your own."
             raise UsageError(f"There is no schedule {name!r}.", hint=perhaps(name, tuple(SCHEDULES)) or listed)
         return known
     if _builtin(place) is not None:
-        raise _no_pair(attribute, name)
+        raise no_pair(attribute, name)
     if not place or not attribute:
         raise UsageError(f"{name!r} is not a valid schedule.", hint="Use a built-in, torch:CLASS or pkg.mod:attr.")
     return name

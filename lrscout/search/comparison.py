@@ -66,7 +66,7 @@ def scored(
         if not abs(final) <= LARGEST_FINAL:
             status, final, best, auc = "diverged", None, None, None
     return ComparedRun(
-        spec.name,
+        spec.kind,
         spec.label,
         plan.seed,
         plan.peak_lr,
@@ -84,7 +84,7 @@ def scored(
 def failed(plan: PlannedRun, spec: ScheduleSpec, error: str) -> ComparedRun:
     """The result of a run whose process died."""
     run = (plan.seed, plan.peak_lr, plan.role)
-    return ComparedRun(spec.name, spec.label, *run, "failed", None, None, None, (), 0.0, error=error)
+    return ComparedRun(spec.kind, spec.label, *run, "failed", None, None, None, (), 0.0, error=error)
 
 
 def thinned(points: Sequence[TrainingPoint], most: int = KEPT_POINTS) -> tuple[TrainingPoint, ...]:
@@ -200,8 +200,9 @@ class _Entrant:
             difference = Difference(found.mean, *_limits(found), p)
         spec = self.spec
         params = {key: list(value) if isinstance(value, tuple) else value for key, value in spec.params.items()}
+        params |= {"swa": spec.averaging.as_dict()} if spec.averaging is not None else {}
         found_so = (final, difference, verdict, self._diverged, self._tuned)
-        return RankedSchedule(spec.name, spec.label, params, self._lr, *found_so)
+        return RankedSchedule(spec.kind, spec.label, params, self._lr, *found_so)
 
 
 def _limits(found: Estimate) -> tuple[float | None, float | None]:

@@ -8,9 +8,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lrscout.errors import UsageError
-from lrscout.schedules import DEFAULT_SCHEDULES, parse_schedule, parse_schedules, schedule_among
+from lrscout.schedules import (
+    DEFAULT_SCHEDULES,
+    check_without_averaging,
+    parse_schedule,
+    parse_schedules,
+    schedule_among,
+)
 from lrscout.settings.engine import EngineSettings
-from lrscout.settings.fields import LARGEST_RATE, option
+from lrscout.settings.fields import LARGEST_RATE, Kind, option
 from lrscout.settings.quantities import seconds
 from lrscout.settings.ranks import RanksSettings
 
@@ -26,7 +32,7 @@ class CompareSchedulersSettings(EngineSettings, RanksSettings):
         "Schedule to compare, for example one-cycle:pct_start=0.2; repeatable. By default"
         f" {', '.join(DEFAULT_SCHEDULES)}.",
         flags=("--schedule", "-s"),
-        metavar="NAME[:KEY=VALUE,...]",
+        metavar="NAME[:KEY=VALUE,...][+swa]",
         item=parse_schedule,
     )
     steps: int = option(300, "Optimizer steps per run.", at_least=10)
@@ -104,6 +110,11 @@ class CompareSchedulersSettings(EngineSettings, RanksSettings):
                 hint="Ray makes as many runs at a time as its nodes hold: --cpus-per-run and --gpus-per-run set that.",
             )
         _ = self.time_budget_seconds
+
+    def check_for(self, kind: Kind) -> None:
+        """See that weights are averaged only where they are at hand."""
+        if kind != "target":
+            check_without_averaging(parse_schedules(self.schedules))
 
     @property
     def metric_pattern(self) -> re.Pattern[str] | None:

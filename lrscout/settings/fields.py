@@ -68,6 +68,13 @@ class Settings:
         for known in fields_of(type(self)):
             _check(known, getattr(self, known.name))
 
+    def check_for(self, kind: Kind) -> None:
+        """See that the values have a meaning for this kind of target.
+
+        Raises:
+            UsageError: one has none.
+        """
+
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
@@ -229,6 +236,7 @@ def check_kind(settings: Settings, kind: Kind) -> None:
             message = f"{field.flag} cannot be used with a command, which decides that itself."
             raise UsageError(message, hint=field.option.instead or "Put the option into the command, if it has one.")
         raise UsageError(f"{field.flag} is for training commands alone.", hint="For example: -- python train.py")
+    settings.check_for(kind)
 
 
 def of_kind(settings: type[Settings], given: Mapping[str, Any], kind: Kind) -> dict[str, Any]:

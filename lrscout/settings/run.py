@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lrscout.schedules import parse_schedule
+from lrscout.schedules import check_without_averaging, parse_schedule
 from lrscout.settings.command import LaunchSettings
 from lrscout.settings.fields import LARGEST_RATE, option
 
@@ -46,4 +46,4 @@ class RunSettings(LaunchSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.schedule is not None:
-            parse_schedule(self.schedule)
+            check_without_averaging([parse_schedule(self.schedule)])

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrscout.errors import UsageError, did_you_mean
-from lrscout.schedules import parse_schedule
+from lrscout.schedules import check_without_averaging, parse_schedule, parse_schedules
 from lrscout.settings.engine import EngineSettings
-from lrscout.settings.fields import option
+from lrscout.settings.fields import Kind, option
 from lrscout.settings.quantities import seconds
 from lrscout.settings.session import SessionSettings
 
@@ -56,7 +56,7 @@ class TuneSettings(EngineSettings, SessionSettings):
         (),
         "Schedule to compare, for example one-cycle:pct_start=0.2; repeatable.",
         flags=("--schedule", "-s"),
-        metavar="NAME[:KEY=VALUE,...]",
+        metavar="NAME[:KEY=VALUE,...][+swa]",
         item=parse_schedule,
     )
     seeds: int | None = option(None, "Scored runs per schedule, each with its own seed.", at_least=1)
@@ -71,6 +71,11 @@ class TuneSettings(EngineSettings, SessionSettings):
             check_stage(name)
         if set(self.skip) == set(STAGES):
             raise UsageError("--skip leaves no stage.", hint=f"The stages are {', '.join(STAGES)}.")
+
+    def check_for(self, kind: Kind) -> None:
+        """See that weights are averaged only where they are at hand."""
+        if kind != "target":
+            check_without_averaging(parse_schedules(self.schedules))
 
     @property
     def budget_seconds(self) -> float | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from lrscout.engine.averaging import WeightAverage, check_can_average
 from lrscout.engine.devices import cpu_threads, device_count, device_for_worker, is_cpu
 from lrscout.engine.environment import describe_environment
 from lrscout.engine.fingerprint import Fingerprint
@@ -53,7 +54,9 @@ class Workbench:
         """Build the workload once and check that everything can be used, before the first run."""
         with self._session(self._settings.seed) as session:
             for spec in self._specs:
-                make_scheduler(spec, session.driven, 1.0, self._settings.steps, self._target.app_dir)
+                scheduler = make_scheduler(spec, session.driven, 1.0, self._settings.steps, self._target.app_dir)
+                if spec.averaging is not None:
+                    check_can_average(spec.label, session, scheduler.needs_metric)
             held_out = session.workload.val_loader is not None
             if self._settings.metric_fn is not None and not held_out:
                 raise UsageError(
@@ -104,7 +107,10 @@ class Workbench:
                 evaluated |= set(steps_between(steps, settings))
             elif session.workload.val_loader is None:
                 evaluated = set()
-            trainee = Trainee(session, self._metric_fn())
+            average = None
+            if spec.averaging is not None:
+                average = WeightAverage(session, spec.averaging.first_step(steps))
+            trainee = Trainee(session, self._metric_fn(), average=average)
             result = run_training(
                 trainee,
                 schedule,
