@@ -173,7 +173,7 @@ def test_the_weights_are_back_where_an_evaluation_fails():
 
 def test_a_weight_in_two_optimizers_is_averaged_once():
     model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
-    two = [torch.optim.SGD(model.parameters(), lr=0.1), torch.optim.SGD(model[1:].parameters(), lr=0.1)]
+    two = [torch.optim.SGD(model[:1].parameters(), lr=0.1), torch.optim.SGD(model.parameters(), lr=0.1)]
     session = make_session(linear_workload(model=model, optimizer=two))
     with session.open():
         average = WeightAverage(session, 0)

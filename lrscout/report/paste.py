@@ -94,9 +94,9 @@ def _averaging_lines(spec: ScheduleSpec, steps: str) -> list[str]:
     return [
         "from torch.optim.swa_utils import AveragedModel, update_bn",
         "averaged = AveragedModel(model)",
-        f"# after optimizer step {_steps(spec.averaging.start, steps)} and every later one, counted from 0:",
-        "#     averaged.update_parameters(model)",
-        "# then, where the model has batch norms: update_bn(train_loader, averaged)",
+        f"swa_start = {_steps(spec.averaging.start, steps)}  # counted from 0",
+        "# after every optimizer step from there on: averaged.update_parameters(model)",
+        "# and in the end, for batch norms: update_bn(train_loader, averaged)",
     ]
 
 
