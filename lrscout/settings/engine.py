@@ -65,6 +65,11 @@ class JobsSettings(EngineSettings):
                 hint="Ray makes as many runs at a time as its nodes hold: --cpus-per-run and --gpus-per-run set that.",
             )
 
+    @property
+    def is_here(self) -> bool:
+        """Whether all trainings take place in this process."""
+        return self.engine == "here" and self.jobs == "1"
+
 
 ENGINE: tuple[str, ...] = ("engine", "ray_address", "cpus_per_run", "gpus_per_run")
 """What says where trainings take place, and nothing about their results."""

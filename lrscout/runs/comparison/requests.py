@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lrscout.errors import LrscoutError
 from lrscout.processes.messages import Report
 from lrscout.results import CommandTarget, ComparedRun, Target
+from lrscout.runs.programs import on_this_node
 from lrscout.runs.requests import TrainingRequest
 from lrscout.search.budget import Cost
 from lrscout.search.comparison import PlannedRun
@@ -114,6 +114,4 @@ def make_command_workbench(place: int, target: CommandTarget, settings: CompareS
     """The workbench of a worker, for a training command."""
     from lrscout.runs.comparison.command import CommandWorkbench  # here and not above: it needs these requests
 
-    if not os.path.isabs(target.cwd):  # a copy on a node: its files are the user's, although they are new
-        target = CommandTarget(target.command, os.getcwd())
-    return CommandWorkbench(target, settings)
+    return CommandWorkbench(on_this_node(target), settings)
