@@ -68,9 +68,9 @@ def _threads_here(settings: FindLrSettings) -> int | None:
     """The threads that torch would use in this process; a new one on this machine would use as many by itself."""
     if settings.engine == "here" and "torch" not in sys.modules:
         return None
-    import torch  # here and not above: a cluster alone needs to be told
+    from lrscout.engine.devices import threads_in_use  # here and not above: it brings torch
 
-    return torch.get_num_threads()
+    return threads_in_use()
 
 
 def make_live_host(place: int, target: Target, given: Given) -> LrHost:
