@@ -400,7 +400,7 @@ def test_ctrl_c_in_a_sweep_leaves_everything_closable(start, monkeypatch):
     finally:
         signal.signal(signal.SIGALRM, before)
     command.close()
-    assert command.exit_code == 0
+    assert command.exit_code in (0, -signal.SIGTERM)  # after Ctrl-C, it is not waited for
 
 
 def test_ranks_on_other_machines_reach_it_by_a_port_and_strangers_do_not(start):

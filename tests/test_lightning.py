@@ -210,6 +210,13 @@ def test_a_module_is_searched_from_the_command_line(capsys: Any, monkeypatch: An
     assert main(["compare-schedulers", where, "--device", "cpu", *arguments]) == 0
 
 
+def test_modules_that_come_with_lightning_have_their_own_data() -> None:
+    from pytorch_lightning.demos.boring_classes import BoringDataModule, BoringModel
+
+    for given in (BoringModel(), (BoringModel(), BoringDataModule())):
+        assert len(list(make_workload(given).train_loader)) == 64
+
+
 def test_lightning_pytorch_is_known_as_well() -> None:
     code = (
         "import lightning.pytorch as pl, torch, sys\n"

@@ -193,6 +193,15 @@ def test_what_is_not_run_is_said(tmp_path: Path) -> None:
     assert warning == "Own.training_step is not run: lrscout takes the steps, with its compute_loss."
 
 
+@pytest.mark.parametrize("length", [{"max_steps": 7}, {"max_steps": -1, "num_train_epochs": 1.5}])
+def test_the_rate_is_for_the_training_that_the_arguments_ask_for(length: dict[str, Any], tmp_path: Path) -> None:
+    given = {**length, "gradient_accumulation_steps": 3}
+    trainer = make_trainer(tmp_path, **given)
+    trainer.train()
+    host = make_workload(make_trainer(tmp_path, **given)).host
+    assert host.training_steps == trainer.state.max_steps
+
+
 def test_a_trainer_without_data_is_refused(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path)
     trainer.train_dataset = None

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 SAVE_SECONDS = 2.0  # between two saves
 SAVE_SHARE = 0.02  # of the time that they may take
+QUICK_SECONDS = 0.25  # a save that takes no longer is made at once whenever it is asked for
 URGENT_SHARE = 0.1  # the same for those that are to be made at once: a record of thousands of runs takes seconds
 
 
@@ -33,5 +34,6 @@ class SaveTimes:
         started = time.monotonic()
         yield
         taken = time.monotonic() - started
-        self._next, self._next_urgent = started + max(SAVE_SECONDS, taken / SAVE_SHARE), started + taken / URGENT_SHARE
+        self._next = started + max(SAVE_SECONDS, taken / SAVE_SHARE)
+        self._next_urgent = started + taken / URGENT_SHARE if taken > QUICK_SECONDS else 0.0
         self._due = math.inf

@@ -19,6 +19,7 @@ class Host:
     framework: str | None = None  # by the name that a record has for it
     settings: Mapping[str, Any] = {}  # for those of the session that are not given
     divides: bool = False  # whether the losses are already divided by the number of micro-batches
+    training_steps: int | None = None  # optimizer steps that the framework's trainer would take
     warnings: tuple[str, ...] = ()
 
     def open(self, device: torch.device) -> AbstractContextManager[None]:

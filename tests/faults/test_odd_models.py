@@ -189,14 +189,6 @@ class Sign(Optimizer):
                 parameter -= group["lr"] * parameter.grad.sign()
 
 
-class WithClosure(Sign):
-    def step(self, closure: Any) -> Any:
-        with torch.enable_grad():
-            loss = closure()
-        super().step()
-        return loss
-
-
 class Wrapping(Optimizer):
     """Hands everything on to another optimizer, and never calls Optimizer.__init__."""
 
@@ -281,8 +273,6 @@ def without_groups(model: nn.Module) -> Optimizer:
 
 
 REFUSED: dict[str, tuple[MakeOptimizer, str]] = {
-    "a closure": (lambda model: WithClosure(model.parameters()), "WithClosure evaluates the loss in its step, which"),
-    "LBFGS": (lambda model: torch.optim.LBFGS(model.parameters()), "LBFGS evaluates the loss in its step, which needs"),
     "no rate": (lambda model: WithoutRate(model.parameters()), "a parameter group without a learning rate"),
     "a negative rate": (at_rate(-1.0), "a parameter group with a learning rate of -1.0"),
     "a word": (at_rate("auto"), "a parameter group with a learning rate of 'auto'"),

@@ -20,6 +20,7 @@ from lrscout.errors import TargetError, WorkloadError, did_you_mean
 
 TUPLE = ("model", "train_loader", "loss_fn", "optimizer", "val_loader")
 KEYS = ("model", "datamodule", "train_loader", "val_loader", "optimizer")
+CORE = ("pytorch_lightning.core.", "lightning.pytorch.core.")  # where the base classes are
 NOT_RUN = ("optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping", "backward")
 
 
@@ -221,10 +222,10 @@ class LightningHost(Host):
         return None
 
     def _overrides(self, name: str, owner: Any = None) -> bool:
-        """Whether the user's class defines a method that Lightning's class has too."""
-        owner = self._module if owner is None else owner
-        own = getattr(type(owner), name, None)
-        return own is not None and not str(own.__module__).startswith(("pytorch_lightning.", "lightning."))
+        """Whether the user's class defines a method, instead of the one that Lightning's own base has."""
+        kind = type(self._module if owner is None else owner)
+        base = next(each for each in kind.__mro__ if each.__module__.startswith(CORE))
+        return getattr(kind, name, None) is not getattr(base, name, None)
 
 
 def _split(found: Any) -> tuple[list[Any], list[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lrscout.engine.batches import batches_in
 from lrscout.engine.host import Host
 from lrscout.engine.workload import Workload
 from lrscout.errors import TargetError
@@ -32,6 +34,7 @@ def adapted(trainer: Any) -> Workload:
         val_loader = (
             trainer.get_eval_dataloader(_first_of(trainer.eval_dataset)) if trainer.eval_dataset is not None else None
         )
+    host.training_steps = _training_steps(trainer.args, batches_in(train_loader))
     return Workload(
         model=trainer.model,
         train_loader=train_loader,
@@ -104,6 +107,17 @@ class TrainerHost(Host):
             return bool(said)
         counted = trainer.model_accepts_loss_kwargs and self._items is not None
         return bool(counted or trainer.compute_loss_func is not None)
+
+
+def _training_steps(arguments: Any, batches: int | None) -> int | None:
+    """The optimizer steps of its training, as Trainer.set_initial_training_values counts them."""
+    if arguments.max_steps > 0:
+        return int(arguments.max_steps)
+    if batches is None:
+        return None
+    accumulate: int = arguments.gradient_accumulation_steps
+    epochs: float = arguments.num_train_epochs
+    return max(1, math.ceil(epochs * max(1, math.ceil(batches / accumulate))))
 
 
 def _warnings(trainer: Any) -> Iterator[str]:

@@ -108,8 +108,9 @@ class LiveTrainer:
                     hint="Give the length in optimizer steps: --horizon N.",
                 )
             return TrainingLength(max(1, round(settings.epochs * each)), settings.epochs)
-        found = attached_total(self._session.driven) if settings.rule in CALIBRATED else None
-        if found is None:
+        steps = self._workload.host.training_steps
+        found = (f"{self._workload.host.framework} Trainer", steps) if steps else attached_total(self._session.driven)
+        if found is None or settings.rule not in CALIBRATED:
             return TrainingLength(HORIZON, None)
         name, total = found
         warning = f"Assuming a training of {total} steps, the length of the target's {name} (--horizon sets another)."
