@@ -9,8 +9,15 @@ from typing import Any, Unpack
 
 from lrscout.api.answers import Answer, page
 from lrscout.api.keywords import CompareSchedulersKeywords
-from lrscout.api.targets import buildable_target, builder, command_target, importable_path, parts_of
-from lrscout.errors import UsageError
+from lrscout.api.targets import (
+    buildable_target,
+    builder,
+    check_importable,
+    command_target,
+    importable_path,
+    name_of,
+    parts_of,
+)
 from lrscout.report.compare_plot import plot_schedules_losses
 from lrscout.report.compare_schedulers import headline
 from lrscout.results import ComparedRun, CompareResult, RankedSchedule, Target
@@ -77,26 +84,23 @@ def compare_schedulers(
     if schedules is not None:
         given["schedules"] = schedules
     if metric_fn is not None:
-        given["metric_fn"] = metric_fn if isinstance(metric_fn, str) else importable_path(metric_fn) or _name(metric_fn)
+        given["metric_fn"] = (
+            metric_fn if isinstance(metric_fn, str) else importable_path(metric_fn) or name_of(metric_fn)
+        )
     made = make_settings(CompareSchedulersSettings, given)
     program = command_target(command, made, target, parts, kwargs, app_dir)
     if program is not None:
         return CompareSchedulersResult.of(compare(program, made))
     found, where = buildable_target(target, kwargs, app_dir, parts)
-    elsewhere = "engine='ray'" if made.engine == "ray" else f"jobs={made.jobs}" if made.jobs != "1" else None
-    live = _live_target(target, metric_fn, found, where, elsewhere)
+    live = _live_target(target, metric_fn, found, where, made)
     from lrscout.engine.randomness import preserved_random_state
 
     with preserved_random_state():
         return CompareSchedulersResult.of(compare(where, made, live=live))
 
 
-def _name(function: Callable[..., Any]) -> str:
-    return str(getattr(function, "__qualname__", type(function).__name__))
-
-
 def _live_target(
-    target: Any, metric_fn: str | Callable[..., Any] | None, found: Any, where: Target, elsewhere: str | None
+    target: Any, metric_fn: str | Callable[..., Any] | None, found: Any, where: Target, made: CompareSchedulersSettings
 ) -> LiveTarget | None:
     """The objects to make the runs with; None if the dotted path is enough.
 
@@ -104,12 +108,8 @@ def _live_target(
         UsageError: other processes make the runs, but cannot import these objects.
     """
     function = metric_fn if callable(metric_fn) else None
-    if elsewhere is None:
+    if made.is_here:
         return LiveTarget(builder(found, where), function) if found is not None or function is not None else None
-    for given, is_importable in ((target, where.path is not None), (function, importable_path(function) is not None)):
-        if given is not None and not is_importable:
-            raise UsageError(
-                f"{elsewhere} runs in other processes, which cannot import {_name(given)!r}.",
-                hint="Pass a dotted path, or a function at the top level of a module.",
-            )
+    check_importable(made, target, where.path)
+    check_importable(made, function, importable_path(function))
     return None

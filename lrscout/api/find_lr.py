@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 from lrscout.api.answers import Answer, page
 from lrscout.api.keywords import FindLrKeywords
-from lrscout.api.targets import buildable_target, builder, command_target, parts_of
+from lrscout.api.targets import buildable_target, builder, check_importable, command_target, parts_of
 from lrscout.formatting import format_lr
 from lrscout.report.lr_plot import plot_sweep
 from lrscout.results import (
@@ -19,6 +19,7 @@ from lrscout.results import (
     SweepPoint,
 )
 from lrscout.runs.lr.command import search_command
+from lrscout.runs.lr.elsewhere import is_elsewhere, search_elsewhere
 from lrscout.runs.lr.observer import LrObserver
 from lrscout.settings import FindLrSettings, make_settings
 
@@ -74,7 +75,8 @@ def find_lr(
     `optimizer` and `val_loader`), a LightningModule, a transformers.Trainer, a function that builds one of these (with
     `kwargs`), or a dotted path as on the command line (with `kwargs` and `app_dir`). `optimizer` is an Optimizer,
     several of them, a function that makes one from the parameters, or a name as in `--optimizer`. `settings` are the
-    other options of `lrscout find-lr` in snake case. No file is written.
+    other options of `lrscout find-lr` in snake case; `jobs`, for `seeds` and the trainings of `refine`, needs a dotted
+    path or a function that can be imported by its name. No file is written.
 
     With `command` instead of a target, the search runs inside a training program: `["python", "train.py"]`. It is
     started in the current folder and ended afterwards; what it prints is not shown.
@@ -91,8 +93,12 @@ def find_lr(
     made = make_settings(FindLrSettings, given)
     program = command_target(command, made, target, parts, kwargs, app_dir)
     if program is not None:
-        return FindLrResult.of(search_command(program, made, LrObserver()))
+        search = search_elsewhere if is_elsewhere(made) else search_command
+        return FindLrResult.of(search(program, made, LrObserver()))
     found, where = buildable_target(target, kwargs, app_dir, parts)
+    if is_elsewhere(made):
+        check_importable(made, target, where.path)
+        return FindLrResult.of(search_elsewhere(where, made, LrObserver()))
     from lrscout.engine.randomness import preserved_random_state  # here and not above: they bring torch
     from lrscout.runs.lr.live import search_live
 

@@ -56,6 +56,12 @@ class EngineKeywords(TypedDict, total=False):
     gpus_per_run: float | None
 
 
+class JobsKeywords(EngineKeywords, total=False):
+    """How many independent trainings take place at the same time."""
+
+    jobs: str | int
+
+
 class CheckKeywords(SessionKeywords, total=False):
     """The settings of `check`."""
 
@@ -65,7 +71,7 @@ class CheckKeywords(SessionKeywords, total=False):
     timeout: float | None
 
 
-class FindLrKeywords(RanksKeywords, total=False):
+class FindLrKeywords(JobsKeywords, RanksKeywords, total=False):
     """The settings of `find_lr`."""
 
     timeout: float | None
@@ -113,7 +119,7 @@ class FindBatchSizeKeywords(RanksKeywords, total=False):
     dry_run: bool
 
 
-class CompareSchedulersKeywords(EngineKeywords, RanksKeywords, total=False):
+class CompareSchedulersKeywords(JobsKeywords, RanksKeywords, total=False):
     """The settings of `compare_schedulers`."""
 
     timeout: float | None
@@ -128,7 +134,6 @@ class CompareSchedulersKeywords(EngineKeywords, RanksKeywords, total=False):
     metric_regex: str | None
     metric_mode: Literal["min", "max"]
     time_budget: str | float | None
-    jobs: str | int
     threads: int | None
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lrscout.errors import TargetError, UsageError
 from lrscout.ranks.arguments import on_ranks
 from lrscout.results import CommandTarget, Target
-from lrscout.settings import RanksSettings, Settings, check_kind
+from lrscout.settings import JobsSettings, RanksSettings, Settings, check_kind
 
 if TYPE_CHECKING:
     from lrscout.engine.workload import Workload
@@ -156,3 +156,22 @@ def builder(found: Any, target: Target) -> Callable[[int], Any]:
         return make_workload(found(**target.kwargs))
 
     return build
+
+
+def check_importable(settings: JobsSettings, given: Any, path: str | None) -> None:
+    """See that other processes can import what was given; `path` is how, or None.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    if given is not None and path is None:
+        elsewhere = "engine='ray'" if settings.engine == "ray" else f"jobs={settings.jobs}"
+        raise UsageError(
+            f"{elsewhere} runs in other processes, which cannot import {name_of(given)!r}.",
+            hint="Pass a dotted path, or a function at the top level of a module.",
+        )
+
+
+def name_of(value: Any) -> str:
+    """What a message calls an object."""
+    return str(getattr(value, "__qualname__", type(value).__name__))

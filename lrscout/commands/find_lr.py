@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import count
 
 from lrscout.commands.gate import Gate, gate_flags
 from lrscout.commands.invocation import Invocation
@@ -12,6 +11,7 @@ from lrscout.commands.run import Run, past_typer, running
 from lrscout.report.output import Progress
 from lrscout.results import CommandTarget, LrRecord, SweepPoint, TrainingPoint
 from lrscout.runs.lr.command import search_command
+from lrscout.runs.lr.elsewhere import is_elsewhere, search_elsewhere
 from lrscout.runs.lr.observer import LrObserver
 from lrscout.settings import FindLrSettings
 
@@ -27,12 +27,13 @@ def find_lr(invocation: Invocation[FindLrSettings]) -> None:
 
 
 def _searched(invocation: Invocation[FindLrSettings], run: Run, observer: LrObserver, progress: Progress) -> LrRecord:
-    """Load the target or start the command, and search."""
+    """Load the target or start the command, and search, here or elsewhere."""
     target, settings = invocation.target, invocation.settings
+    progress.phase(_beginning(invocation))
+    if is_elsewhere(settings):
+        return search_elsewhere(target, settings, observer, run.output.relay)
     if isinstance(target, CommandTarget):
-        progress.phase(target.start)
         return search_command(target, settings, observer, run.output.relay)
-    progress.phase("importing torch")
     run.load("lrscout.runs.lr.live")
     from lrscout.runs.lr.live import search_live  # here and not above: they bring torch
     from lrscout.runs.targets import open_workload
@@ -40,11 +41,21 @@ def _searched(invocation: Invocation[FindLrSettings], run: Run, observer: LrObse
     return search_live(open_workload(target, settings.seed, progress.phase), settings, target, observer)
 
 
+def _beginning(invocation: Invocation[FindLrSettings]) -> str:
+    """What happens first."""
+    target, settings = invocation.target, invocation.settings
+    if isinstance(target, CommandTarget):
+        return target.start
+    if not is_elsewhere(settings):
+        return "importing torch"
+    return f"{'starting Ray' if settings.engine == 'ray' else 'importing torch'}, building {target.path}"
+
+
 class _Observer(LrObserver):
     """Shows every step on the progress line, and keeps the record as it goes."""
 
     def __init__(self, run: Run, progress: Progress) -> None:
-        self._run, self._progress, self._steps = run, progress, count(1)
+        self._run, self._progress, self._steps = run, progress, 0
 
     def phase(self, name: str) -> None:
         self._progress.phase(name)
@@ -53,5 +64,15 @@ class _Observer(LrObserver):
         self._progress.expect(steps)
 
     def stepped(self, point: SweepPoint | TrainingPoint, so_far: Callable[[], LrRecord]) -> None:
-        self._progress.update(next(self._steps), point.lr, point.loss)
+        self._steps += 1
+        self._progress.update(self._steps, point.lr, point.loss)
+        self._run.keep(so_far)
+
+    def advanced(self, steps: int, lr: float, loss: float) -> None:
+        self._steps += steps
+        self._progress.update(self._steps, lr, loss)
+        self._run.watchdog.hear()
+        self._run.catch_up()
+
+    def keep(self, so_far: Callable[[], LrRecord]) -> None:
         self._run.keep(so_far)

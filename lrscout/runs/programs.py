@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
@@ -127,6 +128,11 @@ def start_command(
         on_output=on_output,
         **options,
     )
+
+
+def on_this_node(target: CommandTarget) -> CommandTarget:
+    """A command in the folder that it has here; a copy on a node has the user's files, although they are new."""
+    return target if os.path.isabs(target.cwd) else CommandTarget(target.command, os.getcwd())
 
 
 def chosen_optimizers(optimizers: Sequence[OptimizerFacts], wanted: str | None) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from lrscout.settings.check import CheckSettings
 from lrscout.settings.command import CommandSettings, LaunchSettings
 from lrscout.settings.compare_schedulers import CompareSchedulersSettings
-from lrscout.settings.engine import ENGINE, EngineSettings
+from lrscout.settings.engine import ENGINE, EngineSettings, JobsSettings
 from lrscout.settings.fields import (
     Field,
     Kind,
@@ -45,6 +45,7 @@ __all__ = [
     "Field",
     "FindBatchSizeSettings",
     "FindLrSettings",
+    "JobsSettings",
     "Kind",
     "LaunchSettings",
     "Option",

@@ -15,14 +15,14 @@ from lrscout.schedules import (
     parse_schedules,
     schedule_among,
 )
-from lrscout.settings.engine import EngineSettings
+from lrscout.settings.engine import JobsSettings
 from lrscout.settings.fields import LARGEST_RATE, Kind, option
 from lrscout.settings.quantities import seconds
 from lrscout.settings.ranks import RanksSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareSchedulersSettings(EngineSettings, RanksSettings):
+class CompareSchedulersSettings(JobsSettings, RanksSettings):
     """The settings of compare-schedulers."""
 
     GROUP = "Comparison"
@@ -77,7 +77,6 @@ class CompareSchedulersSettings(EngineSettings, RanksSettings):
     time_budget: str | None = option(
         None, "Reduce seeds and steps to fit this time: 90s, 10m, 1h.", metavar="TIME", number_too=True
     )
-    jobs: str = option("1", "Runs at the same time, each in its own process.", metavar="N|auto", number_too=True)
     threads: int | None = option(
         None,
         "CPU threads per run; by default 1 on the CPU, since the last digits depend on it, else the cores divided by"
@@ -102,13 +101,6 @@ class CompareSchedulersSettings(EngineSettings, RanksSettings):
         if self.metric_mode == "max" and self.metric_fn is None and self.metric_regex is None:
             raise UsageError("--metric-mode max needs a --metric-fn or a --metric-regex: a lower loss is better.")
         _ = self.metric_pattern
-        if self.jobs != "auto" and not re.fullmatch("[1-9][0-9]{0,3}", self.jobs):
-            raise UsageError(f"--jobs {self.jobs} must be auto or a number of at least 1.")
-        if self.engine == "ray" and self.jobs not in ("1", "auto"):
-            raise UsageError(
-                f"--jobs {self.jobs} is for --engine here.",
-                hint="Ray makes as many runs at a time as its nodes hold: --cpus-per-run and --gpus-per-run set that.",
-            )
         _ = self.time_budget_seconds
 
     def check_for(self, kind: Kind) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,6 +43,32 @@ class EngineSettings(Settings):
             raise UsageError(
                 f"--gpus-per-run {self.gpus_per_run:g} must be a whole number, or less than 1 to share a GPU."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobsSettings(EngineSettings):
+    """How many independent trainings of one command take place at the same time."""
+
+    GROUP = "Engine"
+
+    jobs: str = option(
+        "1", "Independent trainings at the same time, each in its own process.", metavar="N|auto", number_too=True
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.jobs != "auto" and not re.fullmatch("[1-9][0-9]{0,3}", self.jobs):
+            raise UsageError(f"--jobs {self.jobs} must be auto or a number of at least 1.")
+        if self.engine == "ray" and self.jobs not in ("1", "auto"):
+            raise UsageError(
+                f"--jobs {self.jobs} is for --engine here.",
+                hint="Ray makes as many runs at a time as its nodes hold: --cpus-per-run and --gpus-per-run set that.",
+            )
+
+    @property
+    def is_here(self) -> bool:
+        """Whether all trainings take place in this process."""
+        return self.engine == "here" and self.jobs == "1"
 
 
 ENGINE: tuple[str, ...] = ("engine", "ray_address", "cpus_per_run", "gpus_per_run")

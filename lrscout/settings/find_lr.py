@@ -11,6 +11,7 @@ from lrscout.search import bracket, probing
 from lrscout.search.refinement import MIN_STEPS_PER_PROBE, OFFSETS
 from lrscout.search.rules import DEFAULT_RULE, RULES
 from lrscout.search.scout import HORIZON
+from lrscout.settings.engine import JobsSettings
 from lrscout.settings.fields import LARGEST_RATE, option
 from lrscout.settings.quantities import LONGEST, seconds
 from lrscout.settings.ranks import RanksSettings
@@ -45,7 +46,7 @@ def read_refine(text: str) -> RefineBudget:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FindLrSettings(RanksSettings):
+class FindLrSettings(JobsSettings, RanksSettings):
     """The settings of find-lr."""
 
     GROUP = "Sweep"
@@ -135,6 +136,11 @@ class FindLrSettings(RanksSettings):
     def refine_budget(self) -> RefineBudget | None:
         """What --refine allows; None without it."""
         return None if self.refine is None else read_refine(self.refine)
+
+    @property
+    def has_independent_trainings(self) -> bool:
+        """Whether there are trainings that need not wait for each other."""
+        return self.seeds > 1 or self.refine is not None
 
     @property
     def most_steps(self) -> int:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lrscout.errors import LrscoutError
-from lrscout.processes.messages import A, Report, Request
+from lrscout.processes.messages import Report
 from lrscout.results import CommandTarget, ComparedRun, Target
+from lrscout.runs.programs import on_this_node
+from lrscout.runs.requests import TrainingRequest
 from lrscout.search.budget import Cost
 from lrscout.search.comparison import PlannedRun
 from lrscout.settings import CompareSchedulersSettings
@@ -64,19 +64,8 @@ class Host(Protocol):
     def run(self, plan: PlannedRun, steps: int, jobs: int, on_point: Report) -> FinishedRun: ...
 
 
-class _HostRequest(Request[Host, A]):
-    """A request to a host; running out of memory counts as the death of its process."""
-
-    def is_out_of_memory(self, error: BaseException) -> bool:
-        if "torch" not in sys.modules:  # the host of a command needs none
-            return False
-        from lrscout.engine.out_of_memory import is_out_of_memory
-
-        return is_out_of_memory(error)
-
-
 @dataclass(frozen=True)
-class Inspect(_HostRequest[Inspection]):
+class Inspect(TrainingRequest[Host, Inspection]):
     """Build the workload once and check that everything can be used, before the first run.
 
     Reports what a training command prints.
@@ -87,7 +76,7 @@ class Inspect(_HostRequest[Inspection]):
 
 
 @dataclass(frozen=True)
-class Sweep(_HostRequest[float]):
+class Sweep(TrainingRequest[Host, float]):
     """Find the rate that find-lr suggests."""
 
     def perform(self, host: Host, report: Report) -> float:
@@ -95,7 +84,7 @@ class Sweep(_HostRequest[float]):
 
 
 @dataclass(frozen=True)
-class MeasureCost(_HostRequest[Cost]):
+class MeasureCost(TrainingRequest[Host, Cost]):
     """Find out what a run costs."""
 
     def perform(self, host: Host, report: Report) -> Cost:
@@ -103,7 +92,7 @@ class MeasureCost(_HostRequest[Cost]):
 
 
 @dataclass(frozen=True)
-class MakeRun(_HostRequest[FinishedRun]):
+class MakeRun(TrainingRequest[Host, FinishedRun]):
     """Make one run; `jobs` of them share a machine at the same time. Reports some of its points."""
 
     plan: PlannedRun
@@ -125,6 +114,4 @@ def make_command_workbench(place: int, target: CommandTarget, settings: CompareS
     """The workbench of a worker, for a training command."""
     from lrscout.runs.comparison.command import CommandWorkbench  # here and not above: it needs these requests
 
-    if not os.path.isabs(target.cwd):  # a copy on a node: its files are the user's, although they are new
-        target = CommandTarget(target.command, os.getcwd())
-    return CommandWorkbench(target, settings)
+    return CommandWorkbench(on_this_node(target), settings)

@@ -13,6 +13,7 @@ from lrscout.runs.lr.in_turn import doubted, search_in_turn
 from lrscout.runs.lr.observer import LrObserver
 from lrscout.runs.lr.search import search_lr
 from lrscout.runs.lr.trainer import Scheduled, TrainingLength
+from lrscout.runs.lr.work import WorkHere
 from lrscout.runs.programs import (
     OnOutput,
     Program,
@@ -50,12 +51,12 @@ def search_command(
         return search_in_turn(_each(program, settings), settings, observer)
 
 
-def _each(program: Program, settings: FindLrSettings) -> Iterator[tuple[int, CommandTrainer]]:
+def _each(program: Program, settings: FindLrSettings) -> Iterator[tuple[int, WorkHere]]:
     """The optimizers of a program, some of which may take their first step during the search for another one."""
     number = 0
     while number < max(1, len(program.stepping)):
         if not number or program.stepping[number] is not None:
-            yield number, CommandTrainer(program, settings, (number,), settings.seed)
+            yield number, WorkHere(CommandTrainer(program, settings, (number,), settings.seed))
         number += 1
 
 
@@ -63,7 +64,7 @@ class CommandTrainer:
     """Trains the optimizers of these numbers inside a program."""
 
     def __init__(self, program: Program, settings: FindLrSettings, drive: Sequence[int], seed: int) -> None:
-        self._program, self._settings, self._drive, self._seed = program, settings, drive, seed
+        self._program, self._settings, self.drive, self._seed = program, settings, tuple(drive), seed
         found = program.start(**self._values)
         self._optimizer = driven_together(found.optimizers, drive)
         self.target: Mapping[str, Any] = target_facts(program.target, found, self._optimizer)
@@ -78,7 +79,7 @@ class CommandTrainer:
 
     @contextmanager
     def sweep(self) -> Iterator[AttachedSession]:
-        yield self._program.session(self._drive, **self._values)
+        yield self._program.session(self.drive, **self._values)
 
     @contextmanager
     def probe(self, schedule: ScheduleSpec, peak: float, steps: int) -> Iterator[Scheduled]:
@@ -88,11 +89,8 @@ class CommandTrainer:
     train = probe  # a program has no losses but those of its training
 
     def reseeded(self, seed: int) -> CommandTrainer:
-        if not self._program.target.takes("seed"):
-            raise UsageError(
-                "--seeds needs {seed} in the command.", hint="For example: -- python train.py --seed {seed}"
-            )
-        return CommandTrainer(self._program, self._settings, self._drive, seed)
+        check_takes_seed(self._program.target)
+        return CommandTrainer(self._program, self._settings, self.drive, seed)
 
     @property
     def _values(self) -> dict[str, int]:
@@ -103,3 +101,13 @@ def values_for(settings: FindLrSettings, seed: int) -> dict[str, int]:
     """What is put into the command: so many {steps} that no search reaches them, all of whose sweeps take some."""
     refining = settings.refine_budget.steps or 0 if settings.refine_budget is not None else 0
     return {"seed": seed, "steps": max(settings.horizon or HORIZON, MARGIN * (settings.most_steps + refining))}
+
+
+def check_takes_seed(target: CommandTarget) -> None:
+    """See that a command can be started with another seed.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if not target.takes("seed"):
+        raise UsageError("--seeds needs {seed} in the command.", hint="For example: -- python train.py --seed {seed}")

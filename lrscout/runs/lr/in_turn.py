@@ -7,27 +7,26 @@ from collections.abc import Callable, Iterable
 
 from lrscout.results import LrRecord, OptimizerResult, SweepPoint, TrainingPoint
 from lrscout.runs.lr.observer import LrObserver
-from lrscout.runs.lr.search import search_lr
-from lrscout.runs.lr.trainer import LrTrainer
+from lrscout.runs.lr.search import search_by
+from lrscout.runs.lr.trainer import LrSubject
+from lrscout.runs.lr.work import LrWork
 from lrscout.settings import FindLrSettings
 
 ALONE = "the other optimizers kept their own rates meanwhile"
 
 
-def search_in_turn(
-    trainers: Iterable[tuple[int, LrTrainer]], settings: FindLrSettings, observer: LrObserver
-) -> LrRecord:
-    """Search with each trainer, which drives the optimizer of this number; Ctrl-C ends all of it.
+def search_in_turn(works: Iterable[tuple[int, LrWork]], settings: FindLrSettings, observer: LrObserver) -> LrRecord:
+    """Search by each work, which is about the optimizer of this number; Ctrl-C ends all of it.
 
-    A trainer is asked for when those before it have ended.
+    A work is asked for when those before it have ended.
     """
     record: LrRecord | None = None
-    for number, trainer in trainers:
+    for number, work in works:
         if record is None:
-            record = search_lr(trainer, settings, observer)
+            record = search_by(work, settings, observer)
         else:
-            after = _Onward(observer, doubted(record), trainer, number)
-            record = after.record_with(doubted(search_lr(trainer, settings, after)))
+            after = _Onward(observer, doubted(record), work.subject, number)
+            record = after.record_with(doubted(search_by(work, settings, after)))
         if record.status == "interrupted":
             break
     assert record is not None
@@ -48,8 +47,8 @@ def doubted(record: LrRecord) -> LrRecord:
 class _Onward(LrObserver):
     """Follows the search for a further optimizer, after those that the record has."""
 
-    def __init__(self, observer: LrObserver, before: LrRecord, trainer: LrTrainer, number: int) -> None:
-        self._observer, self._before, self._trainer, self._number = observer, before, trainer, number
+    def __init__(self, observer: LrObserver, before: LrRecord, subject: LrSubject, number: int) -> None:
+        self._observer, self._before, self._subject, self._number = observer, before, subject, number
         assert before.result is not None
         self._taken = before.result.steps + sum(other.result.steps for other in before.result.others)
 
@@ -62,13 +61,19 @@ class _Onward(LrObserver):
     def stepped(self, point: SweepPoint | TrainingPoint, so_far: Callable[[], LrRecord]) -> None:
         self._observer.stepped(point, lambda: self.record_with(so_far()))
 
+    def advanced(self, steps: int, lr: float, loss: float) -> None:
+        self._observer.advanced(steps, lr, loss)
+
+    def keep(self, so_far: Callable[[], LrRecord]) -> None:
+        self._observer.keep(lambda: self.record_with(so_far()))
+
     def record_with(self, further: LrRecord) -> LrRecord:
         """The record of all searches."""
         before = self._before
         assert before.result is not None
         assert further.result is not None
-        groups = self._trainer.environment["groups"]
-        found = OptimizerResult(self._number + 1, self._trainer.environment["optimizer"], groups, further.result)
+        groups = self._subject.environment["groups"]
+        found = OptimizerResult(self._number + 1, self._subject.environment["optimizer"], groups, further.result)
         return dataclasses.replace(
             before,
             status=further.status if further.status == "interrupted" else before.status,

@@ -20,6 +20,7 @@ from lrscout.runs.lr.in_turn import doubted, search_in_turn
 from lrscout.runs.lr.observer import LrObserver
 from lrscout.runs.lr.search import search_lr
 from lrscout.runs.lr.trainer import Scheduled, TrainingLength
+from lrscout.runs.lr.work import WorkHere
 from lrscout.runs.targets import open_workload
 from lrscout.schedules import ScheduleSpec
 from lrscout.search.rules import CALIBRATED
@@ -38,17 +39,37 @@ def search_live(
 ) -> LrRecord:
     """Search a rate for a workload: of all its optimizers by one multiplier, of one of them, or of each in turn."""
     observer = observer or LrObserver()
-    if settings.optimizer != EACH or workload.optimizer is None:
-        trainer = LiveTrainer(workload, settings, target)
+    subject = LiveOptimizers(workload, settings, target)
+    if not subject.takes_turns:
+        trainer = subject.trainer(None)
         record = search_lr(trainer, settings, observer)
         return doubted(record) if trainer.leaves_some_alone else record
-    together = dataclasses.replace(settings, optimizer=ALL)
-    count = LiveTrainer(workload, together, target).count
-    numbered = [dataclasses.replace(settings, optimizer=str(number)) for number in range(1, count + 1)]
-    each = numbered if count > 1 else [together]
-    trainers = ((place, LiveTrainer(workload, one, target)) for place, one in enumerate(each))
-    record = search_in_turn(trainers, settings, observer)
+    works = ((number, WorkHere(subject.trainer(number))) for number in subject.numbers)
+    record = search_in_turn(works, settings, observer)
     return dataclasses.replace(record, settings={**record.settings, "optimizer": EACH})
+
+
+class LiveOptimizers:
+    """The optimizers of a workload, and their trainers."""
+
+    def __init__(self, workload: Workload, settings: FindLrSettings, target: Target) -> None:
+        self._workload, self._settings, self._target = workload, settings, target
+        self.takes_turns = settings.optimizer == EACH and workload.optimizer is not None
+        together = dataclasses.replace(settings, optimizer=ALL)
+        self.numbers = range(LiveTrainer(workload, together, target).count) if self.takes_turns else range(0)
+        self._trainers: dict[int | None, LiveTrainer] = {}
+
+    def trainer(self, number: int | None) -> LiveTrainer:
+        """The trainer of one of them, where they are searched for in turn; else that of those the settings name."""
+        if number not in self._trainers:
+            self._trainers[number] = LiveTrainer(self._workload, self._settings_of(number), self._target)
+        return self._trainers[number]
+
+    def _settings_of(self, number: int | None) -> FindLrSettings:
+        if number is None:
+            return self._settings
+        wanted = str(number + 1) if len(self.numbers) > 1 else ALL
+        return dataclasses.replace(self._settings, optimizer=wanted)
 
 
 class LiveTrainer:

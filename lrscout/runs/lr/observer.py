@@ -18,3 +18,9 @@ class LrObserver:
 
     def stepped(self, point: SweepPoint | TrainingPoint, so_far: Callable[[], LrRecord]) -> None:
         """A step was taken; `so_far` makes the record of all until now."""
+
+    def advanced(self, steps: int, lr: float, loss: float) -> None:
+        """So many steps were taken by another process, the last of them at this rate and with this loss."""
+
+    def keep(self, so_far: Callable[[], LrRecord]) -> None:
+        """Something has ended elsewhere; `so_far` makes the record of all until now."""

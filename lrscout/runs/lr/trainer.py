@@ -28,8 +28,8 @@ class Scheduled(NamedTuple):
     schedule: Schedule
 
 
-class LrTrainer(Protocol):
-    """Takes the steps of a search. Every session that it opens starts from the same state, on the same data."""
+class LrSubject(Protocol):
+    """What a rate is searched for."""
 
     @property
     def target(self) -> Mapping[str, Any]:
@@ -52,6 +52,10 @@ class LrTrainer(Protocol):
 
     def group_lrs(self, lr: float) -> tuple[float, ...]:
         """The rate of each parameter group if the largest is `lr`."""
+
+
+class LrTrainer(LrSubject, Protocol):
+    """Takes the steps of a search. Every session that it opens starts from the same state, on the same data."""
 
     def sweep(self) -> AbstractContextManager[SweepSession]:
         """A session for a sweep."""

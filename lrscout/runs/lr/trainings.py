@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count
 from statistics import fmean
 
@@ -54,37 +55,35 @@ def probe(
     return probing.probe(train, why, first_probe(Curve(sweep)), initial, most, keep)
 
 
-def refine(
-    trainer: LrTrainer,
-    lr: float,
-    power: float,
-    use: Use,
-    divergence: float,
-    steps: int,
-    on_point: OnPoint,
-    begins: Begins,
-) -> Refinement:
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A training of --refine."""
+
+    before: float | None  # the held-out loss before it
+    run: TrainingResult
+    warnings: tuple[str, ...] = ()
+
+
+TrainAll = Callable[[Sequence[float]], Mapping[float, Trained]]
+"""Trains at each of these rates, from the same state and on the same batches."""
+
+
+def refine(train: TrainAll, lr: float, power: float, divergence: float, steps: int, use: Use) -> Refinement:
     """Train `steps` steps at each of a few rates around `lr`, a suggestion for trainings of HORIZON steps.
 
-    The suggestion falls with the length of training to this `power`. All trainings start from the same state and see
-    the same batches, under the schedule that the rate is for.
+    The suggestion falls with the length of training to this `power`. All trainings are under the schedule that the
+    rate is for, and the first of them do not depend on each other.
     """
     horizon = measured_horizon(steps)
     center = lr * horizon_factor(horizon, power)
-    rates = list(probe_rates(center, divergence))
-    numbers = count(1)
-
-    def train(rate: float) -> tuple[float | None, TrainingResult]:
-        begins(next(numbers))
-        return _train(trainer, rate, use, steps, on_point)
-
-    runs = {rate: train(rate) for rate in rates}
-    before, run = runs[rates[0]]
+    rates = probe_rates(center, divergence)
+    trained = train(rates)
+    before, run = trained[rates[0]].before, trained[rates[0]].run
     first = [point.loss for point in run.points[:FIRST_STEPS] if math.isfinite(point.loss)]
     initial = before if before is not None else fmean(first) if first else math.nan
-    probes = [_probe(rate, run, before is not None) for rate, (_, run) in runs.items()]
+    probes = [_probe(rate, trained[rate].run, before is not None) for rate in rates]
     while (rate := rate_beyond(probes, initial, divergence)) is not None:
-        _, run = train(rate)
+        run = train([rate])[rate].run
         probes = sorted([*probes, _probe(rate, run, before is not None)], key=lambda probe: probe.lr)
     price = HELD_OUT_PENALTY[use] if before is not None else TRAINING_PENALTY
     after = refined_rate(center, probes, initial, price) if math.isfinite(initial) else center
@@ -93,12 +92,11 @@ def refine(
     )
 
 
-def _train(
-    trainer: LrTrainer, lr: float, use: Use, steps: int, on_point: OnPoint
-) -> tuple[float | None, TrainingResult]:
-    """The held-out loss before the training, and the training."""
+def train(trainer: LrTrainer, lr: float, use: Use, steps: int, on_point: OnPoint) -> Trained:
+    """Make one training of --refine."""
     with trainer.train(parse_schedule(SCHEDULES[use]), lr, steps) as (session, schedule):
-        return session.evaluate(), run_training(session, schedule, steps, (steps - 1,), on_point=on_point)
+        before, run = session.evaluate(), run_training(session, schedule, steps, (steps - 1,), on_point=on_point)
+    return Trained(before, run, trainer.warnings)
 
 
 def _probe(lr: float, run: TrainingResult, held_out: bool) -> Probe:

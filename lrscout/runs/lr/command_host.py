@@ -1,0 +1,63 @@
+"""The host of the requests of a search for a learning rate, for a training command; free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lrscout.processes.cores import cpu_cores
+from lrscout.results import CommandTarget
+from lrscout.runs.lr.command import CommandTrainer, check_takes_seed, values_for
+from lrscout.runs.lr.requests import Census, Described
+from lrscout.runs.programs import OnOutput, Program, chosen_optimizers
+from lrscout.settings import FindLrSettings
+from lrscout.settings.optimizers import EACH
+
+
+class CommandHost:
+    """Searches and trains in another process; the command is started anew for each of them."""
+
+    def __init__(self, target: CommandTarget, settings: FindLrSettings) -> None:
+        self._target, self._settings = target, settings
+        self._takes_turns = settings.optimizer in (None, EACH)
+        self._census = Census((), False)
+
+    def describe(self, optimizer: int | None, on_output: OnOutput | None = None) -> Described:
+        with Program(self._target, self._settings, on_output, restart=self._settings.restart) as program:
+            trainer = self._trainer(program, optimizer, self._settings.seed)
+            found = program.start(**values_for(self._settings, self._settings.seed))
+            free = cpu_cores() // max(1, found.ranks * found.threads) if found.device.startswith("cpu") else 1
+            return Described(
+                (optimizer or 0) if self._takes_turns else None,
+                trainer.target,
+                trainer.environment,
+                trainer.warnings,
+                trainer.length(),
+                trainer.group_lrs(1.0),
+                self._counted(program, trainer),
+                max(1, free),
+            )
+
+    @contextmanager
+    def trainer(self, optimizer: int | None, seed: int | None = None) -> Iterator[CommandTrainer]:
+        seed = self._settings.seed if seed is None else seed
+        if seed != self._settings.seed:
+            check_takes_seed(self._target)
+        with Program(self._target, self._settings, restart=self._settings.restart) as program:
+            trainer = self._trainer(program, optimizer, seed)
+            yield trainer
+            self._census = self._counted(program, trainer)
+
+    def census(self) -> Census:
+        return self._census
+
+    def _trainer(self, program: Program, optimizer: int | None, seed: int) -> CommandTrainer:
+        known = program.start(**values_for(self._settings, seed)).optimizers
+        drive = (optimizer or 0,) if self._takes_turns else chosen_optimizers(known, self._settings.optimizer)
+        return CommandTrainer(program, self._settings, drive, seed)
+
+    def _counted(self, program: Program, trainer: CommandTrainer) -> Census:
+        stepping = program.stepping
+        if not self._takes_turns:
+            return Census((), len(trainer.drive) < len(stepping))
+        return Census(tuple(n for n, found in enumerate(stepping) if not n or found is not None), False)

@@ -1,0 +1,50 @@
+"""The host of the requests of a search for a learning rate, for a target that its process can import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from lrscout.engine.devices import cpu_threads, device_count, is_cpu
+from lrscout.processes.cores import cpu_cores
+from lrscout.results import Target
+from lrscout.runs.lr.live import LiveOptimizers, LiveTrainer
+from lrscout.runs.lr.requests import Census, Described
+from lrscout.runs.targets import open_workload
+from lrscout.settings import FindLrSettings
+
+
+class LiveHost:
+    """Searches and trains in a worker, with a workload that it builds once for the first seed."""
+
+    def __init__(self, target: Target, settings: FindLrSettings, threads: int | None) -> None:
+        self._settings, self._threads = settings, threads
+        with cpu_threads(threads):
+            self._optimizers = LiveOptimizers(open_workload(target, settings.seed), settings, target)
+
+    def describe(self, optimizer: int | None, on_output: Callable[[str], None] | None = None) -> Described:
+        numbers = self._optimizers.numbers
+        optimizer = numbers[0] if numbers and optimizer is None else optimizer
+        with self.trainer(optimizer) as trainer:
+            threads = int(trainer.environment["threads"])
+            devices = 0 if is_cpu(self._settings.device) else device_count()
+            return Described(
+                optimizer,
+                trainer.target,
+                trainer.environment,
+                trainer.warnings,
+                trainer.length(),
+                trainer.group_lrs(1.0),
+                Census(tuple(numbers), not numbers and trainer.leaves_some_alone),
+                devices or max(1, cpu_cores() // threads),
+            )
+
+    @contextmanager
+    def trainer(self, optimizer: int | None, seed: int | None = None) -> Iterator[LiveTrainer]:
+        with cpu_threads(self._threads):
+            first = self._optimizers.trainer(optimizer)
+            yield first if seed in (None, self._settings.seed) else first.reseeded(seed)
+
+    def census(self) -> Census:
+        numbers = self._optimizers.numbers
+        return Census(tuple(numbers), not numbers and self._optimizers.trainer(None).leaves_some_alone)

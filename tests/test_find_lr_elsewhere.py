@@ -1,0 +1,213 @@
+"""The seeds of find-lr and the trainings of --refine in other processes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import lrscout
+from lrscout.cli import main
+from lrscout.errors import UsageError
+from lrscout.processes.deaths import Died, WorkerDiedError
+from lrscout.results import SweepPoint, SweepResult
+from lrscout.runs.lr.elsewhere import WorkElsewhere, is_elsewhere
+from lrscout.runs.lr.observer import LrObserver
+from lrscout.runs.lr.requests import Advanced, Census, Described
+from lrscout.runs.lr.search import search_by
+from lrscout.runs.lr.seed import FoundBySeed
+from lrscout.runs.lr.trainer import TrainingLength
+from lrscout.settings import FindLrSettings
+
+TARGET = """
+import os
+import time
+
+import torch
+from torch import nn
+
+
+def build(slow=-1, dies=-1, delay=0.0):
+    seed = torch.initial_seed()
+    if seed == dies:
+        os._exit(7)
+    model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Dropout(0.1), nn.Linear(16, 2))
+    x = torch.randn(128, 8)
+    data = torch.utils.data.TensorDataset(x, torch.sin(x[:, :2]))
+    if seed == slow:
+        model.register_forward_hook(lambda *_: time.sleep(delay))
+    return {
+        "model": model,
+        "train_loader": torch.utils.data.DataLoader(data, 16, shuffle=True),
+        "val_loader": torch.utils.data.DataLoader(data, 64),
+        "loss_fn": nn.MSELoss(),
+        "optimizer": torch.optim.Adam(model.parameters(), lr=1e-3),
+    }
+"""
+POINTS = tuple(
+    SweepPoint(step, 10 ** (-5 + step / 20), 2.0 if step < 30 else 1.0 if step < 80 else 9.0, 1.0)
+    for step in range(100)
+)
+
+
+def found_by(seed):
+    return FoundBySeed(seed, SweepResult(POINTS, "diverged", 1.0), None, 100, (f"of seed {seed}",))
+
+
+class Fake:
+    """An executor whose answers are given, in the order in which they come; an exception is raised."""
+
+    workers = sharing = 2
+
+    def __init__(self, *answers):
+        self.answers = answers
+
+    def run(self, requests, on_report):
+        for answer in self.answers:
+            if isinstance(answer, BaseException):
+                raise answer
+            if isinstance(answer, Advanced):
+                on_report(0, answer)
+            elif isinstance(answer, Died):
+                yield 0, answer
+            else:
+                yield answer, (found_by(requests[answer].seed), Census((), False))
+
+
+def searched(*answers, observer=None, seeds=3):
+    subject = Described(None, {}, {"groups": []}, ("of all",), TrainingLength(400, None), (1.0,), Census((), False), 2)
+    settings = FindLrSettings(seeds=seeds, jobs="2", rule="steepest", min_lr=1e-5, max_lr=1.0)
+    return search_by(WorkElsewhere(Fake(*answers), subject, None), settings, observer or LrObserver())
+
+
+def test_seeds_are_recorded_in_their_order_whatever_order_they_end_in():
+    record = searched(2, 0, 1)
+    assert [each.seed for each in record.result.seeds] == [0, 1, 2]
+    assert record.warnings == ("of seed 0", "of seed 1", "of seed 2", "of all")
+    assert record.result.steps == 300
+
+
+def test_ctrl_c_keeps_the_seeds_that_have_ended():
+    record = searched(2, KeyboardInterrupt())
+    assert record.status == "interrupted"
+    assert [each.seed for each in record.result.seeds] == [2]
+
+
+def test_ctrl_c_before_any_seed_has_ended_leaves_no_record():
+    with pytest.raises(KeyboardInterrupt):
+        searched(KeyboardInterrupt())
+
+
+def test_a_seed_whose_process_died_ends_the_search_with_those_before_it_kept():
+    kept = []
+
+    class Keeps(LrObserver):
+        def keep(self, so_far):
+            kept.append(so_far())
+
+    with pytest.raises(WorkerDiedError, match="exited with code 7"):
+        searched(1, Died(7), observer=Keeps())
+    assert [[each.seed for each in record.result.seeds] for record in kept] == [[1]]
+
+
+def test_steps_of_other_processes_are_told_and_added_to_the_plan():
+    heard = []
+
+    class Hears(LrObserver):
+        def advanced(self, steps, lr, loss):
+            heard.append((steps, lr, loss))
+
+        def planned(self, steps):
+            heard.append(steps)
+
+    searched(Advanced(7, 50, 0.1, 2.0), 0, 1, 2, observer=Hears())
+    assert heard == [3 * 150, 3 * 150 + 50, (7, 0.1, 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("given", "elsewhere"),
+    [
+        ({"jobs": "2"}, False),
+        ({"engine": "ray"}, False),
+        ({"seeds": 2}, False),
+        ({"seeds": 2, "jobs": "2"}, True),
+        ({"refine": "600", "jobs": "auto"}, True),
+        ({"seeds": 2, "engine": "ray"}, True),
+    ],
+)
+def test_other_processes_are_used_where_they_are_asked_for_and_have_something_to_do(given, elsewhere):
+    assert is_elsewhere(FindLrSettings(**given)) is elsewhere
+
+
+def test_objects_that_other_processes_cannot_import_are_refused():
+    torch = pytest.importorskip("torch")
+    model = torch.nn.Linear(2, 1)
+    with pytest.raises(UsageError, match="jobs=2 runs in other processes, which cannot import 'Linear'"):
+        lrscout.find_lr(model, [(torch.ones(2, 2), torch.ones(2, 1))], torch.nn.MSELoss(), seeds=2, jobs=2)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "mymod.py").write_text(TARGET)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def numbers(path):
+    """A record without its times, and without where it was made."""
+    record = json.loads(path.read_text())
+    settings = {**record["settings"], "jobs": None, "engine": None}
+    result = {**record["result"], "seconds": None}
+    return {**record, "settings": settings, "result": result}
+
+
+@pytest.mark.slow
+def test_the_record_of_two_jobs_is_that_of_one(folder):
+    search = ["find-lr", "mymod.py:build", "--seeds", "3", "--refine", "600", "-q", "--device", "cpu"]
+    assert main([*search, "-o", "one.json"]) == 0
+    assert main([*search, "-o", "two.json", "--jobs", "2"]) == 0
+    one, two = numbers(folder / "one.json"), numbers(folder / "two.json")
+    assert one["result"]["refinement"]["probes"]
+    assert two == one
+
+
+@pytest.mark.slow
+def test_ctrl_c_during_the_second_seed_shows_the_first(folder):
+    words = [
+        "find-lr",
+        "mymod.py:build",
+        "--seeds",
+        "2",
+        "--jobs",
+        "2",
+        "-k",
+        "slow=1",
+        "-k",
+        "delay=0.5",
+        "-o",
+        "it.json",
+    ]
+    process = subprocess.Popen([sys.executable, "-m", "lrscout", *words], stderr=subprocess.PIPE, text=True)
+    try:
+        limit = time.monotonic() + 60
+        while not (folder / "it.json").exists():  # written as soon as a seed has ended
+            assert time.monotonic() < limit
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    record = json.loads((folder / "it.json").read_text())
+    assert record["status"] == "interrupted"
+    assert [each["seed"] for each in record["result"]["seeds"]] == [0]
+
+
+@pytest.mark.slow
+def test_a_seed_that_kills_its_process_is_tried_twice_and_then_told(folder, capfd):
+    assert main(["find-lr", "mymod.py:build", "--seeds", "2", "--jobs", "2", "-k", "dies=1", "-q"]) == 1
+    assert "exited with code 7" in capfd.readouterr().err
