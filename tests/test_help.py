@@ -35,7 +35,7 @@ def test_summaries_of_commands_are_not_cut(shown):
 @pytest.mark.parametrize(
     ("command", "headings"),
     [
-        ("find-lr", ["Target", "Sweep", "Step", "Output", "CI", "Examples"]),
+        ("find-lr", ["Target", "Sweep", "Engine", "Step", "Output", "CI", "Examples"]),
         ("find-batch-size", ["Target", "Trials", "Step", "Output", "CI", "Examples"]),
         ("compare-schedulers", ["Target", "Comparison", "Engine", "Step", "Output", "CI", "Examples"]),
         ("run", ["Target", "Training", "Output", "CI", "Examples"]),

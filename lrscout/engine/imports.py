@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,8 +15,6 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
 from lrscout.errors import TargetError
 from lrscout.results import Target
-
-ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 @contextmanager
@@ -32,21 +29,6 @@ def own_arguments(target: Target) -> Iterator[None]:
         yield
     finally:
         sys.argv = before
-
-
-@contextmanager
-def own_signal_handlers() -> Iterator[None]:
-    """Put back the handlers of the signals that end a run: one of the target's would keep it from ending."""
-    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in ENDING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if handler is not None:  # it was not set from Python
-                signal.signal(number, handler)
 
 
 class TrainedError(BaseException):

@@ -19,10 +19,10 @@ from lrscout.engine.imports import (
     TrainedError,
     libraries_set_aside,
     own_arguments,
-    own_signal_handlers,
     steps_forbidden,
 )
 from lrscout.errors import TargetError, TargetImportError, did_you_mean, perhaps
+from lrscout.processes.signal_handlers import own_signal_handlers
 from lrscout.results import Target
 from lrscout.target_paths import GRAMMAR, hint_for
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Generic, Protocol
+from typing import Any, Protocol
 
-from lrscout.processes.deaths import Died
+from lrscout.processes.deaths import Died, WorkerDiedError
 from lrscout.processes.messages import A, H, Request
 
 OnReport = Callable[[int, Any], None]
@@ -29,6 +29,10 @@ class Executor(Protocol[H]):
             WorkerDiedError: its process died, as often as it was tried.
             Exception: what the request raised.
         """
+        ((_, answer),) = self.run([request])
+        if isinstance(answer, Died):
+            raise WorkerDiedError(answer)
+        return answer
 
     def run(self, requests: Sequence[Request[H, A]], on_report: OnReport = ...) -> Iterator[tuple[int, A | Died]]:
         """The number and the answer of each request, as they come; `Died` where its process died.
@@ -46,16 +50,13 @@ class Executor(Protocol[H]):
         """End what was started."""
 
 
-class InProcess(Generic[H]):
+class InProcess(Executor[H]):
     """Performs requests in this process, one after the other."""
 
     workers = sharing = 1
 
     def __init__(self, host: H) -> None:
         self._host = host
-
-    def ask(self, request: Request[H, A]) -> A:
-        return request.perform(self._host, lambda content: None)
 
     def run(
         self, requests: Sequence[Request[H, A]], on_report: OnReport = lambda number, content: None

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing import connection
 from time import monotonic
-from typing import Any, Generic
+from typing import Any
 
 from lrscout.errors import LrscoutError
-from lrscout.processes.deaths import Died, WorkerDiedError
-from lrscout.processes.executor import OnReport
+from lrscout.processes.deaths import Died
+from lrscout.processes.executor import Executor, OnReport
 from lrscout.processes.messages import A, Answered, H, Job, Limits, OutOfMemory, Raised, Reported, Request
 from lrscout.processes.start import Starter, WorkerProcess
 from lrscout.processes.status import GrowthWatch
@@ -22,7 +22,7 @@ TICK = 0.1  # seconds between two looks at the requests under way
 END_SECONDS = 1.0  # for an idle worker to end by itself
 
 
-class WorkerPool(Generic[H]):
+class WorkerPool(Executor[H]):
     """Up to `workers` processes, each with a host of its own, made there by `make(place, *arguments)`.
 
     `make` must be importable by its name, and the arguments picklable. A request whose process dies is tried
@@ -48,18 +48,6 @@ class WorkerPool(Generic[H]):
     def sharing(self) -> int:
         """All of them share the cores of this machine."""
         return self.workers
-
-    def ask(self, request: Request[H, A]) -> A:
-        """The answer to a single request.
-
-        Raises:
-            WorkerDiedError: its process died, as often as it was tried.
-            Exception: what the request raised.
-        """
-        ((_, answer),) = self.run([request])
-        if isinstance(answer, Died):
-            raise WorkerDiedError(answer)
-        return answer
 
     def run(
         self, requests: Sequence[Request[H, A]], on_report: OnReport = lambda number, content: None

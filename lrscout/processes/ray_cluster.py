@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import lrscout
 from lrscout.errors import Terminated, UsageError
 from lrscout.processes.cores import cpu_cores
+from lrscout.processes.signal_handlers import own_signal_handlers
 from lrscout.processes.start import IN_WORKER
 
 CONNECT_SECONDS = 5.0  # to reach an address; Ray itself tries for minutes
@@ -26,7 +25,6 @@ ENVIRONMENT = {
 }
 # variables that runs get on every machine
 CARRIED = ("OMP_NUM_THREADS", "PYTHONFAULTHANDLER", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO")
-ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ class RayCluster:
         if address is not None:
             environment["working_dir"] = folder
         try:
-            with _own_signal_handlers(), redirect_stdout(sys.stderr):
+            with own_signal_handlers(), redirect_stdout(sys.stderr):
                 self._connect(address, environment)
         except BaseException:
             self.close()
@@ -139,7 +137,7 @@ class RayCluster:
 
     def close(self) -> None:
         """End the cluster if it is our own, else leave it, with all tasks of this session ended."""
-        with _own_signal_handlers():
+        with own_signal_handlers():
             self.ray.shutdown()
 
 
@@ -159,18 +157,3 @@ def _reach(address: str) -> None:
             f"There is no Ray cluster at --ray-address {address}: {error}.",
             hint="`ray status` on its head node tells the address; the port of a cluster is usually 6379.",
         ) from None
-
-
-@contextmanager
-def _own_signal_handlers() -> Iterator[None]:
-    """Put back the handlers of the signals that end a run: Ray has its own, which end the process at once."""
-    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in ENDING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if handler is not None:
-                signal.signal(number, handler)

@@ -6,12 +6,12 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
-from typing import Any, Generic
+from typing import Any
 
 from lrscout.errors import LrscoutError, summary
 from lrscout.processes import ray_task
-from lrscout.processes.deaths import Died, WorkerDiedError
-from lrscout.processes.executor import OnReport
+from lrscout.processes.deaths import Died
+from lrscout.processes.executor import Executor, OnReport
 from lrscout.processes.messages import A, Answered, H, Job, Message, Raised, Request
 from lrscout.processes.ray_cluster import Needs, RayCluster
 from lrscout.processes.transport import cannot_travel
@@ -22,7 +22,7 @@ QUEUED = 1000  # requests that Ray knows at a time: enough for any cluster, and 
 _numbers = count()
 
 
-class RayExecutor(Generic[H]):
+class RayExecutor(Executor[H]):
     """Performs requests as tasks, each on a host made on its node by `make(0, *arguments)`.
 
     `make` must be importable by its name, and the arguments picklable. Ray tries a request `attempts` times. The
@@ -51,18 +51,6 @@ class RayExecutor(Generic[H]):
         beside = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(cluster.here, soft=True)
         self._mailbox = ray.remote(num_cpus=0, scheduling_strategy=beside)(ray_task.Mailbox).remote()
         self._post: Any = None  # what the mailbox has been asked for
-
-    def ask(self, request: Request[H, A]) -> A:
-        """The answer to a single request.
-
-        Raises:
-            WorkerDiedError: its process died, as often as it was tried.
-            Exception: what the request raised.
-        """
-        ((_, answer),) = self.run([request])
-        if isinstance(answer, Died):
-            raise WorkerDiedError(answer)
-        return answer
 
     def run(
         self, requests: Sequence[Request[H, A]], on_report: OnReport = lambda number, content: None

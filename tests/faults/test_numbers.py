@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lrscout.cli import main
 from lrscout.errors import UsageError
-from lrscout.schedules.spec import _pairs
+from lrscout.schedules.text import _pairs
 from lrscout.settings import COMMANDS, Field, fields_of, make_settings
 
 SECONDS = 2.0  # that an answer may take
