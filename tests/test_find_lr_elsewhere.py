@@ -13,9 +13,11 @@ import pytest
 import lrscout
 from lrscout.cli import main
 from lrscout.errors import UsageError
+from lrscout.processes.cores import cpu_cores
 from lrscout.processes.deaths import Died, WorkerDiedError
 from lrscout.results import SweepPoint, SweepResult
 from lrscout.runs.lr.elsewhere import WorkElsewhere, is_elsewhere
+from lrscout.runs.lr.executors import _threads_each
 from lrscout.runs.lr.observer import LrObserver
 from lrscout.runs.lr.requests import Advanced, Census, Described
 from lrscout.runs.lr.search import search_by
@@ -141,6 +143,31 @@ def test_steps_of_other_processes_are_told_and_added_to_the_plan():
 )
 def test_other_processes_are_used_where_they_are_asked_for_and_have_something_to_do(given, elsewhere):
     assert is_elsewhere(FindLrSettings(**given)) is elsewhere
+
+
+@pytest.mark.parametrize(
+    ("jobs", "seeds", "cores", "threads"),
+    [("2", 5, 16, 8), ("2", 5, 2, 1), ("2", 5, 1, 1), ("9", 2, 16, 8), ("auto", 5, 16, 3), ("auto", 5, 2, 1)],
+)
+def test_processes_divide_the_cores_among_themselves(monkeypatch, jobs, seeds, cores, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert _threads_each(FindLrSettings(seeds=seeds, jobs=jobs), cores) == threads
+
+
+def test_threads_that_the_user_has_set_stay(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert _threads_each(FindLrSettings(seeds=2, jobs="2"), 2) is None
+
+
+@pytest.mark.slow
+def test_a_search_in_two_processes_records_the_threads_of_each(folder, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    search = ["find-lr", "mymod.py:build", "--seeds", "2", "--jobs", "2", "-q", "--device", "cpu", "-o", "it.json"]
+    assert main(search) == 0
+    assert json.loads((folder / "it.json").read_text())["environment"]["threads"] == 2
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert main(search) == 0
+    assert json.loads((folder / "it.json").read_text())["environment"]["threads"] == max(1, cpu_cores() // 2)
 
 
 def test_objects_that_other_processes_cannot_import_are_refused():

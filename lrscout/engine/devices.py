@@ -66,11 +66,6 @@ def device_for_worker(name: str, place: int) -> str:
     return f"{'cuda' if backend is torch.cuda else 'xpu'}:{place % count}"
 
 
-def threads_in_use() -> int:
-    """The number of threads that this process computes with on the CPU."""
-    return torch.get_num_threads()
-
-
 @contextmanager
 def cpu_threads(count: int | None) -> Iterator[None]:
     """Compute with `count` threads on the CPU, or with the current number if None; restore it on exit."""

@@ -138,9 +138,9 @@ class FindLrSettings(JobsSettings, RanksSettings):
         return None if self.refine is None else read_refine(self.refine)
 
     @property
-    def has_independent_trainings(self) -> bool:
-        """Whether there are trainings that need not wait for each other."""
-        return self.seeds > 1 or self.refine is not None
+    def independent_trainings(self) -> int:
+        """How many trainings, at most, need not wait for each other."""
+        return max(self.seeds, 1 if self.refine is None else len(OFFSETS))
 
     @property
     def most_steps(self) -> int:

@@ -17,16 +17,17 @@ from lrscout.settings.optimizers import EACH
 class CommandHost:
     """Searches and trains in another process; the command is started anew for each of them."""
 
-    def __init__(self, target: CommandTarget, settings: FindLrSettings) -> None:
+    def __init__(self, target: CommandTarget, settings: FindLrSettings, threads: int | None = None) -> None:
         self._target, self._settings = target, settings
         self._takes_turns = settings.optimizer in (None, EACH)
+        self._environment = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
         self._census = Census((), False)
 
     def describe(self, optimizer: int | None, on_output: OnOutput | None = None) -> Described:
         with Program(self._target, self._settings, on_output, restart=self._settings.restart) as program:
             trainer = self._trainer(program, optimizer, self._settings.seed)
             found = program.start(**values_for(self._settings, self._settings.seed))
-            free = cpu_cores() // max(1, found.ranks * found.threads) if found.device.startswith("cpu") else 1
+            free = cpu_cores() // found.ranks if found.device.startswith("cpu") else 1
             return Described(
                 (optimizer or 0) if self._takes_turns else None,
                 trainer.target,
@@ -43,7 +44,9 @@ class CommandHost:
         seed = self._settings.seed if seed is None else seed
         if seed != self._settings.seed:
             check_takes_seed(self._target)
-        with Program(self._target, self._settings, restart=self._settings.restart) as program:
+        with Program(
+            self._target, self._settings, restart=self._settings.restart, environment=self._environment
+        ) as program:
             trainer = self._trainer(program, optimizer, seed)
             yield trainer
             self._census = self._counted(program, trainer)

@@ -26,7 +26,7 @@ A = TypeVar("A")
 
 def is_elsewhere(settings: FindLrSettings) -> bool:
     """Whether other processes are asked for, and have something to do."""
-    return not settings.is_here and settings.has_independent_trainings
+    return not settings.is_here and settings.independent_trainings > 1
 
 
 def search_elsewhere(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
+import os
 from typing import NamedTuple
 
+from lrscout.processes.cores import cpu_cores
 from lrscout.processes.deaths import Died, WorkerDiedError
 from lrscout.processes.executor import Executor
 from lrscout.processes.pool import WorkerPool
@@ -33,26 +34,29 @@ def open_work(
     """--jobs processes or a cluster, and what a rate is searched for."""
     is_command = isinstance(target, CommandTarget)
     make = make_command_host if is_command else make_live_host
-    given = Given(settings, None if is_command else _threads_here(settings))
     described: Described | None = None
     executor: Executor[LrHost]
     if settings.engine == "ray":
         from lrscout.runs.engines import RayEngine  # here and not above: few runs use it
 
-        executor = RayEngine(target, settings).executor(make, given)
+        executor = RayEngine(target, settings).executor(make, Given(settings, None))
     else:
+        cores: int | None = cpu_cores()  # that the processes divide among themselves
         if isinstance(target, CommandTarget):
             described = CommandHost(target, settings).describe(None, on_output)
+            cores = described.at_a_time if str(described.environment["device"]).startswith("cpu") else None
+        threads = _threads_each(settings, cores)
+        if described is not None and threads is not None:
+            described = dataclasses.replace(described, environment={**described.environment, "threads": threads})
         starter = make_starter(TELLING, preloaded=CommandHost.__module__ if is_command else WITH_TORCH)
-        jobs = 1 if settings.jobs == "auto" else int(settings.jobs)
-        executor = WorkerPool(starter, make, (target, given), workers=jobs, attempts=ATTEMPTS)
+        executor = WorkerPool(starter, make, (target, Given(settings, threads)), attempts=ATTEMPTS)
     try:
         described = described or _described(executor, on_output)
     except BaseException:
         executor.close()
         raise
-    if settings.engine == "here" and settings.jobs == "auto":
-        executor.workers = described.at_a_time
+    if settings.engine == "here":
+        executor.workers = _workers(settings, described.at_a_time)
     return executor, dataclasses.replace(described, target={**described.target, **target.as_dict()})
 
 
@@ -64,13 +68,19 @@ def _described(executor: Executor[LrHost], on_output: OnOutput | None) -> Descri
     return answer
 
 
-def _threads_here(settings: FindLrSettings) -> int | None:
-    """The threads that torch would use in this process; a new one on this machine would use as many by itself."""
-    if settings.engine == "here" and "torch" not in sys.modules:
-        return None
-    from lrscout.engine.devices import threads_in_use  # here and not above: it brings torch
+def _workers(settings: FindLrSettings, at_most: int) -> int:
+    """The trainings at the same time: as --jobs says, or `at_most`, and no more than there are."""
+    return min(at_most if settings.jobs == "auto" else int(settings.jobs), settings.independent_trainings)
 
-    return threads_in_use()
+
+def _threads_each(settings: FindLrSettings, cores: int | None) -> int | None:
+    """The share of each process, since two that compute with all cores wait for each other.
+
+    None where the user has said how many, or the cores do not matter.
+    """
+    if cores is None or "OMP_NUM_THREADS" in os.environ:
+        return None
+    return max(1, cores // _workers(settings, cores))
 
 
 def make_live_host(place: int, target: Target, given: Given) -> LrHost:
@@ -84,4 +94,4 @@ def make_live_host(place: int, target: Target, given: Given) -> LrHost:
 
 def make_command_host(place: int, target: CommandTarget, given: Given) -> LrHost:
     """The host of a worker, for a training command."""
-    return CommandHost(on_this_node(target), given.settings)
+    return CommandHost(on_this_node(target), given.settings, given.threads)

@@ -26,7 +26,6 @@ class LiveHost:
         numbers = self._optimizers.numbers
         optimizer = numbers[0] if numbers and optimizer is None else optimizer
         with self.trainer(optimizer) as trainer:
-            threads = int(trainer.environment["threads"])
             devices = 0 if is_cpu(self._settings.device) else device_count()
             return Described(
                 optimizer,
@@ -36,7 +35,7 @@ class LiveHost:
                 trainer.length(),
                 trainer.group_lrs(1.0),
                 Census(tuple(numbers), not numbers and trainer.leaves_some_alone),
-                devices or max(1, cpu_cores() // threads),
+                devices or cpu_cores(),
             )
 
     @contextmanager

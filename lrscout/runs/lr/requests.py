@@ -37,7 +37,7 @@ class Described:
     training: TrainingLength
     ratios: tuple[float, ...]  # of the rates of the groups to the largest
     census: Census
-    at_a_time: int  # such trainings that do not take cores or devices from each other
+    at_a_time: int  # trainings that have a device for themselves, or a core for each rank
 
     def length(self) -> TrainingLength:
         return self.training
