@@ -299,9 +299,9 @@ def test_a_lowest_loss_at_the_edge_of_what_was_tried_is_doubted():
     assert "edge" in made.doubts[0]
 
 
-def test_a_sweep_that_left_most_and_was_not_probed_is_not_answered_with_high_confidence():
+def test_a_sweep_that_left_most_and_was_not_probed_is_answered_with_low_confidence():
     made = suggest([swept(0.7, noise=0.005)], "scout", "decay", 400)
-    assert made.confidence == "medium"
+    assert made.confidence == "low"
     assert "cannot show" in made.doubts[0]
 
 

@@ -132,11 +132,7 @@ def test_a_clean_valley_that_leaves_little_is_answered_with_high_confidence():
 @pytest.mark.parametrize(
     ("points", "more", "doubt"),
     [
-        (swept(deep, noise=0.25), {}, "noise between batches"),
-        (swept(deep, [lr for lr in RATES if lr < DIVERGES]), {}, "before the loss diverged"),
         (swept(deep, RATES[::4]), {}, "steps in the decade below"),
-        (swept(lambda lr: deep(lr) - 5), {}, "not positive"),
-        (swept(valley), {}, "the sweep leaves 5"),
         (swept(deep), {"horizon": 100_000}, "extrapolated to 100000 steps"),
         (swept(deep), {"epochs": 1000.0}, "1000 epochs may overfit"),
         (swept(deep), {"rates": (1e-3, 1e-2)}, "disagree by a factor of 10"),
@@ -146,6 +142,22 @@ def test_a_doubt_makes_it_medium_and_says_why(points, more, doubt):
     confidence, doubts = judged(points, **more)
     assert confidence == "medium"
     assert doubt in " ".join(doubts)
+
+
+@pytest.mark.parametrize(
+    ("points", "doubt"),
+    [
+        (swept(deep, noise=0.25), "noise between batches"),
+        (swept(deep, [lr for lr in RATES if lr < DIVERGES]), "before the loss diverged"),
+        (swept(lambda lr: deep(lr) - 5), "not positive"),
+        (swept(valley), "the sweep leaves 5"),
+    ],
+)
+def test_a_sweep_that_does_not_determine_the_rate_and_is_left_alone_makes_it_low_and_says_why(points, doubt):
+    confidence, (told,) = judged(points)
+    assert confidence == "low"
+    assert doubt in told
+    assert "no short training runs were made" in told
 
 
 def test_a_fall_that_the_noise_hides_is_answered_below_a_known_divergence_with_low_confidence():

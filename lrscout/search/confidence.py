@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from lrscout.results import Confidence, Probing
-from lrscout.search.bracket import doubts_of_reach, doubts_of_reading
+from lrscout.search.bracket import doubts_of_reading, why_probe
 from lrscout.search.curve import Curve
 from lrscout.search.probing import BAND
 from lrscout.search.scout import HORIZON
@@ -54,15 +54,16 @@ def _grave_doubt(curve: Curve) -> str | None:
         return "no short training run lowered the loss by more than the noise between batches"
     if probing is None and (curve.too_few or not curve.falls):
         return "the fall is hidden in the noise, so the rate is based on the divergence alone"
-    return None
+    why = why_probe(curve) if probing is None else None
+    return None if why is None else f"{why}, and no short training runs were made"
 
 
 def _doubts_of_sweep(curve: Curve) -> list[str]:
     """Doubts about a rate that is based on the sweep alone."""
-    doubts, diverges = doubts_of_reach(curve), curve.rate_of_divergence
+    diverges = curve.rate_of_divergence
     if diverges is not None and curve.steps_per_decade(diverges) < MIN_STEPS_PER_DECADE:
-        doubts.append(f"only {curve.steps_per_decade(diverges):.0f} steps in the decade below the divergence")
-    return doubts
+        return [f"only {curve.steps_per_decade(diverges):.0f} steps in the decade below the divergence"]
+    return []
 
 
 def _doubts_of_probes(found: Probing) -> list[str]:
