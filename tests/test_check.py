@@ -22,6 +22,7 @@ import lrscout
 from lrscout.cli import main
 from lrscout.engine.checking.fields import fields_of_batch
 from lrscout.engine.checking.subject import Subject
+from lrscout.engine.host import Host
 from lrscout.errors import TargetError, UsageError
 from lrscout.records import from_json
 from lrscout.results import BatchField, Check, Target
@@ -207,6 +208,16 @@ def test_the_settings_of_a_step_do_not_make_a_sound_target_fail(more):
     made = settings(skip=("loader",), **more)  # which is another thing
     record = check_target(seeded(broken.sound), made, Target(None))
     assert [check.name for check in record.result.checks if check.status != "ok"] == ["loader"], record.result.checks
+
+
+def test_gradients_are_told_before_the_clipping_of_a_trainer():
+    class Clipping(Host):
+        settings = {"clip_norm": 0.01}
+
+    def build():
+        return dataclasses.replace(broken.sound(), host=Clipping())
+
+    assert found("gradients", build).detail == found("gradients", broken.sound).detail
 
 
 # The batch
