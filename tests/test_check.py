@@ -211,11 +211,11 @@ def test_the_settings_of_a_step_do_not_make_a_sound_target_fail(more):
 
 
 def test_gradients_are_told_before_the_clipping_of_a_trainer():
-    class Clipping(Host):
-        settings = {"clip_norm": 0.01}
+    clipping = Host()
+    clipping.settings = {"clip_norm": 0.01}
 
     def build():
-        return dataclasses.replace(broken.sound(), host=Clipping())
+        return dataclasses.replace(broken.sound(), host=clipping)
 
     assert found("gradients", build).detail == found("gradients", broken.sound).detail
 
