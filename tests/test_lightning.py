@@ -173,6 +173,30 @@ def test_the_batch_size_is_set_where_lightning_has_it(made: Any) -> None:
     assert [len(next(iter(each))[0]) for each in loaders] == [4, 32]
 
 
+class NoLoader(Regression):
+    train_dataloader = pl.LightningModule.train_dataloader
+
+
+@pytest.mark.parametrize("kind", [Regression, NoLoader], ids=["own loader as well", "no own loader"])
+@pytest.mark.parametrize(
+    "form", [tuple, lambda pair: {"model": pair[0], "train_loader": pair[1]}], ids=["tuple", "dict"]
+)
+def test_the_batches_of_another_size_are_of_the_loader_that_was_given(kind: Any, form: Any) -> None:
+    given = loader(8, held_out=True)
+    source = Source(Target(None), "batch_size", 0, live=lambda: form((kind(), given)))
+    found = source.with_batch_size(4).train_loader
+    assert found.batch_size == 4
+    assert found.dataset is given.dataset
+
+
+def test_a_given_val_loader_stays_when_the_batch_size_is_set_in_the_module() -> None:
+    given = loader(16)
+    source = Source(Target(None), "batch_size", 0, live=lambda: {"model": Regression(), "val_loader": given})
+    workload = source.with_batch_size(4)
+    assert workload.train_loader.batch_size == 4
+    assert workload.val_loader is given
+
+
 class NoLoss(Regression):
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         self.log("accuracy", 0.5)

@@ -68,10 +68,11 @@ class LightningHost(Host):
         kind = type(module).__name__
         self.warnings = tuple(f"{kind}.{name} is not run: lrscout does that itself." for name in overridden)
         self._takes_index = _takes(module.training_step, 2)
-        self._loader: Any = None
+        self._given: Mapping[str, Any] = {}
 
     def workload(self, parts: Mapping[str, Any]) -> Workload:
         """Set everything up as for a fit, without the fit."""
+        self._given = parts
         module, datamodule = self._module, self._datamodule
         with in_place_of_trainer(self._trainer):
             for owner in (datamodule, module):
@@ -79,8 +80,7 @@ class LightningHost(Host):
                     owner.prepare_data()
                     owner.setup("fit")
             module.configure_model()
-            train_loader, val_loader = self._loaders(parts)
-            self._loader = train_loader
+            train_loader, val_loader = self._loaders()
             self._trainer.batches = batches_in(train_loader)
             optimizer = parts.get("optimizer") or self._optimizers()
         return Workload(
@@ -94,8 +94,8 @@ class LightningHost(Host):
             host=self,
         )
 
-    def _loaders(self, parts: Mapping[str, Any]) -> tuple[Any, Any]:
-        train, val = parts.get("train_loader"), parts.get("val_loader")
+    def _loaders(self) -> tuple[Any, Any]:
+        train, val = self._given.get("train_loader"), self._given.get("val_loader")
         owner = self._datamodule if self._datamodule is not None else self._module
         if train is None:
             if not self._overrides("train_dataloader", owner):
@@ -205,6 +205,8 @@ class LightningHost(Host):
 
     def with_batch_size(self, workload: Workload, batch_size: int) -> Workload | None:
         """Set `batch_size` where the datamodule or the module has it, as Lightning's tuner does."""
+        if "train_loader" in self._given:
+            return None
         for owner in (self._datamodule, self._module):
             for holder in (owner, getattr(owner, "hparams", None)):
                 if not _has_size(holder):
@@ -213,7 +215,7 @@ class LightningHost(Host):
                 _set_size(holder, batch_size)
                 try:
                     with in_place_of_trainer(self._trainer):
-                        train_loader, val_loader = self._loaders({})
+                        train_loader, val_loader = self._loaders()
                 finally:
                     _set_size(holder, before)
                 if getattr(train_loader, "batch_size", None) == batch_size:
