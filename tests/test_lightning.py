@@ -105,6 +105,74 @@ def test_accumulation_trains_as_under_lightning() -> None:
     assert ours == pytest.approx([(a + b) / 2 for a, b in zip(single[::2], single[1::2])], rel=1e-6)
 
 
+class Counts:
+    """Notes the trainer's counters in every hook."""
+
+    def note(self, where: str) -> None:
+        self.counts = [*getattr(self, "counts", []), (where, self.global_step, self.current_epoch)]
+
+    def on_train_epoch_start(self) -> None:
+        self.note("epoch start")
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.note(f"batch {batch_idx} start")
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        self.note("before step")
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.note(f"batch {batch_idx} end")
+
+    def on_train_epoch_end(self) -> None:
+        self.note("epoch end")
+
+
+class CountingRegression(Counts, Regression):
+    pass
+
+
+class CountingGan(Counts, Gan):
+    def training_step(self, batch: Any) -> None:
+        super().training_step(batch)
+        self.note("stepped")
+
+
+def counted(module: Any, count: int, **settings: Any) -> list[Any]:
+    session = make_session(make_workload(module), **settings)
+    with session.open():
+        for _ in range(count):
+            session.train_step()
+        return list(module.counts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "accumulate", "of_lightning"),
+    [
+        (CountingRegression, 1, {}),
+        (CountingRegression, 4, {"accumulate_grad_batches": 4}),
+        (CountingGan, 1, {"each": 2}),
+    ],
+    ids=["automatic", "accumulated", "manual"],
+)
+def test_steps_and_epochs_are_counted_as_under_lightning(kind: Any, accumulate: int, of_lightning: Any) -> None:
+    count = 20 // accumulate  # two and a half epochs
+    reference = kind()
+    trained_by_lightning(reference, count, **of_lightning)
+    assert reference.counts.pop() == ("epoch end", count * of_lightning.get("each", 1), 2)  # where a Trainer stops
+    assert counted(kind(), count, accumulate=accumulate) == reference.counts
+
+
+class CountingLbfgs(CountingRegression):
+    def configure_optimizers(self) -> Any:
+        return torch.optim.LBFGS(self.parameters(), max_iter=3)
+
+
+def test_a_step_that_evaluates_its_loss_several_times_is_counted_once() -> None:
+    counts = counted(CountingLbfgs(), 3)
+    assert [step for where, step, _ in counts if where.endswith("end")] == [1, 2, 3]
+    assert [where for where, *_ in counts].count("before step") > 3
+
+
 def test_the_held_out_loss_is_that_of_the_validation_step() -> None:
     module = Regression()
     session = make_session(make_workload(module), val_batches=2)

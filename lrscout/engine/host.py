@@ -36,6 +36,9 @@ class Host:
     def update_begins(self, optimizers: Sequence[Optimizer]) -> None:
         """The optimizers are about to step."""
 
+    def update_ended(self) -> None:
+        """The optimizers have stepped."""
+
     def batch_ended(self) -> None:
         """All about a micro-batch is done, with the step that follows the last one."""
 

@@ -168,6 +168,7 @@ class Session:
             return self._closure_step(list(batches))
         loss = self._add_gradients(batches)
         self._update()
+        self._host.update_ended()
         self._host.batch_ended()
         return loss
 
@@ -228,6 +229,7 @@ class Session:
             optimizer.second_step(zero_grad=False)
         else:
             optimizer.step(closure)
+        self._host.update_ended()
         self._host.batch_ended()
         return losses[0]
 

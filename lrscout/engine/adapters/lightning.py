@@ -193,6 +193,10 @@ class LightningHost(Host):
         for optimizer in optimizers:
             self._module.on_before_optimizer_step(optimizer)
 
+    def update_ended(self) -> None:
+        """Count the step."""
+        self._trainer.global_step += 1
+
     def batch_ended(self) -> None:
         """Count the batches, and the epochs where the loader has a length."""
         trainer, module = self._trainer, self._module
@@ -201,6 +205,7 @@ class LightningHost(Host):
         self._batch = self._output = None
         if trainer.count_batch():
             module.on_train_epoch_end()
+            trainer.current_epoch += 1
             module.on_train_epoch_start()
 
     def with_batch_size(self, workload: Workload, batch_size: int) -> Workload | None:
@@ -209,15 +214,16 @@ class LightningHost(Host):
             return None
         for owner in (self._datamodule, self._module):
             for holder in (owner, getattr(owner, "hparams", None)):
-                if not _has_size(holder):
+                attributes = _attributes(holder)
+                before = attributes.get("batch_size")
+                if not isinstance(before, int):
                     continue
-                before = _size_in(holder)
-                _set_size(holder, batch_size)
+                attributes["batch_size"] = batch_size
                 try:
                     with in_place_of_trainer(self._trainer):
                         train_loader, val_loader = self._loaders()
                 finally:
-                    _set_size(holder, before)
+                    attributes["batch_size"] = before
                 if getattr(train_loader, "batch_size", None) == batch_size:
                     self._trainer.batches = batches_in(train_loader)
                     return replace(workload, train_loader=train_loader, val_loader=val_loader)
@@ -258,19 +264,5 @@ def _takes(method: Callable[..., Any], count: int) -> bool:
     return True
 
 
-def _has_size(holder: Any) -> bool:
-    if isinstance(holder, Mapping):
-        return isinstance(holder.get("batch_size"), int)
-    return isinstance(getattr(holder, "__dict__", {}).get("batch_size"), int)
-
-
-def _size_in(holder: Any) -> int:
-    size: int = holder["batch_size"] if isinstance(holder, Mapping) else holder.batch_size
-    return size
-
-
-def _set_size(holder: Any, batch_size: int) -> None:
-    if isinstance(holder, Mapping):
-        holder["batch_size"] = batch_size  # type: ignore[index]  # hparams can be written to
-    else:
-        holder.batch_size = batch_size
+def _attributes(holder: Any) -> Any:
+    return holder if isinstance(holder, Mapping) else getattr(holder, "__dict__", {})
