@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import nn
 
 import lrscout
 from lrscout.cli import main
+from lrscout.engine.trials.feed import Feed
 from lrscout.engine.trials.source import Source
 from lrscout.engine.workload import Workload, make_workload
 from lrscout.errors import TargetError, WorkloadError
@@ -160,6 +162,26 @@ def test_steps_and_epochs_are_counted_as_under_lightning(kind: Any, accumulate: 
     trained_by_lightning(reference, count, **of_lightning)
     assert reference.counts.pop() == ("epoch end", count * of_lightning.get("each", 1), 2)  # where a Trainer stops
     assert counted(kind(), count, accumulate=accumulate) == reference.counts
+
+
+@pytest.mark.parametrize(
+    ("size", "read"),
+    [(8, loader(32)), (32, Feed(loader(32), 32, None))],
+    ids=["share of a rank", "trial, which has no end"],
+)
+def test_an_epoch_has_the_batches_of_the_loader_that_is_read(size: int, read: Any) -> None:
+    source = Source(Target(None), "batch_size", 0, live=lambda: CountingRegression())
+    workload = replace(source.with_batch_size(size), train_loader=read)
+    session = make_session(workload)
+    with session.open():
+        for _ in range(3):
+            session.train_step()
+        assert workload.model.trainer.num_training_batches == 2
+        assert [count for count in workload.model.counts if "epoch" in count[0]] == [
+            ("epoch start", 0, 0),
+            ("epoch end", 2, 0),
+            ("epoch start", 2, 1),
+        ]
 
 
 class CountingLbfgs(CountingRegression):

@@ -22,8 +22,8 @@ class Host:
     training_steps: int | None = None  # optimizer steps that the framework's trainer would take
     warnings: tuple[str, ...] = ()
 
-    def open(self, device: torch.device) -> AbstractContextManager[None]:
-        """Entered while a session is open, with the model on its device."""
+    def open(self, workload: Workload, device: torch.device) -> AbstractContextManager[None]:
+        """Entered while a session of the workload is open, with the model on its device."""
         return nullcontext()
 
     def gathered(self, batches: Iterable[Any], device: torch.device) -> Iterable[Any]:

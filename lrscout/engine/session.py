@@ -96,7 +96,7 @@ class Session:
                 workload.model.train()  # otherwise keep the modes: a frozen submodule may be in eval mode
             if self._val_batches:
                 self._held_out = self._take_held_out()
-            stack.enter_context(self._host.open(self.device))
+            stack.enter_context(self._host.open(workload, self.device))
             self._batches = Batches(workload.train_loader)
             stack.callback(self._close)
             yield self

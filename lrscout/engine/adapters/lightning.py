@@ -137,9 +137,9 @@ class LightningHost(Host):
         return optimizers if len(optimizers) > 1 else optimizers[0]
 
     @contextmanager
-    def open(self, device: torch.device) -> Iterator[None]:
+    def open(self, workload: Workload, device: torch.device) -> Iterator[None]:
         """Stand in for the Trainer, and begin a fit."""
-        self._trainer.begin()
+        self._trainer.begin(batches_in(workload.train_loader))  # of a rank's share, for example
         with in_place_of_trainer(self._trainer):
             for hook in ("on_fit_start", "on_train_start", "on_train_epoch_start"):
                 getattr(self._module, hook)()

@@ -38,8 +38,9 @@ class StandIn:
         self.was_asked_for_length = False
         self.begin()
 
-    def begin(self) -> None:
-        """Count from the first batch again."""
+    def begin(self, batches: int | None = None) -> None:
+        """Count from the first batch again, with so many in an epoch, or else as many as before."""
+        self.batches = batches or self.batches
         self.batch_index = self.current_epoch = self.global_step = 0
         self.logged.clear()
 

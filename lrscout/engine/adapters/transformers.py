@@ -65,7 +65,7 @@ class TrainerHost(Host):
         self.warnings = tuple(_warnings(trainer))
 
     @contextmanager
-    def open(self, device: torch.device) -> Iterator[None]:
+    def open(self, workload: Workload, device: torch.device) -> Iterator[None]:
         """Checkpoint activations if the Trainer does."""
         self._device = device
         model, arguments = self._trainer.model, self._trainer.args
