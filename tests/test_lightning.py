@@ -221,6 +221,25 @@ def test_data_may_come_from_a_datamodule(given: Any) -> None:
     assert steps(workload, 5, lr=0.05) == plain(5)
 
 
+class NoDatamodule:
+    """Has the methods of a LightningDataModule, without being one."""
+
+    def prepare_data(self) -> None: ...
+
+    def setup(self, stage: str) -> None: ...
+
+    def train_dataloader(self) -> Any:
+        return loader()
+
+
+@pytest.mark.parametrize("given", [NoDatamodule(), Data, loader()], ids=["look-alike", "class", "loader"])
+def test_a_datamodule_that_is_none_of_lightnings_is_refused(given: Any) -> None:
+    with pytest.raises(TargetError, match="must be a LightningDataModule, not") as raised:
+        make_workload({"model": Regression(), "datamodule": given})
+    assert repr(type(given).__name__) in raised.value.message
+    assert '"train_loader"' in raised.value.hint
+
+
 def test_data_may_come_from_a_loader_and_an_optimizer_from_the_target() -> None:
     parts = {"model": Regression(), "train_loader": loader(), "optimizer": torch.optim.SGD}
     assert steps(make_workload(parts), 3) == steps(Workload(network(), loader(), nn.MSELoss(), torch.optim.SGD), 3)

@@ -28,7 +28,7 @@ def adapted(given: Any) -> Workload | None:
     """The workload of a LightningModule; None if the target says itself how its loss is computed.
 
     Raises:
-        TargetError: there is no data, or the optimizers are of an unknown form.
+        TargetError: there is no data, the datamodule is none of Lightning's, or the optimizers are of an unknown form.
     """
     if isinstance(given, Workload) and given.host.__class__ is not Host:
         return given
@@ -42,7 +42,13 @@ def adapted(given: Any) -> Workload | None:
             )
     if is_lightning(parts.get("train_loader"), "LightningDataModule"):
         parts["datamodule"] = parts.pop("train_loader")
-    host = LightningHost(parts["model"], parts.get("datamodule"))
+    datamodule = parts.get("datamodule")
+    if datamodule is not None and not is_lightning(datamodule, "LightningDataModule"):
+        raise TargetError(
+            f"The datamodule must be a LightningDataModule, not {type(datamodule).__name__!r}.",
+            hint='Let it inherit from LightningDataModule, or give its loader: {"model": ..., "train_loader": ...}.',
+        )
+    host = LightningHost(parts["model"], datamodule)
     return host.workload(parts)
 
 
