@@ -118,8 +118,9 @@ class Gan(pl.LightningModule):
         of_critic.step()
         self.untoggle_optimizer(of_critic)
         self.log_dict({"g_loss": g_loss, "c_loss": c_loss}, prog_bar=True)
-        if self.lr_schedulers() is not None:
-            self.lr_schedulers().step()
+        scheduler = self.lr_schedulers()
+        if scheduler is not None and not isinstance(scheduler, list):
+            scheduler.step()
 
     def train_dataloader(self) -> Any:
         return loader()

@@ -101,6 +101,32 @@ def test_manual_optimization_of_two_optimizers_trains_as_under_lightning() -> No
     assert ours == trained_by_lightning(Gan(), each=2)  # whose steps are those of all optimizers
 
 
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_module_finds_as_many_schedulers_as_it_configures_and_knows_the_last_batch(count: int) -> None:
+    seen: list[tuple[int, bool]] = []
+
+    class Scheduled(Gan):
+        def training_step(self, batch: Any) -> None:
+            super().training_step(batch)
+            found = self.lr_schedulers()
+            several = found if isinstance(found, list) else [] if found is None else [found]
+            if self.trainer.is_last_batch:
+                for each in several:
+                    each.step()
+            seen.append((len(several), self.trainer.is_last_batch))
+
+        def configure_optimizers(self) -> Any:
+            made = super().configure_optimizers()
+            return made, [torch.optim.lr_scheduler.ConstantLR(each, 1.0) for each in made[:count]]
+
+    steps(make_workload(Scheduled()), STEPS, lr=0.01)
+    ours = seen.copy()
+    seen.clear()
+    trained_by_lightning(Scheduled(), each=2)
+    assert ours == seen
+    assert {several for several, _ in seen} == {count}
+
+
 def test_accumulation_trains_as_under_lightning() -> None:
     ours = steps(make_workload(Regression()), 8, lr=0.05, accumulate=2)
     single = trained_by_lightning(Regression(), 8, accumulate_grad_batches=2)

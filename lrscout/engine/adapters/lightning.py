@@ -128,6 +128,7 @@ class LightningHost(Host):
         if found is None:
             raise TargetError(f"{type(self._module).__name__}.configure_optimizers returns None.")
         optimizers, schedulers = _split(found)
+        self._trainer.schedulers = len(schedulers)
         if not optimizers or not all(isinstance(each, Optimizer) for each in optimizers):
             raise TargetError(f"configure_optimizers returns {type(found).__name__!r}, without an optimizer in it.")
         if len(optimizers) > 1 and self._module.automatic_optimization:

@@ -29,6 +29,7 @@ class StandIn:
     def __init__(self, module: Any, datamodule: Any) -> None:
         self.lightning_module, self.datamodule = module, datamodule
         self.batches: int | None = None  # in an epoch
+        self.schedulers = 1  # of configure_optimizers
         self.optimizers: list[Optimizer] = []
         self.logged: dict[str, Any] = {}
         self.callbacks: list[Any] = []
@@ -65,6 +66,10 @@ class StandIn:
     @property
     def num_training_batches(self) -> float:
         return float("inf") if self.batches is None else self.batches
+
+    @property
+    def is_last_batch(self) -> bool:
+        return self.batch_index + 1 == self.batches
 
     @property
     def max_epochs(self) -> int:
@@ -137,7 +142,7 @@ def in_place_of_trainer(trainer: StandIn) -> Iterator[None]:
         "log": lambda name, value, *args, **more: _log(trainer.logged, name, value),
         "log_dict": lambda values, *args, **more: _log_all(trainer.logged, values),
         "print": lambda *args, **more: None,
-        "lr_schedulers": lambda: SimpleNamespace(step=lambda *args: None, get_last_lr=lambda: [0.0]),
+        "lr_schedulers": lambda: _schedulers(trainer.schedulers),
         "clip_gradients": _clip,
     }
     module.trainer = trainer
@@ -152,6 +157,12 @@ def in_place_of_trainer(trainer: StandIn) -> Iterator[None]:
         module.trainer = before[0]
         if datamodule is not None:
             datamodule.trainer = before[1]
+
+
+def _schedulers(count: int) -> Any:
+    """What stands in for so many schedulers, in the form that self.lr_schedulers() has; the rates are lrscout's."""
+    each = SimpleNamespace(step=lambda *args: None, get_last_lr=lambda: [0.0])
+    return [each] * count if count > 1 else each if count else None
 
 
 def _log(logged: dict[str, Any], name: str, value: Any) -> None:
