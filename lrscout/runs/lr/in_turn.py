@@ -12,8 +12,6 @@ from lrscout.runs.lr.trainer import LrSubject
 from lrscout.runs.lr.work import LrWork
 from lrscout.settings import FindLrSettings
 
-ALONE = "the other optimizers kept their own rates meanwhile"
-
 
 def search_in_turn(works: Iterable[tuple[int, LrWork]], settings: FindLrSettings, observer: LrObserver) -> LrRecord:
     """Search by each work, which is about the optimizer of this number; Ctrl-C ends all of it.
@@ -25,23 +23,12 @@ def search_in_turn(works: Iterable[tuple[int, LrWork]], settings: FindLrSettings
         if record is None:
             record = search_by(work, settings, observer)
         else:
-            after = _Onward(observer, doubted(record), work.subject, number)
-            record = after.record_with(doubted(search_by(work, settings, after)))
+            after = _Onward(observer, record, work.subject, number)
+            record = after.record_with(search_by(work, settings, after))
         if record.status == "interrupted":
             break
     assert record is not None
     return record
-
-
-def doubted(record: LrRecord) -> LrRecord:
-    """A record whose suggestion was found while other optimizers kept their own rates, which they will not keep."""
-    result = record.result
-    assert result is not None
-    suggestion = result.suggestion
-    if suggestion.lr is None or ALONE in suggestion.doubts:
-        return record
-    suggestion = dataclasses.replace(suggestion, confidence="low", doubts=(*suggestion.doubts, ALONE))
-    return dataclasses.replace(record, result=dataclasses.replace(result, suggestion=suggestion))
 
 
 class _Onward(LrObserver):
