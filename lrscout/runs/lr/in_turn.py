@@ -14,19 +14,24 @@ from lrscout.settings import FindLrSettings
 
 
 def search_in_turn(works: Iterable[tuple[int, LrWork]], settings: FindLrSettings, observer: LrObserver) -> LrRecord:
-    """Search by each work, which is about the optimizer of this number; Ctrl-C ends all of it.
+    """Search by each work, which is about the optimizer of this number; Ctrl-C ends all of it, and keeps what ended.
 
     A work is asked for when those before it have ended.
     """
     record: LrRecord | None = None
-    for number, work in works:
+    try:
+        for number, work in works:
+            if record is None:
+                record = search_by(work, settings, observer)
+            else:
+                after = _Onward(observer, record, work.subject, number)
+                record = after.record_with(search_by(work, settings, after))
+            if record.status == "interrupted":
+                break
+    except KeyboardInterrupt:
         if record is None:
-            record = search_by(work, settings, observer)
-        else:
-            after = _Onward(observer, record, work.subject, number)
-            record = after.record_with(search_by(work, settings, after))
-        if record.status == "interrupted":
-            break
+            raise
+        record = dataclasses.replace(record, status="interrupted")
     assert record is not None
     return record
 
