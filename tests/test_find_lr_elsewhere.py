@@ -262,3 +262,14 @@ def test_ctrl_c_during_the_second_seed_shows_the_first(folder):
 def test_a_seed_that_kills_its_process_is_tried_twice_and_then_told(folder, capfd):
     assert main(["find-lr", "mymod.py:build", "--seeds", "2", "--jobs", "2", "-k", "dies=1", "-q"]) == 1
     assert "exited with code 7" in capfd.readouterr().err
+
+
+def test_who_asks_for_other_processes_and_has_nothing_for_them_is_told_once(folder, capfd):
+    def told(*words):
+        assert main(["find-lr", "mymod.py:build", "--max-steps", "150", *words]) == 0
+        return [line for line in capfd.readouterr().err.splitlines() if "nothing to share" in line]
+
+    for words in (("--jobs", "2"), ("--engine", "ray")):
+        (note,) = told(*words)
+        assert note.startswith(f"{' '.join(words)} has nothing to share: only --seeds and --refine")
+    assert told() == []
