@@ -187,6 +187,7 @@ def test_an_optimizer_that_is_made_after_the_first_step_is_left_out_in_workers_t
     assert len([each for each in found.warnings if "after the first step" in each]) == 1
 
 
+@pytest.mark.slow
 def test_an_optimizer_that_is_made_after_the_first_step_is_no_concern_of_who_names_another(late):
     found = lrscout.find_lr(command=late, max_steps=150, optimizer="1")
     assert "own rates meanwhile" in found.suggestion.doubts[-1]
