@@ -265,8 +265,10 @@ def test_a_seed_that_kills_its_process_is_tried_twice_and_then_told(folder, capf
 
 
 def test_who_asks_for_other_processes_and_has_nothing_for_them_is_told_once(folder, capfd):
+    (folder / "mymod.py").rename(folder / "alone.py")  # another test has imported the name
+
     def told(*words):
-        assert main(["find-lr", "mymod.py:build", "--max-steps", "150", *words]) == 0
+        assert main(["find-lr", "alone.py:build", "--max-steps", "150", *words]) == 0
         return [line for line in capfd.readouterr().err.splitlines() if "nothing to share" in line]
 
     for words in (("--jobs", "2"), ("--engine", "ray")):
