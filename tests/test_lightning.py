@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import nn
 
 import lrscout
 from lrscout.cli import main
+from lrscout.engine.trials.feed import Feed
 from lrscout.engine.trials.source import Source
 from lrscout.engine.workload import Workload, make_workload
 from lrscout.errors import TargetError, WorkloadError
@@ -105,6 +107,94 @@ def test_accumulation_trains_as_under_lightning() -> None:
     assert ours == pytest.approx([(a + b) / 2 for a, b in zip(single[::2], single[1::2])], rel=1e-6)
 
 
+class Counts:
+    """Notes the trainer's counters in every hook."""
+
+    def note(self, where: str) -> None:
+        self.counts = [*getattr(self, "counts", []), (where, self.global_step, self.current_epoch)]
+
+    def on_train_epoch_start(self) -> None:
+        self.note("epoch start")
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.note(f"batch {batch_idx} start")
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        self.note("before step")
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.note(f"batch {batch_idx} end")
+
+    def on_train_epoch_end(self) -> None:
+        self.note("epoch end")
+
+
+class CountingRegression(Counts, Regression):
+    pass
+
+
+class CountingGan(Counts, Gan):
+    def training_step(self, batch: Any) -> None:
+        super().training_step(batch)
+        self.note("stepped")
+
+
+def counted(module: Any, count: int, **settings: Any) -> list[Any]:
+    session = make_session(make_workload(module), **settings)
+    with session.open():
+        for _ in range(count):
+            session.train_step()
+        return list(module.counts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "accumulate", "of_lightning"),
+    [
+        (CountingRegression, 1, {}),
+        (CountingRegression, 4, {"accumulate_grad_batches": 4}),
+        (CountingGan, 1, {"each": 2}),
+    ],
+    ids=["automatic", "accumulated", "manual"],
+)
+def test_steps_and_epochs_are_counted_as_under_lightning(kind: Any, accumulate: int, of_lightning: Any) -> None:
+    count = 20 // accumulate  # two and a half epochs
+    reference = kind()
+    trained_by_lightning(reference, count, **of_lightning)
+    assert reference.counts.pop() == ("epoch end", count * of_lightning.get("each", 1), 2)  # where a Trainer stops
+    assert counted(kind(), count, accumulate=accumulate) == reference.counts
+
+
+@pytest.mark.parametrize(
+    ("size", "read"),
+    [(8, loader(32)), (32, Feed(loader(32), 32, None))],
+    ids=["share of a rank", "trial, which has no end"],
+)
+def test_an_epoch_has_the_batches_of_the_loader_that_is_read(size: int, read: Any) -> None:
+    source = Source(Target(None), "batch_size", 0, live=lambda: CountingRegression())
+    workload = replace(source.with_batch_size(size), train_loader=read)
+    session = make_session(workload)
+    with session.open():
+        for _ in range(3):
+            session.train_step()
+        assert workload.model.trainer.num_training_batches == 2
+        assert [count for count in workload.model.counts if "epoch" in count[0]] == [
+            ("epoch start", 0, 0),
+            ("epoch end", 2, 0),
+            ("epoch start", 2, 1),
+        ]
+
+
+class CountingLbfgs(CountingRegression):
+    def configure_optimizers(self) -> Any:
+        return torch.optim.LBFGS(self.parameters(), max_iter=3)
+
+
+def test_a_step_that_evaluates_its_loss_several_times_is_counted_once() -> None:
+    counts = counted(CountingLbfgs(), 3)
+    assert [step for where, step, _ in counts if where.endswith("end")] == [1, 2, 3]
+    assert [where for where, *_ in counts].count("before step") > 3
+
+
 def test_the_held_out_loss_is_that_of_the_validation_step() -> None:
     module = Regression()
     session = make_session(make_workload(module), val_batches=2)
@@ -129,6 +219,25 @@ def test_data_may_come_from_a_datamodule(given: Any) -> None:
     workload = make_workload(given(data))
     assert data.ready == ["prepared", "fit"]
     assert steps(workload, 5, lr=0.05) == plain(5)
+
+
+class NoDatamodule:
+    """Has the methods of a LightningDataModule, without being one."""
+
+    def prepare_data(self) -> None: ...
+
+    def setup(self, stage: str) -> None: ...
+
+    def train_dataloader(self) -> Any:
+        return loader()
+
+
+@pytest.mark.parametrize("given", [NoDatamodule(), Data, loader()], ids=["look-alike", "class", "loader"])
+def test_a_datamodule_that_is_none_of_lightnings_is_refused(given: Any) -> None:
+    with pytest.raises(TargetError, match="must be a LightningDataModule, not") as raised:
+        make_workload({"model": Regression(), "datamodule": given})
+    assert repr(type(given).__name__) in raised.value.message
+    assert '"train_loader"' in raised.value.hint
 
 
 def test_data_may_come_from_a_loader_and_an_optimizer_from_the_target() -> None:
@@ -171,6 +280,30 @@ def test_the_batch_size_is_set_where_lightning_has_it(made: Any) -> None:
     source = Source(Target(None), "batch_size", 0, live=made)
     loaders = [source.with_batch_size(size).train_loader for size in (4, 32)]
     assert [len(next(iter(each))[0]) for each in loaders] == [4, 32]
+
+
+class NoLoader(Regression):
+    train_dataloader = pl.LightningModule.train_dataloader
+
+
+@pytest.mark.parametrize("kind", [Regression, NoLoader], ids=["own loader as well", "no own loader"])
+@pytest.mark.parametrize(
+    "form", [tuple, lambda pair: {"model": pair[0], "train_loader": pair[1]}], ids=["tuple", "dict"]
+)
+def test_the_batches_of_another_size_are_of_the_loader_that_was_given(kind: Any, form: Any) -> None:
+    given = loader(8, held_out=True)
+    source = Source(Target(None), "batch_size", 0, live=lambda: form((kind(), given)))
+    found = source.with_batch_size(4).train_loader
+    assert found.batch_size == 4
+    assert found.dataset is given.dataset
+
+
+def test_a_given_val_loader_stays_when_the_batch_size_is_set_in_the_module() -> None:
+    given = loader(16)
+    source = Source(Target(None), "batch_size", 0, live=lambda: {"model": Regression(), "val_loader": given})
+    workload = source.with_batch_size(4)
+    assert workload.train_loader.batch_size == 4
+    assert workload.val_loader is given
 
 
 class NoLoss(Regression):

@@ -17,13 +17,14 @@ class Host:
     """What a session tells, step by step, whatever stands in for a framework's trainer; by default, nothing."""
 
     framework: str | None = None  # by the name that a record has for it
+    names_rate: bool = True  # whether the user tells the framework the learning rate, and not an optimizer
     settings: Mapping[str, Any] = {}  # for those of the session that are not given
     divides: bool = False  # whether the losses are already divided by the number of micro-batches
     training_steps: int | None = None  # optimizer steps that the framework's trainer would take
     warnings: tuple[str, ...] = ()
 
-    def open(self, device: torch.device) -> AbstractContextManager[None]:
-        """Entered while a session is open, with the model on its device."""
+    def open(self, workload: Workload, device: torch.device) -> AbstractContextManager[None]:
+        """Entered while a session of the workload is open, with the model on its device."""
         return nullcontext()
 
     def gathered(self, batches: Iterable[Any], device: torch.device) -> Iterable[Any]:
@@ -35,6 +36,9 @@ class Host:
 
     def update_begins(self, optimizers: Sequence[Optimizer]) -> None:
         """The optimizers are about to step."""
+
+    def update_ended(self) -> None:
+        """The optimizers have stepped."""
 
     def batch_ended(self) -> None:
         """All about a micro-batch is done, with the step that follows the last one."""

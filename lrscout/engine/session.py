@@ -96,7 +96,7 @@ class Session:
                 workload.model.train()  # otherwise keep the modes: a frozen submodule may be in eval mode
             if self._val_batches:
                 self._held_out = self._take_held_out()
-            stack.enter_context(self._host.open(self.device))
+            stack.enter_context(self._host.open(workload, self.device))
             self._batches = Batches(workload.train_loader)
             stack.callback(self._close)
             yield self
@@ -168,6 +168,7 @@ class Session:
             return self._closure_step(list(batches))
         loss = self._add_gradients(batches)
         self._update()
+        self._host.update_ended()
         self._host.batch_ended()
         return loss
 
@@ -228,6 +229,7 @@ class Session:
             optimizer.second_step(zero_grad=False)
         else:
             optimizer.step(closure)
+        self._host.update_ended()
         self._host.batch_ended()
         return losses[0]
 

@@ -28,7 +28,7 @@ def adapted(given: Any) -> Workload | None:
     """The workload of a LightningModule; None if the target says itself how its loss is computed.
 
     Raises:
-        TargetError: there is no data, or the optimizers are of an unknown form.
+        TargetError: there is no data, the datamodule is none of Lightning's, or the optimizers are of an unknown form.
     """
     if isinstance(given, Workload) and given.host.__class__ is not Host:
         return given
@@ -42,7 +42,13 @@ def adapted(given: Any) -> Workload | None:
             )
     if is_lightning(parts.get("train_loader"), "LightningDataModule"):
         parts["datamodule"] = parts.pop("train_loader")
-    host = LightningHost(parts["model"], parts.get("datamodule"))
+    datamodule = parts.get("datamodule")
+    if datamodule is not None and not is_lightning(datamodule, "LightningDataModule"):
+        raise TargetError(
+            f"The datamodule must be a LightningDataModule, not {type(datamodule).__name__!r}.",
+            hint='Let it inherit from LightningDataModule, or give its loader: {"model": ..., "train_loader": ...}.',
+        )
+    host = LightningHost(parts["model"], datamodule)
     return host.workload(parts)
 
 
@@ -68,10 +74,11 @@ class LightningHost(Host):
         kind = type(module).__name__
         self.warnings = tuple(f"{kind}.{name} is not run: lrscout does that itself." for name in overridden)
         self._takes_index = _takes(module.training_step, 2)
-        self._loader: Any = None
+        self._given: Mapping[str, Any] = {}
 
     def workload(self, parts: Mapping[str, Any]) -> Workload:
         """Set everything up as for a fit, without the fit."""
+        self._given = parts
         module, datamodule = self._module, self._datamodule
         with in_place_of_trainer(self._trainer):
             for owner in (datamodule, module):
@@ -79,8 +86,7 @@ class LightningHost(Host):
                     owner.prepare_data()
                     owner.setup("fit")
             module.configure_model()
-            train_loader, val_loader = self._loaders(parts)
-            self._loader = train_loader
+            train_loader, val_loader = self._loaders()
             self._trainer.batches = batches_in(train_loader)
             optimizer = parts.get("optimizer") or self._optimizers()
         return Workload(
@@ -94,8 +100,8 @@ class LightningHost(Host):
             host=self,
         )
 
-    def _loaders(self, parts: Mapping[str, Any]) -> tuple[Any, Any]:
-        train, val = parts.get("train_loader"), parts.get("val_loader")
+    def _loaders(self) -> tuple[Any, Any]:
+        train, val = self._given.get("train_loader"), self._given.get("val_loader")
         owner = self._datamodule if self._datamodule is not None else self._module
         if train is None:
             if not self._overrides("train_dataloader", owner):
@@ -137,9 +143,9 @@ class LightningHost(Host):
         return optimizers if len(optimizers) > 1 else optimizers[0]
 
     @contextmanager
-    def open(self, device: torch.device) -> Iterator[None]:
+    def open(self, workload: Workload, device: torch.device) -> Iterator[None]:
         """Stand in for the Trainer, and begin a fit."""
-        self._trainer.begin()
+        self._trainer.begin(batches_in(workload.train_loader))  # of a rank's share, for example
         with in_place_of_trainer(self._trainer):
             for hook in ("on_fit_start", "on_train_start", "on_train_epoch_start"):
                 getattr(self._module, hook)()
@@ -193,6 +199,10 @@ class LightningHost(Host):
         for optimizer in optimizers:
             self._module.on_before_optimizer_step(optimizer)
 
+    def update_ended(self) -> None:
+        """Count the step."""
+        self._trainer.global_step += 1
+
     def batch_ended(self) -> None:
         """Count the batches, and the epochs where the loader has a length."""
         trainer, module = self._trainer, self._module
@@ -201,21 +211,25 @@ class LightningHost(Host):
         self._batch = self._output = None
         if trainer.count_batch():
             module.on_train_epoch_end()
+            trainer.current_epoch += 1
             module.on_train_epoch_start()
 
     def with_batch_size(self, workload: Workload, batch_size: int) -> Workload | None:
         """Set `batch_size` where the datamodule or the module has it, as Lightning's tuner does."""
+        if "train_loader" in self._given:
+            return None
         for owner in (self._datamodule, self._module):
             for holder in (owner, getattr(owner, "hparams", None)):
-                if not _has_size(holder):
+                attributes = _attributes(holder)
+                before = attributes.get("batch_size")
+                if not isinstance(before, int):
                     continue
-                before = _size_in(holder)
-                _set_size(holder, batch_size)
+                attributes["batch_size"] = batch_size
                 try:
                     with in_place_of_trainer(self._trainer):
-                        train_loader, val_loader = self._loaders({})
+                        train_loader, val_loader = self._loaders()
                 finally:
-                    _set_size(holder, before)
+                    attributes["batch_size"] = before
                 if getattr(train_loader, "batch_size", None) == batch_size:
                     self._trainer.batches = batches_in(train_loader)
                     return replace(workload, train_loader=train_loader, val_loader=val_loader)
@@ -256,19 +270,5 @@ def _takes(method: Callable[..., Any], count: int) -> bool:
     return True
 
 
-def _has_size(holder: Any) -> bool:
-    if isinstance(holder, Mapping):
-        return isinstance(holder.get("batch_size"), int)
-    return isinstance(getattr(holder, "__dict__", {}).get("batch_size"), int)
-
-
-def _size_in(holder: Any) -> int:
-    size: int = holder["batch_size"] if isinstance(holder, Mapping) else holder.batch_size
-    return size
-
-
-def _set_size(holder: Any, batch_size: int) -> None:
-    if isinstance(holder, Mapping):
-        holder["batch_size"] = batch_size  # type: ignore[index]  # hparams can be written to
-    else:
-        holder.batch_size = batch_size
+def _attributes(holder: Any) -> Any:
+    return holder if isinstance(holder, Mapping) else getattr(holder, "__dict__", {})

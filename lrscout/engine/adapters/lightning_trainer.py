@@ -34,22 +34,22 @@ class StandIn:
         self.callbacks: list[Any] = []
         self.loggers: list[Any] = []
         self.lr_scheduler_configs: list[Any] = []
-        self.strategy = _Strategy(module)
+        self.strategy = _Strategy(self)
         self.was_asked_for_length = False
         self.begin()
 
-    def begin(self) -> None:
-        """Count from the first batch again."""
+    def begin(self, batches: int | None = None) -> None:
+        """Count from the first batch again, with so many in an epoch, or else as many as before."""
+        self.batches = batches or self.batches
         self.batch_index = self.current_epoch = self.global_step = 0
         self.logged.clear()
 
     def count_batch(self) -> bool:
         """Count a batch; whether an epoch ends with it."""
         self.batch_index += 1
-        self.global_step += 1
         if self.batch_index != self.batches:
             return False
-        self.batch_index, self.current_epoch = 0, self.current_epoch + 1
+        self.batch_index = 0
         return True
 
     def set_optimizers(self, optimizers: Sequence[Optimizer]) -> None:
@@ -94,8 +94,9 @@ class StandIn:
 class _Strategy:
     """What an optimizer of Lightning's steps with."""
 
-    def __init__(self, module: Any) -> None:
-        self.lightning_module = self.model = module
+    def __init__(self, trainer: StandIn) -> None:
+        self._trainer = trainer
+        self.lightning_module = self.model = trainer.lightning_module
         self._lightning_optimizers: list[Any] = []
 
     def set_optimizers(self, optimizers: Sequence[Optimizer]) -> None:
@@ -111,7 +112,9 @@ class _Strategy:
 
     def optimizer_step(self, optimizer: Optimizer, closure: Callable[[], Any], **more: Any) -> Any:
         self.lightning_module.on_before_optimizer_step(optimizer)
-        return optimizer.step(closure, **more)
+        result = optimizer.step(closure, **more)
+        self._trainer.global_step += 1
+        return result
 
     def backward(self, loss: Any, optimizer: Any, *args: Any, **more: Any) -> None:
         self.lightning_module.on_before_backward(loss)

@@ -71,7 +71,7 @@ def _peak(
     batch = next(Feed(workload.train_loader, batch_size, longest))
     # fake tensors run the kernels of their device, as meta tensors do not: attention on meta keeps all of its scores
     fakes = _fakes_in_place(workload, optimizers, device)
-    with FakeTensorMode(allow_non_fake_inputs=True), fakes, workload.host.open(device):
+    with FakeTensorMode(allow_non_fake_inputs=True), fakes, workload.host.open(workload, device):
         batch = to_device(to_device(batch, META), device)
         compute_loss = loss_of(workload)
         for parameter in parameters_of(optimizers):
