@@ -16,6 +16,7 @@ from lrscout.cli import main
 from lrscout.errors import UsageError
 from lrscout.processes.messages import Answered, Job
 from lrscout.processes.ray_cluster import Needs, RayCluster
+from lrscout.processes.ray_engine import RayExecutor
 from lrscout.processes.ray_task import Mailbox, RanOutOfMemoryError, perform
 from lrscout.results import CommandTarget, Target, TargetOnRanks
 from lrscout.runs.engines import carried
@@ -118,6 +119,34 @@ def test_a_request_that_runs_out_of_memory_is_left_to_ray_to_try_again(tmp_path,
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RanOutOfMemoryError, match="no room"):
         performed(small_hosts.exhaust, tmp_path)
+
+
+class RayError(Exception):
+    pass
+
+
+class OutOfMemoryError(RayError):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RayError(), "was lost: RayError"),
+        (RayError("\nthe owner died\nat 3"), "was lost: the owner died"),
+        (OutOfMemoryError(), "OutOfMemoryError"),
+    ],
+)
+def test_a_request_that_ray_loses_is_told_even_where_ray_says_nothing(error, told):
+    def get(reference):
+        raise error
+
+    others = dict.fromkeys(("RayTaskError", "RuntimeEnvSetupError", "NodeDiedError"), ZeroDivisionError)
+    exceptions = SimpleNamespace(OutOfMemoryError=OutOfMemoryError, RayError=RayError, **others)
+    executor = RayExecutor.__new__(RayExecutor)
+    executor._cluster = SimpleNamespace(ray=SimpleNamespace(get=get, exceptions=exceptions), logs=())
+    died = executor._answer(None)
+    assert told in (died.account, died.out_of_memory)
 
 
 @pytest.mark.parametrize(

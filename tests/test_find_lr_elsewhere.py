@@ -18,6 +18,7 @@ from lrscout.processes.deaths import Died, WorkerDiedError
 from lrscout.results import SweepPoint, SweepResult
 from lrscout.runs.lr.elsewhere import WorkElsewhere, is_elsewhere
 from lrscout.runs.lr.executors import _threads_each
+from lrscout.runs.lr.in_turn import search_in_turn
 from lrscout.runs.lr.observer import LrObserver
 from lrscout.runs.lr.requests import Advanced, Census, Described
 from lrscout.runs.lr.search import search_by
@@ -80,10 +81,14 @@ class Fake:
                 yield answer, (found_by(requests[answer].seed), Census((), False))
 
 
-def searched(*answers, observer=None, seeds=3):
-    subject = Described(None, {}, {"groups": []}, ("of all",), TrainingLength(400, None), (1.0,), Census((), False), 2)
-    settings = FindLrSettings(seeds=seeds, jobs="2", rule="steepest", min_lr=1e-5, max_lr=1.0)
-    return search_by(WorkElsewhere(Fake(*answers), subject, None), settings, observer or LrObserver())
+SUBJECT = Described(
+    None, {}, {"groups": [], "optimizer": "SGD"}, ("of all",), TrainingLength(400, None), (1.0,), Census((), False), 2
+)
+SETTINGS = FindLrSettings(seeds=3, jobs="2", rule="steepest", min_lr=1e-5, max_lr=1.0)
+
+
+def searched(*answers, observer=None):
+    return search_by(WorkElsewhere(Fake(*answers), SUBJECT, None), SETTINGS, observer or LrObserver())
 
 
 def test_seeds_are_recorded_in_their_order_whatever_order_they_end_in():
@@ -102,6 +107,25 @@ def test_ctrl_c_keeps_the_seeds_that_have_ended():
 def test_ctrl_c_before_any_seed_has_ended_leaves_no_record():
     with pytest.raises(KeyboardInterrupt):
         searched(KeyboardInterrupt())
+
+
+@pytest.mark.parametrize("ended", [(), (1,)])
+def test_ctrl_c_during_the_second_optimizer_keeps_the_first(ended):
+    answers = [(2, 0, 1), (*ended, KeyboardInterrupt())]
+    works = ((number, WorkElsewhere(Fake(*each), SUBJECT, number)) for number, each in enumerate(answers))
+    record = search_in_turn(works, SETTINGS, LrObserver())
+    assert record.status == "interrupted"
+    assert [each.seed for each in record.result.seeds] == [0, 1, 2]
+    assert [len(other.result.seeds) for other in record.result.others] == ([1] if ended else [])
+
+
+def test_ctrl_c_while_the_second_optimizer_is_looked_at_keeps_the_first():
+    def works():
+        yield 0, WorkElsewhere(Fake(0, 1, 2), SUBJECT, 0)
+        raise KeyboardInterrupt
+
+    record = search_in_turn(works(), SETTINGS, LrObserver())
+    assert (record.status, len(record.result.seeds)) == ("interrupted", 3)
 
 
 def test_a_seed_whose_process_died_ends_the_search_with_those_before_it_kept():
@@ -238,3 +262,16 @@ def test_ctrl_c_during_the_second_seed_shows_the_first(folder):
 def test_a_seed_that_kills_its_process_is_tried_twice_and_then_told(folder, capfd):
     assert main(["find-lr", "mymod.py:build", "--seeds", "2", "--jobs", "2", "-k", "dies=1", "-q"]) == 1
     assert "exited with code 7" in capfd.readouterr().err
+
+
+def test_who_asks_for_other_processes_and_has_nothing_for_them_is_told_once(folder, capfd):
+    (folder / "mymod.py").rename(folder / "alone.py")  # another test has imported the name
+
+    def told(*words):
+        assert main(["find-lr", "alone.py:build", "--max-steps", "150", *words]) == 0
+        return [line for line in capfd.readouterr().err.splitlines() if "nothing to share" in line]
+
+    for words in (("--jobs", "2"), ("--engine", "ray")):
+        (note,) = told(*words)
+        assert note.startswith(f"{' '.join(words)} has nothing to share: only --seeds and --refine")
+    assert told() == []

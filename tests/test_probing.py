@@ -120,6 +120,16 @@ def test_too_few_steps_for_three_trainings_make_none():
     assert find_lr(hard(), max_steps=250).result.probing is None
 
 
+def test_where_max_steps_leaves_no_room_for_trainings_a_warning_says_how_many_steps_do():
+    def told(**settings):
+        return [text for text in find_lr(hard(), **settings).warnings if "--max-steps" in text]
+
+    (warning,) = told(max_steps=200, seeds=2)
+    assert warning.startswith("--max-steps 200 leaves no room")
+    assert warning.endswith("give at least 330.")
+    assert told(max_steps=330) == told(max_steps=200, rule="valley") == told(min_lr=1e-4, max_steps=200) == []
+
+
 def test_where_every_training_fails_there_is_no_answer():
     found = probed(1.0, failing=0.0)
     made = suggest([with_probes(found)], "scout", "decay", 400)

@@ -34,6 +34,25 @@ for _ in range(2):
     second.step()
     print(first.param_groups[0]["lr"], second.param_groups[0]["lr"])
 """
+LATE = """
+import sys
+import torch
+from torch import nn
+
+torch.manual_seed(int(sys.argv[-1]))
+first, second, late = nn.Linear(8, 1), nn.Linear(8, 1), None
+optimizer = torch.optim.SGD(first.parameters(), lr=0.01)
+for step in range(1_000_000):
+    x = torch.randn(16, 8)
+    optimizer.zero_grad()
+    nn.functional.mse_loss(first(x).squeeze(1), x.sum(1)).backward()
+    optimizer.step()
+    if step >= 10:
+        late = late or torch.optim.Adam(second.parameters(), lr=0.01)
+        late.zero_grad()
+        nn.functional.mse_loss(second(x).squeeze(1), x.sum(1)).backward()
+        late.step()
+"""
 ONE, TWO = OptimizerFacts("Muon", (GroupFacts(None, 6, 2e-2),)), OptimizerFacts("Adam", (GroupFacts(None, 4, 1e-3),))
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="commands are supervised on Linux")
@@ -137,3 +156,39 @@ def test_each_optimizer_steps_at_its_share_of_the_rate(tmp_path):
         command.release(None)
         command.wait(20)
     assert command.output == ("0.05 0.5", "0.025 0.25")
+
+
+@pytest.fixture
+def late(tmp_path, monkeypatch):
+    """The command of a program that makes an optimizer in its eleventh step."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    program = tmp_path / "late.py"
+    program.write_text(LATE)
+    return [sys.executable, str(program), "--seed", "{seed}"]
+
+
+def test_an_optimizer_that_is_made_after_the_first_step_is_left_out_with_a_warning(late, capfd, tmp_path):
+    path = tmp_path / "run.json"
+    assert main(["find-lr", "--max-steps", "150", "-o", str(path), "--", *late]) == 0
+    record = from_json(path.read_text())
+    assert record.result.suggestion.lr is not None
+    assert record.result.others == ()
+    assert "own rates meanwhile" in record.result.suggestion.doubts[-1]
+    (warning,) = [each for each in record.warnings if "after the first step" in each]
+    assert warning.startswith("Adam of 9 parameters was made after the first step")
+    assert "Adam of 9 parameters" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_optimizer_that_is_made_after_the_first_step_is_left_out_in_workers_too(late):
+    found = lrscout.find_lr(command=late, max_steps=150, seeds=2, jobs="2")
+    assert found.suggestion.lr is not None
+    assert "own rates meanwhile" in found.suggestion.doubts[-1]
+    assert len([each for each in found.warnings if "after the first step" in each]) == 1
+
+
+@pytest.mark.slow
+def test_an_optimizer_that_is_made_after_the_first_step_is_no_concern_of_who_names_another(late):
+    found = lrscout.find_lr(command=late, max_steps=150, optimizer="1")
+    assert "own rates meanwhile" in found.suggestion.doubts[-1]
+    assert found.warnings == ()

@@ -32,6 +32,10 @@ def _searched(invocation: Invocation[FindLrSettings], run: Run, observer: LrObse
     progress.phase(_beginning(invocation))
     if is_elsewhere(settings):
         return search_elsewhere(target, settings, observer, run.output.relay)
+    if not settings.is_here:
+        asked = "--engine ray" if settings.engine == "ray" else f"--jobs {settings.jobs}"
+        several = "only --seeds and --refine make trainings that need not wait for each other"
+        run.output.note(f"{asked} has nothing to share: {several}.")
     if isinstance(target, CommandTarget):
         return search_command(target, settings, observer, run.output.relay)
     run.load("lrscout.runs.lr.live")

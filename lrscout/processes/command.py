@@ -111,11 +111,9 @@ class AttachedCommand:
         return min((rank.steps for rank in self._ranks), default=0)
 
     @property
-    def optimizers(self) -> tuple[OptimizerFacts, ...]:
-        """All optimizers that are known by now, with those that have stepped for the first time since `attach`."""
-        if self._attachment is None:
-            return ()
-        return (*self._attachment.optimizers, *self._ranks[0].announced)
+    def late(self) -> tuple[OptimizerFacts, ...]:
+        """The optimizers that were made after the first step, and step; no session drives them."""
+        return tuple(self._ranks[0].announced) if self._ranks else ()
 
     @property
     def stepping(self) -> frozenset[int]:
@@ -160,9 +158,11 @@ class AttachedCommand:
 
         The first of them leads. By default, that is the one that stepped first, alone. `real` is that of the session.
         """
+        assert self._attachment is not None
         if self._session is not None:
             self._session.losses(wait=True)
-        self._session = AttachedSession(self._ranks, shares_of(self.optimizers, drive or (0,)), self._listen, real)
+        shares = shares_of(self._attachment.optimizers, drive or (0,))
+        self._session = AttachedSession(self._ranks, shares, self._listen, real)
         return self._session
 
     def release(self, lr: float | None) -> None:

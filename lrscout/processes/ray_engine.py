@@ -146,4 +146,4 @@ class RayExecutor(Executor[H]):
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -79,17 +79,20 @@ class Program:
         return self._session
 
     @property
-    def stepping(self) -> tuple[OptimizerFacts | None, ...]:
-        """All optimizers by their numbers, as far as they take steps."""
-        assert self._command is not None
-        stepping = self._command.stepping
-        return tuple(each if number in stepping else None for number, each in enumerate(self._command.optimizers))
+    def stepping(self) -> frozenset[int]:
+        """The numbers of the optimizers that have taken steps in the command, which may have ended."""
+        return frozenset() if self._command is None else self._command.stepping
+
+    @property
+    def late(self) -> tuple[OptimizerFacts, ...]:
+        """The optimizers that were made after the first step, and step."""
+        return () if self._command is None else self._command.late
 
     def close(self) -> None:
         """End the command."""
         if self._command is not None:
             self._command.close()
-        self._command = self._attachment = self._session = None
+        self._attachment = self._session = None
 
 
 class StartOptions(TypedDict, total=False):

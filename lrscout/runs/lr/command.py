@@ -9,7 +9,7 @@ from typing import Any
 from lrscout.errors import UsageError
 from lrscout.processes.driving import AttachedSession
 from lrscout.results import CommandTarget, LrRecord
-from lrscout.runs.lr.in_turn import doubted, search_in_turn
+from lrscout.runs.lr.in_turn import search_in_turn
 from lrscout.runs.lr.observer import LrObserver
 from lrscout.runs.lr.search import search_lr
 from lrscout.runs.lr.trainer import Scheduled, TrainingLength
@@ -18,6 +18,7 @@ from lrscout.runs.programs import (
     OnOutput,
     Program,
     chosen_optimizers,
+    described,
     driven_together,
     environment_facts,
     target_facts,
@@ -26,7 +27,7 @@ from lrscout.runs.schedules import ProgramSchedule
 from lrscout.schedules import ScheduleSpec
 from lrscout.search.scout import HORIZON
 from lrscout.settings import FindLrSettings
-from lrscout.settings.optimizers import EACH
+from lrscout.settings.optimizers import ALL, EACH
 
 MARGIN = 2  # times the steps of a search, for the {steps} of a command, which must not end before the search does
 
@@ -46,18 +47,15 @@ def search_command(
         known = program.start(**values_for(settings, settings.seed)).optimizers
         if settings.optimizer not in (None, EACH):
             chosen = chosen_optimizers(known, settings.optimizer)
-            record = search_lr(CommandTrainer(program, settings, chosen, settings.seed), settings, observer)
-            return doubted(record) if len(chosen) < len(program.stepping) else record
-        return search_in_turn(_each(program, settings), settings, observer)
+            return search_lr(CommandTrainer(program, settings, chosen, settings.seed), settings, observer)
+        return search_in_turn(_each(program, settings, len(known)), settings, observer)
 
 
-def _each(program: Program, settings: FindLrSettings) -> Iterator[tuple[int, WorkHere]]:
+def _each(program: Program, settings: FindLrSettings, known: int) -> Iterator[tuple[int, WorkHere]]:
     """The optimizers of a program, some of which may take their first step during the search for another one."""
-    number = 0
-    while number < max(1, len(program.stepping)):
-        if not number or program.stepping[number] is not None:
+    for number in range(known):
+        if not number or number in program.stepping:
             yield number, WorkHere(CommandTrainer(program, settings, (number,), settings.seed))
-        number += 1
 
 
 class CommandTrainer:
@@ -66,10 +64,20 @@ class CommandTrainer:
     def __init__(self, program: Program, settings: FindLrSettings, drive: Sequence[int], seed: int) -> None:
         self._program, self._settings, self.drive, self._seed = program, settings, tuple(drive), seed
         found = program.start(**self._values)
+        self.known = len(found.optimizers)  # at the first step
         self._optimizer = driven_together(found.optimizers, drive)
         self.target: Mapping[str, Any] = target_facts(program.target, found, self._optimizer)
         self.environment: Mapping[str, Any] = environment_facts(program.target, found, self._optimizer)
-        self.warnings: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        if self._settings.optimizer not in (None, ALL, EACH):
+            return ()  # whoever names one asks for no other
+        return tuple(late_optimizer(described(each)) for each in self._program.late)
+
+    @property
+    def leaves_some_alone(self) -> bool:
+        return not self._program.stepping.issubset(self.drive)
 
     def length(self) -> TrainingLength:
         return TrainingLength(self._settings.horizon or HORIZON, None)
@@ -95,6 +103,14 @@ class CommandTrainer:
     @property
     def _values(self) -> dict[str, int]:
         return values_for(self._settings, self._seed)
+
+
+def late_optimizer(optimizer: str) -> str:
+    """The warning about one that did not exist at the first step, whose state every sweep starts from."""
+    return (
+        f"{optimizer} was made after the first step, so no rate was searched for it. Make it before the first step, or"
+        " search for its rate in a program of its own."
+    )
 
 
 def values_for(settings: FindLrSettings, seed: int) -> dict[str, int]:

@@ -60,7 +60,5 @@ class CommandHost:
         return CommandTrainer(program, self._settings, drive, seed)
 
     def _counted(self, program: Program, trainer: CommandTrainer) -> Census:
-        stepping = program.stepping
-        if not self._takes_turns:
-            return Census((), len(trainer.drive) < len(stepping))
-        return Census(tuple(n for n, found in enumerate(stepping) if not n or found is not None), False)
+        in_turn = [n for n in range(trainer.known) if not n or n in program.stepping] if self._takes_turns else []
+        return Census(tuple(in_turn), trainer.leaves_some_alone)

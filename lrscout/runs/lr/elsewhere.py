@@ -11,7 +11,7 @@ from lrscout.processes.deaths import Died, WorkerDiedError
 from lrscout.processes.executor import Executor
 from lrscout.results import CommandTarget, LrRecord, Target, Use
 from lrscout.runs.lr.executors import open_work
-from lrscout.runs.lr.in_turn import doubted, search_in_turn
+from lrscout.runs.lr.in_turn import search_in_turn
 from lrscout.runs.lr.observer import LrObserver
 from lrscout.runs.lr.requests import Advanced, Census, Describe, Described, LrHost, SearchSeed, TrainAt
 from lrscout.runs.lr.search import search_by
@@ -36,9 +36,7 @@ def search_elsewhere(
     executor, described = open_work(target, settings, on_output)
     with closing(executor):
         if not described.census.in_turn:
-            work = WorkElsewhere(executor, described, None)
-            record = search_by(work, settings, observer)
-            return doubted(record) if work.census.leaves_some_alone else record
+            return search_by(WorkElsewhere(executor, described, None), settings, observer)
         return search_in_turn(_each(executor, described), settings, observer)
 
 
@@ -60,6 +58,10 @@ class WorkElsewhere:
         self.subject = described
         self.census: Census = described.census
         self._executor, self._optimizer = executor, optimizer
+
+    @property
+    def leaves_some_alone(self) -> bool:
+        return self.census.leaves_some_alone
 
     def search(self, settings: FindLrSettings, seeds: Sequence[int], observer: StepObserver) -> Iterator[FoundBySeed]:
         requests = [SearchSeed(self._optimizer, settings, seed) for seed in seeds]

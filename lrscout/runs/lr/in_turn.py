@@ -12,36 +12,28 @@ from lrscout.runs.lr.trainer import LrSubject
 from lrscout.runs.lr.work import LrWork
 from lrscout.settings import FindLrSettings
 
-ALONE = "the other optimizers kept their own rates meanwhile"
-
 
 def search_in_turn(works: Iterable[tuple[int, LrWork]], settings: FindLrSettings, observer: LrObserver) -> LrRecord:
-    """Search by each work, which is about the optimizer of this number; Ctrl-C ends all of it.
+    """Search by each work, which is about the optimizer of this number; Ctrl-C ends all of it, and keeps what ended.
 
     A work is asked for when those before it have ended.
     """
     record: LrRecord | None = None
-    for number, work in works:
+    try:
+        for number, work in works:
+            if record is None:
+                record = search_by(work, settings, observer)
+            else:
+                after = _Onward(observer, record, work.subject, number)
+                record = after.record_with(search_by(work, settings, after))
+            if record.status == "interrupted":
+                break
+    except KeyboardInterrupt:
         if record is None:
-            record = search_by(work, settings, observer)
-        else:
-            after = _Onward(observer, doubted(record), work.subject, number)
-            record = after.record_with(doubted(search_by(work, settings, after)))
-        if record.status == "interrupted":
-            break
+            raise
+        record = dataclasses.replace(record, status="interrupted")
     assert record is not None
     return record
-
-
-def doubted(record: LrRecord) -> LrRecord:
-    """A record whose suggestion was found while other optimizers kept their own rates, which they will not keep."""
-    result = record.result
-    assert result is not None
-    suggestion = result.suggestion
-    if suggestion.lr is None or ALONE in suggestion.doubts:
-        return record
-    suggestion = dataclasses.replace(suggestion, confidence="low", doubts=(*suggestion.doubts, ALONE))
-    return dataclasses.replace(record, result=dataclasses.replace(result, suggestion=suggestion))
 
 
 class _Onward(LrObserver):

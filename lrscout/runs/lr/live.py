@@ -16,7 +16,7 @@ from lrscout.engine.training import MOST_VAL_BATCHES, Trainee
 from lrscout.engine.workload import Workload
 from lrscout.errors import UsageError
 from lrscout.results import LrRecord, Target
-from lrscout.runs.lr.in_turn import doubted, search_in_turn
+from lrscout.runs.lr.in_turn import search_in_turn
 from lrscout.runs.lr.observer import LrObserver
 from lrscout.runs.lr.search import search_lr
 from lrscout.runs.lr.trainer import Scheduled, TrainingLength
@@ -41,9 +41,7 @@ def search_live(
     observer = observer or LrObserver()
     subject = LiveOptimizers(workload, settings, target)
     if not subject.takes_turns:
-        trainer = subject.trainer(None)
-        record = search_lr(trainer, settings, observer)
-        return doubted(record) if trainer.leaves_some_alone else record
+        return search_lr(subject.trainer(None), settings, observer)
     works = ((number, WorkHere(subject.trainer(number))) for number in subject.numbers)
     record = search_in_turn(works, settings, observer)
     return dataclasses.replace(record, settings={**record.settings, "optimizer": EACH})

@@ -34,7 +34,7 @@ class LiveHost:
                 trainer.warnings,
                 trainer.length(),
                 trainer.group_lrs(1.0),
-                Census(tuple(numbers), not numbers and trainer.leaves_some_alone),
+                self.census(),
                 devices or cpu_cores(),
             )
 
@@ -46,4 +46,5 @@ class LiveHost:
 
     def census(self) -> Census:
         numbers = self._optimizers.numbers
-        return Census(tuple(numbers), not numbers and self._optimizers.trainer(None).leaves_some_alone)
+        leaves_some_alone = len(numbers) > 1 if numbers else self._optimizers.trainer(None).leaves_some_alone
+        return Census(tuple(numbers), leaves_some_alone)

@@ -19,6 +19,8 @@ from lrscout.search.scout import ceiling, horizon_factor
 from lrscout.search.suggestion import by_length, moved_by, power_of, rates_of_rules, suggest, uses_of
 from lrscout.settings import FindLrSettings
 
+ALONE = "the other optimizers kept their own rates meanwhile"
+
 
 def search_lr(trainer: LrTrainer, settings: FindLrSettings, observer: LrObserver | None = None) -> LrRecord:
     """Search in this process and make the record, whose status is `interrupted` after Ctrl-C."""
@@ -27,7 +29,8 @@ def search_lr(trainer: LrTrainer, settings: FindLrSettings, observer: LrObserver
 
 def search_by(work: LrWork, settings: FindLrSettings, observer: LrObserver) -> LrRecord:
     """Search wherever the work is done."""
-    return LrSearch(work, settings, observer).run()
+    record = LrSearch(work, settings, observer).run()
+    return _doubted(record) if work.leaves_some_alone else record
 
 
 class LrSearch(StepObserver):
@@ -194,3 +197,14 @@ class LrSearch(StepObserver):
             SeedSweep(each.seed, uses_of([Curve(each.sweep)], settings.rule, self._horizon), each.sweep.points)
             for each in found
         )
+
+
+def _doubted(record: LrRecord) -> LrRecord:
+    """A record whose suggestion was found while other optimizers kept their own rates, which they will not keep."""
+    result = record.result
+    assert result is not None
+    suggestion = result.suggestion
+    if suggestion.lr is None:
+        return record
+    suggestion = dataclasses.replace(suggestion, confidence="low", doubts=(*suggestion.doubts, ALONE))
+    return dataclasses.replace(record, result=dataclasses.replace(result, suggestion=suggestion))

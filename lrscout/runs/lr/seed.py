@@ -55,6 +55,7 @@ class _SeedSearch:
         self._trainer, self._settings, self._seed, self._observer = trainer, settings, seed, observer
         self._coarse: SweepResult | None = None
         self._steps = 0
+        self._lacks_steps = False  # for short trainings that are needed
 
     def run(self) -> FoundBySeed:
         settings = self._settings
@@ -70,6 +71,7 @@ class _SeedSearch:
         why = why_probe(Curve(sweep)) if settings.rule in CALIBRATED else None
         most = settings.most_steps - self._steps
         if why is None or most < probing.MIN_PROBING_STEPS:
+            self._lacks_steps = why is not None and sweep.stop_reason != "interrupted"
             return self._found(sweep)
         return self._probed(sweep, curve.initial, why, most)
 
@@ -116,4 +118,14 @@ class _SeedSearch:
 
     def _found(self, sweep: SweepResult, interrupted: bool = False) -> FoundBySeed:
         interrupted = interrupted or sweep.stop_reason == "interrupted"
-        return FoundBySeed(self._seed, sweep, self._coarse, self._steps, self._trainer.warnings, interrupted)
+        warnings = (*([_too_few_steps(self._settings)] if self._lacks_steps else []), *self._trainer.warnings)
+        return FoundBySeed(self._seed, sweep, self._coarse, self._steps, warnings, interrupted)
+
+
+def _too_few_steps(settings: FindLrSettings) -> str:
+    """The warning where short trainings were needed, and --max-steps left too few steps for them."""
+    enough = settings.steps + probing.MIN_PROBING_STEPS
+    return (
+        f"--max-steps {settings.max_steps} leaves no room for the short training runs that tell the rate where the"
+        f" sweeps do not: give at least {enough}."
+    )

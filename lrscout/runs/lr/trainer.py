@@ -57,6 +57,10 @@ class LrSubject(Protocol):
 class LrTrainer(LrSubject, Protocol):
     """Takes the steps of a search. Every session that it opens starts from the same state, on the same data."""
 
+    @property
+    def leaves_some_alone(self) -> bool:
+        """Whether some of the optimizers keep their own rates, as far as they have taken steps."""
+
     def sweep(self) -> AbstractContextManager[SweepSession]:
         """A session for a sweep."""
 

@@ -19,6 +19,10 @@ class LrWork(Protocol):
     def subject(self) -> LrSubject:
         """What they are done with."""
 
+    @property
+    def leaves_some_alone(self) -> bool:
+        """Whether optimizers kept their own rates meanwhile; after the search."""
+
     def search(self, settings: FindLrSettings, seeds: Sequence[int], observer: StepObserver) -> Iterator[FoundBySeed]:
         """What is found with each seed, as they end."""
 
@@ -33,6 +37,10 @@ class WorkHere:
         self.subject = trainer
         self._trainer = trainer
         self._trainings = 0
+
+    @property
+    def leaves_some_alone(self) -> bool:
+        return self._trainer.leaves_some_alone
 
     def search(self, settings: FindLrSettings, seeds: Sequence[int], observer: StepObserver) -> Iterator[FoundBySeed]:
         for seed in seeds:
