@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import ranked
 import torch
+import torch.distributed as dist
 from attaching import MARK, alive
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, TensorDataset, WeightedRandomSampler
@@ -20,7 +21,8 @@ from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Te
 import lrscout
 from lrscout.cli import main
 from lrscout.commands import torchrun
-from lrscout.engine.workload import make_workload
+from lrscout.engine.session import Session
+from lrscout.engine.workload import Workload, make_workload
 from lrscout.errors import LrscoutError, UsageError
 from lrscout.ranks.arguments import on_ranks, read
 from lrscout.ranks.loaders import shared
@@ -28,7 +30,7 @@ from lrscout.ranks.strategies import LossOfBatch, blocks, wrapped
 from lrscout.records import load
 from lrscout.results import Target, TargetOnRanks
 from lrscout.runs.batch_size.command import CommandTrials
-from lrscout.settings import FindBatchSizeSettings, FindLrSettings
+from lrscout.settings import FindBatchSizeSettings, FindLrSettings, SessionSettings
 
 HERE = Path(__file__).parent
 SWEEP: dict[str, Any] = {"min_lr": 1e-3, "max_lr": 0.1, "steps": 12, "early_stop": False, "rule": "steepest"}
@@ -247,6 +249,8 @@ def losses(target: str, **settings: Any) -> list[float]:
         pytest.param("kept", {"strategy": "ddp", "clip_norm": 0.5, "accumulate": 2}, marks=pytest.mark.slow),
         pytest.param("kept", {"strategy": "fsdp"}, marks=pytest.mark.slow),
         pytest.param("spare", {"strategy": "fsdp"}, marks=pytest.mark.slow),
+        pytest.param("scaled", {"strategy": "ddp"}, marks=pytest.mark.slow),
+        pytest.param("scaled", {"strategy": "fsdp"}, marks=pytest.mark.slow),
         pytest.param("several", {"strategy": "fsdp", "optimizer": "all"}, marks=pytest.mark.slow),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value.values())),
@@ -264,6 +268,47 @@ def test_a_parameter_that_takes_no_part_in_the_loss_is_named_under_ddp():
     with pytest.raises(LrscoutError, match="exited with code 1 after 1 optimizer step") as raised:
         losses("spare", batch_size=8, nproc=2)
     assert "The loss does not depend on spare.0.weight, spare.0.bias" in raised.value.hint
+
+
+@pytest.fixture
+def one_rank(tmp_path):
+    """This process as the only rank there is."""
+    dist.init_process_group("gloo", f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.fixture(params=["ddp", "fsdp"])
+def strategy(request, one_rank):
+    return request.param
+
+
+def trained(workload: Workload, *modules: nn.Module, steps: int = 5) -> list[torch.Tensor]:
+    """The modules' parameters after some steps, in one piece each."""
+    settings = SessionSettings(device="cpu")
+    with Session(workload, settings).open(preserve=False) as session:
+        for _ in range(steps):
+            session.train_step()
+    parameters = [each for module in modules for each in module.parameters()]
+    return [getattr(each, "full_tensor", lambda each=each: each)().detach() for each in parameters]
+
+
+@pytest.mark.parametrize("optimizer", ["own", "made", "none"])
+def test_the_parameters_of_a_loss_are_trained_if_they_are_in_one_process(strategy, optimizer):
+    alone, shared_ = (make_workload(ranked.scaled(optimizer=optimizer)) for _ in range(2))
+    shared_.model.load_state_dict(alone.model.state_dict())
+    expected = trained(alone, alone.model, alone.loss_fn)
+    assert (expected[-1].abs().max() > 0) == (optimizer == "own")
+    parts = shared_.model, shared_.loss_fn
+    torch.testing.assert_close(trained(wrapped(shared_, strategy, torch.device("cpu")), *parts), expected)
+
+
+def test_a_parameter_that_the_ranks_would_not_share_is_refused(strategy):
+    outside = nn.Parameter(torch.zeros(5, 3))
+    parts = ranked.build()
+    parts["optimizer"].add_param_group({"params": [outside]})
+    with pytest.raises(UsageError, match=r"AdamW .* \(5, 3\)"):
+        wrapped(make_workload(parts), strategy, torch.device("cpu"))
 
 
 def test_a_step_that_steps_its_optimizers_itself_is_refused():
