@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, TensorDataset, WeightedRandomSampler
 
 import lrscout
+from lrscout.api.targets import command_target
 from lrscout.cli import main
 from lrscout.commands import torchrun
 from lrscout.engine.session import Session
@@ -167,6 +168,8 @@ def test_the_program_reads_the_settings_that_were_written_for_it():
     [
         (["find-lr", "m:build", "--nproc", "2", "--val-batches", "2"], "--val-batches"),
         (["find-lr", "m:build", "--nproc", "2", "--epochs", "2"], "--epochs"),
+        (["find-lr", "m:build", "--nproc", "2", "--listen", "host"], "training commands alone"),
+        (["find-lr", "m:build", "--restart"], "several ranks"),
         (["find-lr", "m:build", "--strategy", "fsdp"], "--nproc 2 --strategy fsdp"),
         (["find-lr", "--nproc", "2", "--", "python", "x.py"], "torchrun"),
         (["find-batch-size", "m:build", "--nproc", "2", "--eval"], "--eval"),
@@ -177,6 +180,13 @@ def test_the_program_reads_the_settings_that_were_written_for_it():
 def test_what_cannot_be_asked_of_several_ranks_is_refused(arguments, named, capfd):
     assert main(arguments) == 2
     assert named in capfd.readouterr().err
+
+
+def test_several_ranks_can_be_started_anew(capfd):
+    settings = FindLrSettings(nproc=2, restart=True)
+    assert isinstance(command_target(None, settings, "m:build", {}, None, None), TargetOnRanks)
+    assert main(["find-lr", "m:build", "--nproc", "2", "--restart", "--epochs", "2"]) == 2
+    assert "--epochs cannot be used with several ranks" in capfd.readouterr().err
 
 
 def test_live_objects_cannot_be_trained_on_several_ranks():

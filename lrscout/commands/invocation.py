@@ -22,7 +22,7 @@ from lrscout.recipes import Recipe, load_recipe
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import COLORS, Color, Mode
 from lrscout.results import CommandTarget, Target
-from lrscout.settings import Kind, Settings, check_kind, fields_of, make_settings, of_kind
+from lrscout.settings import Kind, Settings, fields_of, make_settings, of_kind
 from lrscout.target_paths import hint_for, is_path
 
 S = TypeVar("S", bound=Settings)
@@ -83,7 +83,6 @@ def read_invocation(
     if project is not None:  # written for all targets
         from_file = of_kind(settings, from_file, kind)
     made = make_settings(settings, _with_given(settings, from_file, given))
-    check_kind(made, kind)
     return Invocation(
         target=on_ranks(target, made),
         settings=made,

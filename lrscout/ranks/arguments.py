@@ -46,13 +46,15 @@ def on_ranks(target: Target | CommandTarget, settings: Settings) -> Target | Com
     """The target as a command that trains it on several ranks, where the settings ask for them.
 
     Raises:
-        UsageError: the target has no dotted path, or a setting has no meaning on several ranks.
+        UsageError: the target has no dotted path, or a setting has no meaning for what is trained.
     """
-    if not isinstance(settings, RanksSettings) or isinstance(target, CommandTarget):
+    if isinstance(target, CommandTarget):
+        check_kind(settings, "command")
+        return target
+    if not isinstance(settings, RanksSettings) or (settings.nproc is None and settings.strategy is None):
+        check_kind(settings, "target")
         return target
     if settings.nproc is None:
-        if settings.strategy is None:
-            return target
         raise UsageError(
             f"--strategy {settings.strategy} needs the number of ranks.",
             hint=f"For example --nproc 2 --strategy {settings.strategy}, or start lrscout with torchrun.",
@@ -62,7 +64,7 @@ def on_ranks(target: Target | CommandTarget, settings: Settings) -> Target | Com
             "Ranks are processes of their own, which cannot use live objects.",
             hint="Pass a dotted path, or a function at the top level of a module.",
         )
-    known = {field.name for field in (*STEP, *fields_of(RanksSettings))} | {"batch_arg"}
+    known = {"batch_arg", *(field.name for field in STEP), *vars(RanksSettings)["__annotations__"]}
     defaults = {field.name: field.default for field in fields_of(type(settings)) if field.name in known}
     check_kind(replace(settings, **defaults), "ranks")
     command = (sys.executable, "-m", str(__package__), *words(target, settings), "--nproc", str(settings.nproc))
