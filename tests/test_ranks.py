@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -161,6 +164,46 @@ def test_the_program_reads_the_settings_that_were_written_for_it():
     assert {name: getattr(arguments.settings, name) for name in names} == {
         name: getattr(settings, name) for name in names
     }
+
+
+def test_a_targets_arguments_reach_the_ranks_as_they_are():
+    kwargs = {
+        "name": "ckpt-{steps}-{seed}.pt",
+        "at": r"\{batch_size}",
+        "{seed}": {"of {steps}": [1.0, None, "é\ud800"]},
+        "frozen": MappingProxyType({"a": 1}),
+    }
+    found = on_ranks(Target("mod:build", kwargs), FindLrSettings(nproc=2))
+    assert isinstance(found, TargetOnRanks)
+    assert not found.takes("steps")
+    words = found.filled(seed=7, steps=2000, batch_size=8)
+    assert read(words[3:]).target.kwargs == kwargs
+    assert words[words.index("--seed") + 1] == "7"
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({1: "a"}, "{'1': 'a'}"),
+        ([(1, 2)], "[[1, 2]]"),
+        (Path("x"), f"no {type(Path()).__name__}"),
+        (date(2026, 1, 2), "no date"),
+        (b"x", "no bytes"),
+        ([{("a", 1)}], "no set"),
+        ({(1, 2): 3}, "keys"),
+    ],
+    ids=lambda value: repr(value),
+)
+def test_an_argument_that_json_would_alter_is_refused_by_its_name(value, told):
+    with pytest.raises(UsageError, match="'width'") as raised:
+        on_ranks(Target("mod:build", {"depth": 2, "width": value}), FindLrSettings(nproc=2))
+    assert told in raised.value.message
+
+
+def test_an_argument_that_is_no_number_reaches_the_ranks():
+    found = on_ranks(Target("mod:build", {"fill": [math.nan]}), FindLrSettings(nproc=2))
+    assert isinstance(found, TargetOnRanks)
+    assert math.isnan(read(found.filled(seed=0)[3:]).target.kwargs["fill"][0])
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import reprlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lrscout.errors import UsageError
-from lrscout.results import CommandTarget, Target, TargetOnRanks
+from lrscout.results import PLACEHOLDERS, CommandTarget, Target, TargetOnRanks
 from lrscout.settings import (
     Field,
     FindBatchSizeSettings,
@@ -124,5 +125,36 @@ def _kind_of(field: Field) -> dict[str, Any]:
     return {"type": field.type, "metavar": field.name.upper()}
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, default=dict)  # dict: of a mapping
+def _json(kwargs: Mapping[str, Any]) -> str:
+    """The target's arguments as JSON, in which nothing is taken for a placeholder.
+
+    Raises:
+        UsageError: one is not the same afterwards.
+    """
+    for name, value in kwargs.items():
+        problem = _altered(value)
+        if problem is not None:
+            raise UsageError(
+                f"The target's argument {name!r} cannot be passed to several ranks, which get it as JSON: {problem}.",
+                hint="Pass text, numbers, lists, or mappings whose keys are text, and convert them in the target.",
+            )
+    text = json.dumps(kwargs, default=_plain)
+    for placeholder in PLACEHOLDERS:
+        text = text.replace(f"{{{placeholder}}}", f"\\u007b{placeholder}}}")
+    return text
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"it has no {type(value).__name__}")
+
+
+def _altered(value: Any) -> str | None:
+    """What JSON does to a value; None if it is the same afterwards."""
+    try:
+        back = json.loads(json.dumps(value, default=_plain))
+    except (TypeError, ValueError) as error:
+        return str(error)
+    same = back == value or repr(back) == repr(value)  # repr: NaN
+    return None if same else f"{reprlib.repr(value)} would be {reprlib.repr(back)}"
