@@ -28,6 +28,7 @@ from lrscout.commands import torchrun
 from lrscout.engine.session import Session
 from lrscout.engine.workload import Workload, make_workload
 from lrscout.errors import LrscoutError, UsageError
+from lrscout.ranks import __main__ as program
 from lrscout.ranks.arguments import on_ranks, read
 from lrscout.ranks.loaders import shared
 from lrscout.ranks.strategies import LossOfBatch, blocks, wrapped
@@ -235,6 +236,21 @@ def test_several_ranks_can_be_started_anew(capfd):
 def test_live_objects_cannot_be_trained_on_several_ranks():
     with pytest.raises(UsageError, match="live objects"):
         lrscout.find_lr(nn.Linear(1, 1), [1], nproc=2)
+
+
+@pytest.mark.parametrize("missing", [("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("LOCAL_RANK",)])
+def test_a_rank_that_nobody_has_started_says_what_to_add(missing, monkeypatch, capfd):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "0")
+    for name in missing:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(program, "LET_END_SECONDS", 0.0)
+    monkeypatch.setattr(sys, "argv", ["lrscout.ranks", "m:build"])
+    assert program.main() == 2
+    err = capfd.readouterr().err
+    assert f"without {', '.join(missing)}" in err
+    assert "--nproc 2" in err
+    assert "torchrun" in err
 
 
 # Under torchrun
