@@ -290,8 +290,11 @@ def test_all_other_ranks_of_torchrun_end_at_once(as_rank):
         (["find-lr", "m:build"], 4, "--listen"),
         (["check", "m:build"], 2, "without torchrun"),
         (["run", "--lr", "1", "--steps", "9", "--", "python", "x.py"], 2, "without torchrun"),
+        (["find-lr", "--", "python", "x.py"], 2, "starts its own ranks, and torchrun has started 2"),
+        (["find-batch-size", "--", "python", "x.py"], 2, "lrscout find-batch-size -- COMMAND"),
+        (["find-lr", "--nproc", "2", "--", "python", "x.py"], 2, "starts its own ranks, and torchrun has started 2"),
     ],
-    ids=["several machines", "check", "run"],
+    ids=["several machines", "check", "run", "command", "command's batch size", "command with --nproc"],
 )
 def test_what_torchrun_cannot_start_is_refused(as_rank, arguments, ranks, named, capfd):
     as_rank(0, ranks)

@@ -64,7 +64,6 @@ def read_invocation(
         UsageError: something cannot be used, found out before anything runs.
     """
     _check_folder()
-    check_trains_on_ranks(settings, command)
     project = find_project() if values["recipe"] is None else None
     if project is not None and default_target is not None:  # for programs alone: those of a record, not the folder's
         project = dataclasses.replace(project, target=None)
@@ -78,6 +77,7 @@ def read_invocation(
     exports = {name: values[f"export_{name}"] for name in EXPORTS if values[f"export_{name}"] is not None}
     check_outputs(values["output"], exports)
     target = _target_from(recipe, values, given, training_command) or _default(default_target, values)
+    check_trains_on_ranks(settings, command, target)
     kind: Kind = "command" if isinstance(target, CommandTarget) else "target"
     from_file = {} if recipe is None else recipe.settings_for(command)
     if project is not None:  # written for all targets
