@@ -11,6 +11,7 @@ from typing import Any
 from lrscout.errors import RecipeError, UsageError, did_you_mean, perhaps
 from lrscout.settings import (
     COMMANDS,
+    COMMON,
     Field,
     Option,
     SessionSettings,
@@ -25,7 +26,6 @@ from lrscout.yaml_nodes import NOWHERE, Document, Node, PlainDocument
 
 VERSION = 1  # of the recipe schema
 MAX_BYTES = 1_000_000  # of a recipe: more than anybody writes, and as much as is read of a checkpoint or a device
-COMMON = ("seed", "device", "precision")  # settings allowed at the top level, for all commands
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,6 +220,22 @@ def test_gradients_are_told_before_the_clipping_of_a_trainer():
     assert found("gradients", build).detail == found("gradients", broken.sound).detail
 
 
+def test_a_target_that_trains_by_itself_is_checked_without_clipping():
+    def build():
+        made = broken.sound()
+
+        def step(batch):
+            loss = made.loss_fn(made.model(batch[0]), batch[1])
+            made.optimizer.zero_grad()
+            loss.backward()
+            made.optimizer.step()
+            return loss
+
+        return dataclasses.replace(made, step=step, manual=True)
+
+    assert found("gradients", build).status == "ok"
+
+
 # The batch
 
 

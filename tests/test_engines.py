@@ -17,8 +17,9 @@ from lrscout.errors import UsageError
 from lrscout.processes.messages import Answered, Job
 from lrscout.processes.ray_cluster import Needs, RayCluster
 from lrscout.processes.ray_task import Mailbox, RanOutOfMemoryError, perform
-from lrscout.results import CommandTarget, Target
+from lrscout.results import CommandTarget, Target, TargetOnRanks
 from lrscout.runs.engines import carried
+from lrscout.runs.programs import on_this_node
 from lrscout.settings import CompareSchedulersSettings
 
 
@@ -85,6 +86,16 @@ def test_a_command_travels_with_its_folder(tmp_path):
 def performed(action, folder, number=1, mailbox=None):
     job = Job(Host, 0, (str(folder),), Do(action, (4,) if action is small_hosts.double else ()))
     return pickle.loads(perform(number, str(folder), pickle.dumps(job), 7, mailbox))
+
+
+def test_on_a_node_a_command_stays_what_it_is_and_ranks_have_the_python_of_the_node(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    target, words = Target("mymod:build", {}), ("/elsewhere/bin/python", "train.py")
+    _, plain = carried(CommandTarget(words, str(tmp_path), since=0.0))
+    _, ranked = carried(TargetOnRanks(words, str(tmp_path), since=0.0, target=target))
+    assert on_this_node(plain).command == words
+    assert on_this_node(ranked) == TargetOnRanks((sys.executable, "train.py"), str(tmp_path), target=target)
+    assert on_this_node(plain).since > 0  # what the copy consists of is older than that
 
 
 def test_a_node_performs_a_request_in_its_folder_and_reports_to_the_mailbox(tmp_path, monkeypatch):

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from lrscout.report.paste import scheduler_lines
+from lrscout.report.paste import scheduler_lines, with_lines
 from lrscout.report.paste_optimizers import optimizer_lines
+from lrscout.report.terminal import Style
 from lrscout.schedules import SCHEDULES, parse_schedule
 
 LABELS = [
@@ -124,3 +125,10 @@ def test_each_of_several_optimizers_has_a_line_or_three_where_one_is_too_long():
         "    discriminator.parameters(), lr=2.0e-4, betas=(0.5, 0.999)",
         ")",
     ]
+
+
+@pytest.mark.parametrize(("width", "shown"), [(59, False), (60, True), (80, True), (120, True)])
+def test_long_lines_to_paste_are_left_out_of_very_narrow_windows_alone(width, shown):
+    line = "scheduler = LambdaLR(optimizer, lambda step: " + "step * " * 12 + "1.0)"
+    text = with_lines("The answer", [line], Style(width, False, True, False))
+    assert text.splitlines() == (["The answer", "", line] if shown else ["The answer"])

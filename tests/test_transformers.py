@@ -16,6 +16,7 @@ import lrscout
 from lrscout.engine.environment import describe_environment
 from lrscout.engine.workload import Workload, make_workload
 from lrscout.errors import TargetError
+from lrscout.report.paste_optimizers import optimizer_lines
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
@@ -191,6 +192,31 @@ def test_what_is_not_run_is_said(tmp_path: Path) -> None:
 
     (warning,) = make_session(make_workload(make_trainer(tmp_path, Own))).warnings
     assert warning == "Own.training_step is not run: lrscout takes the steps, with its compute_loss."
+
+
+def test_held_out_data_that_is_not_evaluated_is_said(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, eval_dataset={"a": Texts(), "b": Texts()})
+    assert make_session(make_workload(trainer)).warnings == ("Only the first of 2 eval_datasets, 'a', is evaluated.",)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_rate_is_that_of_an_optimizer_where_the_trainer_was_given_one(given: bool, tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    if given:
+        trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=LR)
+    with make_session(make_workload(trainer)).open() as session:
+        (line,) = optimizer_lines(describe_environment(session), [0.5])
+    own = "optimizer = torch.optim.SGD(model.parameters(), lr=5.0e-1)"
+    assert line == (own if given else "learning_rate=5.0e-1,  # in TrainingArguments")
+
+
+def test_a_loss_that_no_trainer_can_call_is_refused(tmp_path: Path) -> None:
+    class Old(Trainer):
+        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False) -> Any:
+            return model(**inputs).loss
+
+    with pytest.raises(TargetError, match=r"Old\.compute_loss takes no num_items_in_batch"):
+        make_workload(make_trainer(tmp_path, Old))
 
 
 @pytest.mark.parametrize("length", [{"max_steps": 7}, {"max_steps": -1, "num_train_epochs": 1.5}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +13,19 @@ import pytest
 
 import lrscout
 from lrscout.cli import main
+from lrscout.commands.options import without_variables
+from lrscout.commands.tune import READ_HERE
 from lrscout.errors import UsageError
 from lrscout.recipes import load_recipe
-from lrscout.results import CommandTarget, Target
+from lrscout.records import save
+from lrscout.results import CommandTarget, RunRecord, Target, TunedStage, TuneResult
+from lrscout.runs.tuning.earlier import earlier_stages
 from lrscout.runs.tuning.recipe import check_place, recipe_text
-from lrscout.runs.tuning.stages import Found, Given, seconds_for, stage_arguments
-from lrscout.settings import TuneSettings
+from lrscout.runs.tuning.stages import Found, Given, seconds_for, stage_arguments, step_settings
+from lrscout.settings import COMMANDS, TuneSettings, make_settings
 
 GIVEN = Given("mymod:build", None, ("width=8", "batch_size=4"), None, None)
+TARGET = Target("mymod:build", {})
 OWN_CODE = str(Path(lrscout.__file__).parent.parent)
 
 
@@ -40,6 +46,13 @@ def test_a_stage_gets_the_settings_that_it_knows_and_no_others():
     assert rate[rate.index("--horizon") + 1] == "2000"
     assert rate[rate.index("--optimizer-arg") + 1] == "momentum=0.9"
     assert "--budget" not in rate
+
+
+def test_a_default_that_was_given_is_handed_on_since_a_recipe_may_say_otherwise():
+    given = Given("mymod:build", None, (), "r.yaml", None, frozenset(["seed"]))
+    words = stage_arguments("lr", given, TuneSettings(seed=0), Found(), None)
+    assert words[words.index("--seed") + 1] == "0"
+    assert "--seed" not in stage_arguments("lr", GIVEN, TuneSettings(seed=0), Found(), None)
 
 
 def test_the_size_goes_into_a_training_command():
@@ -75,6 +88,69 @@ def test_the_recipe_is_read_back(tmp_path, monkeypatch):
     assert recipe.settings_for("run") == {"lr": 0.001235, "schedule": "wsd:warmup=0.05"}
 
 
+def test_the_recipe_has_the_training_step_that_the_answers_are_for(tmp_path):
+    step = step_settings(TuneSettings(device="cpu", optimizer="sgd", optimizer_arg={"momentum": 0.9}, accumulate=2))
+    (tmp_path / "tuned.yaml").write_text(recipe_text(Target("m:build", {}), {}, step, None, 0.01, None, tmp_path))
+    recipe = load_recipe(tmp_path / "tuned.yaml")
+    for command in ("find_batch_size", "find_lr", "compare_schedulers"):
+        made = make_settings(COMMANDS[command], recipe.settings_for(command))
+        assert (made.device, made.optimizer, made.optimizer_arg, made.accumulate) == (
+            "cpu",
+            "sgd",
+            {"momentum": 0.9},
+            2,
+        )
+
+
+def test_a_module_of_another_folder_is_named_by_its_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in ("src/single.py", "src/pkg/__init__.py", "src/pkg/inside.py"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+    for name, told in (
+        ("single:build", "src/single.py:build"),
+        ("pkg:build", "src/pkg/__init__.py:build"),
+        ("pkg.inside:build", "src/pkg/inside.py:build"),
+    ):
+        assert f'target: "{told}"' in recipe_text(Target(name, {}, "src"), {}, {}, None, None, None, tmp_path)
+    assert 'target: "single:build"' in recipe_text(Target("single:build", {}, "."), {}, {}, None, None, None, tmp_path)
+
+
+def test_an_averaged_schedule_is_not_for_a_program_and_stays_out_of_its_section(tmp_path):
+    text = recipe_text(Target("m:build", {}), {}, {}, None, 0.01, "constant+swa", tmp_path)
+    assert 'run: {"lr": 0.01}' in text
+
+
+def test_variables_of_tune_are_not_those_of_its_stages():
+    known = {"LRSCOUT_BUDGET": "30s", "LRSCOUT_TUNE_SKIP": "lr", "LRSCOUT_NPROC": "2", "LRSCOUT_AGAINST": "a"}
+    others = {"LRSCOUT_FIND_LR_STEPS": "200", "LRSCOUT_COLOR": "never", "HOME": "/root"}
+    assert without_variables({**known, **others}, "tune", READ_HERE) == others
+
+
+def saved(path: Path, seconds: float, stages: tuple[TunedStage, ...]) -> None:
+    result = TuneResult(stages, None, None, None, (), "", 1.0)
+    record = RunRecord("tune", "ok", TARGET.as_dict(), {}, {}, result)
+    save(record, path)
+    os.utime(path, (seconds, seconds))
+
+
+def test_stages_are_taken_over_from_the_named_record_unless_settings_have_changed_since(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    stages = []
+    for number, seconds in enumerate((1000.0, 3000.0)):
+        path = tmp_path / f"{number}.json"
+        saved(path, seconds, ())
+        stages.append(TunedStage("lr", "ok", "1e-3", "", 1.0, (f"stage{number}",), str(path)))
+    saved(tmp_path / "tuned.json", 3000.0, tuple(stages))
+    recipe = tmp_path / "r.yaml"
+    recipe.touch()
+    os.utime(recipe, (2000.0, 2000.0))
+    assert set(earlier_stages(TARGET, tmp_path / "tuned.json", None)) == {("stage0",), ("stage1",)}
+    assert set(earlier_stages(TARGET, tmp_path / "tuned.json", recipe)) == {("stage1",)}
+    with pytest.raises(UsageError, match="No tuning of this target"):
+        earlier_stages(TARGET, None, None)
+
+
 def test_a_recipe_of_a_command_stands_in_its_folder(tmp_path):
     check_place(CommandTarget(("python", "train.py"), str(tmp_path)), tmp_path / "tuned.yaml")
     with pytest.raises(UsageError, match="runs in the recipe's folder"):
@@ -98,8 +174,6 @@ def test_what_cannot_be_tuned_is_refused_before_anything_runs(tmp_path, monkeypa
 
 
 def run(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    import os
-
     known = {"PYTHONPATH": OWN_CODE, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "cache"), **more}
     words = [sys.executable, "-m", "lrscout", *arguments]
     return subprocess.run(

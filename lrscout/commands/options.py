@@ -106,6 +106,12 @@ def _variables(name: str, command: str) -> list[str]:
     return found
 
 
+def without_variables(environ: Mapping[str, str], command: str, flags: Iterable[str]) -> dict[str, str]:
+    """An environment without the variables of these flags of a command."""
+    gone = {name for flag in flags for name in _variables(flag.strip("-").replace("-", "_"), command)}
+    return {name: value for name, value in environ.items() if name not in gone}
+
+
 def unknown_variables(environ: Iterable[str]) -> list[str]:
     """A warning for every variable that looks like ours and has no effect."""
     unknown = _unknown(environ)

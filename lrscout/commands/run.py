@@ -52,6 +52,7 @@ class Run:
         # what a real training writes is wanted
         self._before = FolderContents(target.cwd) if isinstance(target, CommandTarget) and is_search else None
         self._times = SaveTimes()
+        self.own_files: list[Path] = []  # written beside the record, and not by a training command
         self._concluded = False
         self._has_warned = False  # that the record so far cannot be saved
         self._folder = Path.cwd()  # the user's code may change it
@@ -173,7 +174,7 @@ class Run:
         """What a training command, which has ended by now, wrote into its folder; lrscout's own files do not count."""
         if self._before is None:
             return None
-        own = [self._path, self._invocation.output, *self._invocation.exports.values()]
+        own = [self._path, self._invocation.output, *self._invocation.exports.values(), *self.own_files]
         return new_files_sentence(self._before.new(except_for={path.absolute() for path in own if path is not None}))
 
     def _save(self, record: RunRecord[Any]) -> RecordError | None:

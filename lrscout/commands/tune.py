@@ -17,7 +17,7 @@ from typing import Any
 
 from lrscout.commands.gate import Gate, gate_flags
 from lrscout.commands.invocation import Invocation
-from lrscout.commands.options import flag_parameter, takes_settings
+from lrscout.commands.options import flag_parameter, takes_settings, without_variables
 from lrscout.commands.run import Run, running
 from lrscout.errors import LrscoutError, Terminated
 from lrscout.files import write_text
@@ -36,12 +36,16 @@ from lrscout.runs.tuning.stages import (
     Given,
     found_size,
     seconds_for,
-    settings_to_keep,
     stage_arguments,
+    step_settings,
+    with_size,
     without_engine,
 )
-from lrscout.settings import TuneSettings
+from lrscout.settings import RanksSettings, TuneSettings, fields_of
 from lrscout.settings.tune import STAGES
+
+READ_HERE = ("resume", "against", "tolerance", *(f.flag for s in (TuneSettings, RanksSettings) for f in fields_of(s)))
+"""Flags whose variables are not for the stages: they are handed on as flags, mean something else there, or nothing."""
 
 RECIPES = (".yaml", ".yml")  # what -o names is a recipe then, and else the record
 END_SECONDS = 5.0  # for a stage to end after a signal
@@ -80,6 +84,7 @@ def tune(invocation: Invocation[TuneSettings]) -> None:
         record = _Tuning(invocation, run, recipe.parent if recipe is not None else Path.cwd()).record()
         if recipe is not None and record.result is not None and record.status != "interrupted":
             write_text(recipe, record.result.recipe)
+            run.own_files.append(recipe)
             run.output.note(f"Recipe: {os.path.relpath(recipe)}")
         run.finish(record, gate.checks(record))
 
@@ -96,14 +101,18 @@ class _Tuning:
         self._lines: list[str] = []
         self._environment: Mapping[str, Any] = {}
         self._began, self._starting = time.monotonic(), 0.0
-        self._earlier = earlier_stages(self._target) if invocation.more["resume"] else {}
         given = invocation.given
+        settings_file = given.get("recipe") or invocation.project
+        self._earlier = {}
+        if invocation.more["resume"]:
+            self._earlier = earlier_stages(self._target, invocation.output, settings_file)
         self._given = Given(
             given.get("target") if not isinstance(self._target, CommandTarget) else None,
             self._target.command if isinstance(self._target, CommandTarget) else None,
             tuple(given.get("kwarg") or ()),
             str(given["recipe"].absolute()) if given.get("recipe") is not None else None,
             str(given["app_dir"]) if "app_dir" in given else None,
+            frozenset(given),
         )
 
     def record(self) -> RunRecord[TuneResult]:
@@ -177,6 +186,7 @@ class _Tuning:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "lrscout", *words],
             cwd=self._target.cwd if isinstance(self._target, CommandTarget) else None,
+            env=without_variables(os.environ, "tune", READ_HERE),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,  # progress and messages go to stderr
             text=True,
@@ -222,10 +232,11 @@ class _Tuning:
         found = self._found
         argument = found.batch_argument
         batch = {argument: found.batch_size} if argument is not None and found.batch_size is not None else {}
-        common = settings_to_keep(self._settings, ("seed", "device", "precision"))
-        recipe = recipe_text(
-            self._target, batch, common, self._settings.horizon, found.lr, self._schedule, self._folder
-        )
+        step = step_settings(self._settings)
+        target = self._target
+        if isinstance(target, CommandTarget):
+            target = dataclasses.replace(target, command=with_size(target.command, found.batch_size))
+        recipe = recipe_text(target, batch, step, self._settings.horizon, found.lr, self._schedule, self._folder)
         stages, seconds = tuple(self._stages), time.monotonic() - self._began
         result = TuneResult(stages, found.batch_size, found.lr, self._schedule, tuple(self._lines), recipe, seconds)
         return RunRecord(

@@ -21,6 +21,7 @@ PLAIN = (bool, int, float, str, tuple, type(None))  # what a record can hold and
 
 def describe_environment(session: Session) -> dict[str, Any]:
     """Versions, device, optimizer and parameter groups, as plain values."""
+    host = session.workload.host
     parameters = sum(p.numel() for p in session.workload.model.parameters() if p.requires_grad)
     return {
         "lrscout": lrscout.__version__,
@@ -35,7 +36,7 @@ def describe_environment(session: Session) -> dict[str, Any]:
         "groups": _describe_groups(session),
         **_describe_optimizers(session.named),
         **_own_settings(session),
-        **({} if session.workload.host.framework is None else {"framework": session.workload.host.framework}),
+        **({"framework": host.framework} if host.framework is not None and host.names_rate else {}),
     }
 
 

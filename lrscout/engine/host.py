@@ -17,6 +17,7 @@ class Host:
     """What a session tells, step by step, whatever stands in for a framework's trainer; by default, nothing."""
 
     framework: str | None = None  # by the name that a record has for it
+    names_rate: bool = True  # whether the user tells the framework the learning rate, and not an optimizer
     settings: Mapping[str, Any] = {}  # for those of the session that are not given
     divides: bool = False  # whether the losses are already divided by the number of micro-batches
     training_steps: int | None = None  # optimizer steps that the framework's trainer would take

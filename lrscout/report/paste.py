@@ -18,14 +18,18 @@ from lrscout.report.terminal import Style
 from lrscout.results import CompareRecord, LrRecord, RunRecord
 from lrscout.schedules import TORCH, ScheduleSpec, parse_schedule
 
+NARROW = 60  # columns; with fewer, lines that do not fit are left out
 SCHEDULER = "torch.optim.lr_scheduler"
 HUGGING_FACE = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 """The schedules that Trainer has, whose warmup begins at 0: ours, one step later."""
 
 
 def with_lines(found: RenderableType, lines: Sequence[str], style: Style) -> str:
-    """An answer, and below it lines to paste, which are left out where they would have to be folded."""
-    fits = lines and max(map(len, lines)) <= style.width
+    """An answer, and below it lines to paste, which are never folded: a terminal copies a long one as a whole.
+
+    In a very narrow window they would fill it.
+    """
+    fits = lines and (style.width >= NARROW or max(map(len, lines)) <= style.width)
     return "\n\n".join([rendered(found, style), *(["\n".join(lines)] if fits else [])])
 
 

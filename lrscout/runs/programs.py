@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
@@ -132,7 +134,11 @@ def start_command(
 
 def on_this_node(target: CommandTarget) -> CommandTarget:
     """A command in the folder that it has here; a copy on a node has the user's files, although they are new."""
-    return target if os.path.isabs(target.cwd) else CommandTarget(target.command, os.getcwd())
+    if os.path.isabs(target.cwd):
+        return target
+    # lrscout's own program has the Python of the node, too
+    command = (sys.executable, *target.command[1:]) if isinstance(target, TargetOnRanks) else target.command
+    return dataclasses.replace(target, command=command, cwd=os.getcwd(), since=time.time())
 
 
 def chosen_optimizers(optimizers: Sequence[OptimizerFacts], wanted: str | None) -> tuple[int, ...]:

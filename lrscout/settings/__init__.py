@@ -30,11 +30,12 @@ from lrscout.settings.find_batch_size import FindBatchSizeSettings
 from lrscout.settings.find_lr import FindLrSettings
 from lrscout.settings.ranks import RanksSettings
 from lrscout.settings.run import DEFAULT_SCHEDULE, RunSettings
-from lrscout.settings.session import DEFAULT_OPTIMIZER, SessionSettings
+from lrscout.settings.session import COMMON, DEFAULT_OPTIMIZER, SessionSettings
 from lrscout.settings.tune import TuneSettings
 
 __all__ = [
     "COMMANDS",
+    "COMMON",
     "CheckSettings",
     "CommandSettings",
     "CompareSchedulersSettings",

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from lrscout.settings.command import CommandSettings
 from lrscout.settings.fields import option
 
+COMMON = ("seed", "device", "precision")  # what a recipe may set for all commands at once
 Precision = Literal["fp32", "bf16", "fp16"]
 DEFAULT_OPTIMIZER = "adamw"
 PLAIN_STEP: Mapping[str, Any] = {"precision": "fp32", "accumulate": 1}

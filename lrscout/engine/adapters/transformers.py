@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from lrscout.engine.host import Host
 from lrscout.engine.workload import Workload
 from lrscout.errors import TargetError
 
+ITEMS = "num_items_in_batch"
 NOT_RUN = ("training_step", "prediction_step")  # methods of a subclass that our steps replace
 
 
@@ -24,10 +26,11 @@ def adapted(trainer: Any) -> Workload:
     """The workload of a Trainer, which is left as it is.
 
     Raises:
-        TargetError: it has no data to train on.
+        TargetError: it has no data to train on, or a method that no Trainer can call.
     """
     if trainer.train_dataset is None:
         raise TargetError("The Trainer has no train_dataset.", hint="Give it the data that it is to train on.")
+    _check_signature(trainer)
     host = TrainerHost(trainer)
     with _unprepared(trainer):
         train_loader = trainer.get_train_dataloader()
@@ -53,6 +56,7 @@ class TrainerHost(Host):
 
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
+        self.names_rate = trainer.optimizer is None
         self._device = torch.device("cpu")
         self._items: Tensor | int | None = None  # that the losses of all micro-batches of a step are divided by
         arguments = trainer.args
@@ -128,6 +132,23 @@ def _warnings(trainer: Any) -> Iterator[str]:
         yield f"{type(trainer).__name__}.{replaced[0]} is not run: lrscout takes the steps, with its compute_loss."
     if trainer.args.neftune_noise_alpha:
         yield "The Trainer's neftune_noise_alpha has no effect here."
+    held_out = trainer.eval_dataset
+    if isinstance(held_out, dict) and len(held_out) > 1:
+        yield f"Only the first of {len(held_out)} eval_datasets, {next(iter(held_out))!r}, is evaluated."
+
+
+def _check_signature(trainer: Any) -> None:
+    """See that the loss can be called as Trainer.training_step calls it, since transformers 4.46.
+
+    Raises:
+        TargetError: it cannot.
+    """
+    parameters = inspect.signature(trainer.compute_loss).parameters.values()
+    if not any(each.name == ITEMS or each.kind is each.VAR_KEYWORD for each in parameters):
+        raise TargetError(
+            f"{type(trainer).__name__}.compute_loss takes no {ITEMS}, which Trainer passes it.",
+            hint=f"Add {ITEMS}=None to its parameters.",
+        )
 
 
 def _optimizer_of(trainer: Any) -> Optimizer:

@@ -12,7 +12,7 @@ from lrscout.engine.checking.parameters import parameter_names
 from lrscout.engine.checking.subject import KEPT_BATCHES, Subject
 from lrscout.engine.workload import groups_of
 
-UNREACHED = sys.float_info.max  # a norm that clips nothing; with None, what a Trainer's arguments say would count
+UNREACHED = sys.float_info.max  # a norm that clips nothing; with None, a Trainer's own would count
 GENTLY = 0.01  # of the own rate: some parameters have no gradient before the others have moved, as in LoRA
 
 
@@ -37,7 +37,8 @@ def examine_gradients(subject: Subject) -> Gradients:
     moved: set[int] = set()
     wrong: list[str] = []
     norm = 0.0
-    with subject.session(precision=precision, clip_norm=UNREACHED, clip_value=None) as session:
+    clip_norm = None if subject.whole.settings.clip_norm is None else UNREACHED
+    with subject.session(precision=precision, clip_norm=clip_norm, clip_value=None) as session:
         parameters = [p for group in groups_of(session.optimizers) for p in group["params"] if p.requires_grad]
         session.set_lr(GENTLY * subject.own_lr)
         for step in range(KEPT_BATCHES):

@@ -10,6 +10,8 @@ from typing import Any
 
 from lrscout.errors import UsageError
 from lrscout.results import CommandTarget, Target
+from lrscout.schedules import parse_schedule
+from lrscout.settings import COMMON
 
 HEAD = "# Written by lrscout tune: lrscout find-lr --recipe FILE and the other commands go on from here."
 
@@ -30,34 +32,48 @@ def check_place(target: Target | CommandTarget, place: Path) -> None:
 def recipe_text(
     target: Target | CommandTarget,
     batch: Mapping[str, int],
-    common: Mapping[str, Any],
+    step: Mapping[str, Any],
     horizon: int | None,
     lr: float | None,
     schedule: str | None,
     folder: Path,
 ) -> str:
-    """A recipe in `folder`; `batch` is the argument of the target that takes the batch size, with it, or empty."""
+    """A recipe in `folder`.
+
+    `batch` is the argument of the target that takes the batch size, with it, or empty; `step` the settings of a
+    training step, without which the answers are not right.
+    """
     lines = [HEAD, "version: 1"]
     if isinstance(target, CommandTarget):
         lines.append(f"command: {_yaml(list(target.command))}")
     else:
-        lines.append(f"target: {_yaml(_from(target.path or '', folder))}")
+        lines.append(f"target: {_yaml(_from(target, folder))}")
         kwargs = {**target.kwargs, **batch}
         lines += [f"kwargs: {_yaml(kwargs)}"] if kwargs else []
-    lines += [f"{name}: {_yaml(value)}" for name, value in common.items()]
-    if horizon is not None:
-        lines.append(f"find_lr: {_yaml({'horizon': horizon})}")
-    if lr is not None:
-        lr = float(f"{lr:.4g}")
-        lines.append(f"compare_schedulers: {_yaml({'lr': lr})}")
-        lines.append(f"run: {_yaml({'lr': lr, **({'schedule': schedule} if schedule is not None else {})})}")
+    lines += [f"{name}: {_yaml(value)}" for name, value in step.items() if name in COMMON]
+    own = {name: value for name, value in step.items() if name not in COMMON}
+    given = None if lr is None else float(f"{lr:.4g}")
+    sections: dict[str, dict[str, Any]] = {
+        "find_batch_size": own,
+        "find_lr": {**own, **({} if horizon is None else {"horizon": horizon})},
+        "compare_schedulers": {**own, **({} if given is None else {"lr": given})},
+    }
+    if given is not None:
+        # a program averages its weights itself
+        plain = schedule is not None and parse_schedule(schedule).averaging is None
+        sections["run"] = {"lr": given, **({"schedule": schedule} if plain else {})}
+    lines += [f"{name}: {_yaml(section)}" for name, section in sections.items() if section]
     return "\n".join(lines) + "\n"
 
 
-def _from(path: str, folder: Path) -> str:
-    """A target as a recipe in this folder names it: a file relative to it, a module as it is."""
-    file, colon, attributes = path.rpartition(":")
-    return f"{os.path.relpath(os.path.expanduser(file), folder)}{colon}{attributes}" if file.endswith(".py") else path
+def _from(target: Target, folder: Path) -> str:
+    """A target as a recipe in this folder names it: a file relative to it; a module by its name where it is found."""
+    module, colon, attributes = (target.path or "").rpartition(":")
+    file = Path(module).expanduser() if module.endswith(".py") else None
+    if file is None and target.app_dir not in (None, os.curdir):  # a recipe has no folder to import from
+        place = Path(target.app_dir or os.curdir, *module.split("."))
+        file = next((each for each in (place.with_suffix(".py"), place / "__init__.py") if each.is_file()), None)
+    return f"{module if file is None else os.path.relpath(file, folder)}{colon}{attributes}"
 
 
 def _yaml(value: Any) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lrscout.results import BatchSizeRecord, CommandTarget
 from lrscout.schedules import parse_schedule
 from lrscout.search import bracket, probing
-from lrscout.settings import COMMANDS, ENGINE, Field, TuneSettings, fields_of, flag_words
+from lrscout.settings import COMMANDS, ENGINE, Field, SessionSettings, TuneSettings, fields_of, flag_words
 
 SHARES = {"check": 0.2, "batch-size": 0.2, "lr": 0.25, "schedule": 1.0}
 """Of the time that is left, what a stage may take."""
@@ -28,6 +28,7 @@ class Given:
     kwargs: tuple[str, ...]  # KEY=VALUE
     recipe: str | None
     app_dir: str | None
+    settings: frozenset[str] = frozenset()  # the names of those that were given, by flag or variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,12 @@ def stage_arguments(stage: str, given: Given, settings: TuneSettings, found: Fou
         arguments += ["-k", each]
     for flag, path in (("--recipe", given.recipe), ("--app-dir", given.app_dir)):
         arguments += [flag, path] if path is not None else []
-    arguments += _settings_flags(stage, settings)
+    arguments += _settings_flags(stage, settings, given.settings)
     arguments += _limits(stage, seconds, found)
     if stage == "schedule" and found.lr is not None:
         arguments += ["--lr", f"{found.lr:.6g}"]
     if given.command is not None:
-        arguments += ["--", *_with_size(given.command, found.batch_size)]
+        arguments += ["--", *with_size(given.command, found.batch_size)]
     return arguments
 
 
@@ -72,14 +73,14 @@ def found_size(record: BatchSizeRecord, target_command: Sequence[str] | None) ->
     return Found(argument, result.batch_size, timed)
 
 
-def _settings_flags(stage: str, settings: TuneSettings) -> list[str]:
-    """The settings of tune that the stage has as well, where they differ from their defaults."""
+def _settings_flags(stage: str, settings: TuneSettings, given: Collection[str]) -> list[str]:
+    """The settings of tune that the stage has as well, where they were given, or differ from their defaults."""
     known = {field.name: field for field in fields_of(COMMANDS[COMMANDS_OF[stage].replace("-", "_")])}
     flags: list[str] = []
     for field in fields_of(TuneSettings):
         value = getattr(settings, field.name)
         is_own = field.name in OWN or (field.name == "seeds" and stage != "schedule")
-        if not is_own and field.name in known and value != field.default:
+        if not is_own and field.name in known and (value != field.default or field.name in given):
             flags += _flag(known[field.name], value)
     if stage == "batch-size" and settings.memory is not None:
         flags += ["--budget", settings.memory]
@@ -107,7 +108,8 @@ def _limits(stage: str, seconds: float | None, found: Found) -> list[str]:
     return ["--max-steps", str(max(possible, bracket.SWEEP_STEPS))] if possible < most else []
 
 
-def _with_size(command: Sequence[str], batch_size: int | None) -> tuple[str, ...]:
+def with_size(command: Sequence[str], batch_size: int | None) -> tuple[str, ...]:
+    """A command with the batch size in its place, where one was found."""
     words = CommandTarget(tuple(command), "")
     return words.command if batch_size is None else words.filled(batch_size=batch_size)
 
@@ -124,7 +126,7 @@ def without_engine(settings: TuneSettings) -> TuneSettings:
     return dataclasses.replace(settings, **{name: defaults[name] for name in ENGINE})
 
 
-def settings_to_keep(settings: TuneSettings, names: Sequence[str]) -> Mapping[str, Any]:
-    """Those of these settings that differ from their defaults."""
-    defaults = {field.name: field.default for field in fields_of(TuneSettings)}
-    return {name: value for name in names if (value := getattr(settings, name)) != defaults[name]}
+def step_settings(settings: TuneSettings) -> dict[str, Any]:
+    """The settings of a training step that differ from their defaults."""
+    values = ((field, getattr(settings, field.name)) for field in fields_of(SessionSettings))
+    return {field.name: value for field, value in values if value != field.default}
