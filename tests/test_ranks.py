@@ -140,6 +140,11 @@ def test_an_item_that_shares_a_weight_with_another_is_no_block():
     assert list(blocks(model)) == [model[1]]
 
 
+def test_an_item_that_the_loss_uses_as_well_is_no_block():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    assert list(blocks(model, nn.ModuleDict({"penalized": model[0]}))) == [model[1]]
+
+
 # How the program is asked for
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -64,7 +65,7 @@ def fsdp(workload: Workload) -> nn.Module:
     wrapped = LossOfBatch(workload)
     for tensor in (*wrapped.parameters(), *wrapped.buffers()):
         dist.broadcast(tensor.detach(), 0)  # as DDP does: what build() draws may differ from rank to rank
-    for block in blocks(workload.model):
+    for block in blocks(*(part for part in (workload.model, workload.loss_fn) if isinstance(part, nn.Module))):
         fully_shard(block)
     fully_shard(wrapped)
     for optimizer in _instances(workload.optimizer):
@@ -120,22 +121,23 @@ def _instances(given: Any) -> list[Optimizer]:
     return [optimizer for optimizer in each if isinstance(optimizer, Optimizer)]
 
 
-def blocks(model: nn.Module) -> Iterator[nn.Module]:
+def blocks(model: nn.Module, *others: nn.Module) -> Iterator[nn.Module]:
     """The items of the model's outermost lists and sequences that have parameters, none of which is used elsewhere."""
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    yield from _blocks(model, "", names)
+    yield from _blocks(model, _uses(model, *others))
 
 
-def _blocks(module: nn.Module, prefix: str, names: dict[int, list[str]]) -> Iterator[nn.Module]:
+def _uses(*modules: nn.Module) -> Counter[int]:
+    """How often each parameter, by its id, is in the modules."""
+    return Counter(id(each) for module in modules for _, each in module.named_parameters(remove_duplicate=False))
+
+
+def _blocks(module: nn.Module, uses: Counter[int]) -> Iterator[nn.Module]:
     is_list = isinstance(module, (nn.ModuleList, nn.Sequential))
-    for key, child in module.named_children():
-        place = f"{prefix}{key}."
-        own = [names[id(parameter)] for parameter in child.parameters()]
+    for child in module.children():
+        own = _uses(child)
         if not is_list or isinstance(child, (nn.ModuleList, nn.ModuleDict)):  # which are never called themselves
-            yield from _blocks(child, place, names)
-        elif own and all(name.startswith(place) for used in own for name in used):
+            yield from _blocks(child, uses)
+        elif own and all(uses[each] == count for each, count in own.items()):
             yield child
 
 
