@@ -43,7 +43,11 @@ SHARED: dict[type, str] = {
     LaunchSettings: "Settings of a training command",
     EngineSettings: "Where trainings take place",
 }
-ONLY = {"target": "Targets only.", "command": "Training commands only."}
+ONLY = {
+    "target": "Targets only.",
+    "command": "Training commands only.",
+    "ranks": "Training commands and several ranks only.",
+}
 
 
 def page_of(command: str) -> Path:
@@ -108,7 +112,8 @@ def _row(parameter: Any, field: Field | None) -> tuple[str, ...]:
     names = [*parameter.opts, *parameter.secondary_opts]
     if not parameter.opts[0].startswith("-"):
         names = [parameter.metavar or parameter.name.upper()]
-    meaning = [parameter.help, ONLY.get(field.option.only or "", "") if field is not None else ""]
+    only = None if field is None else "ranks" if field.option.ranks_too else field.option.only
+    meaning = [parameter.help, ONLY.get(only or "", "")]
     return (
         ", ".join(code(name) for name in names),
         _value(parameter, field),

@@ -56,6 +56,30 @@ def spare(batch_size: int = 16) -> dict[str, Any]:
     return parts
 
 
+class Scaled(nn.Module):
+    """A loss with a parameter of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(6))
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        scale = self.log_scale.mean()
+        return ((outputs - targets) ** 2).mean() * torch.exp(-scale) + scale
+
+
+def scaled(batch_size: int = 16, optimizer: str = "own") -> dict[str, Any]:
+    """The same, with a loss that has a parameter, which the target's optimizer trains or leaves alone."""
+    parts = build(batch_size)
+    model, loss_fn = parts["model"], Scaled()
+    optimizers = {
+        "own": torch.optim.SGD([*model.parameters(), *loss_fn.parameters()], lr=0.1),
+        "made": lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+        "none": None,
+    }
+    return {**parts, "loss_fn": loss_fn, "optimizer": optimizers[optimizer]}
+
+
 def dying(batch_size: int = 16) -> dict[str, Any]:
     """Rank 1 is killed in its fifth step."""
     parts, steps = build(batch_size), iter(range(1, 10**9))

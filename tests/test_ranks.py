@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 import ranked
 import torch
+import torch.distributed as dist
 from attaching import MARK, alive
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, TensorDataset, WeightedRandomSampler
 
 import lrscout
+from lrscout.api.targets import command_target
 from lrscout.cli import main
 from lrscout.commands import torchrun
-from lrscout.engine.workload import make_workload
+from lrscout.engine.session import Session
+from lrscout.engine.workload import Workload, make_workload
 from lrscout.errors import LrscoutError, UsageError
+from lrscout.ranks import __main__ as program
 from lrscout.ranks.arguments import on_ranks, read
 from lrscout.ranks.loaders import shared
 from lrscout.ranks.strategies import LossOfBatch, blocks, wrapped
 from lrscout.records import load
 from lrscout.results import Target, TargetOnRanks
 from lrscout.runs.batch_size.command import CommandTrials
-from lrscout.settings import FindBatchSizeSettings, FindLrSettings
+from lrscout.settings import FindBatchSizeSettings, FindLrSettings, SessionSettings
 
 HERE = Path(__file__).parent
 SWEEP: dict[str, Any] = {"min_lr": 1e-3, "max_lr": 0.1, "steps": 12, "early_stop": False, "rule": "steepest"}
@@ -133,6 +140,11 @@ def test_an_item_that_shares_a_weight_with_another_is_no_block():
     assert list(blocks(model)) == [model[1]]
 
 
+def test_an_item_that_the_loss_uses_as_well_is_no_block():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    assert list(blocks(model, nn.ModuleDict({"penalized": model[0]}))) == [model[1]]
+
+
 # How the program is asked for
 
 
@@ -160,11 +172,53 @@ def test_the_program_reads_the_settings_that_were_written_for_it():
     }
 
 
+def test_a_targets_arguments_reach_the_ranks_as_they_are():
+    kwargs = {
+        "name": "ckpt-{steps}-{seed}.pt",
+        "at": r"\{batch_size}",
+        "{seed}": {"of {steps}": [1.0, None, "é\ud800"]},
+        "frozen": MappingProxyType({"a": 1}),
+    }
+    found = on_ranks(Target("mod:build", kwargs), FindLrSettings(nproc=2))
+    assert isinstance(found, TargetOnRanks)
+    assert not found.takes("steps")
+    words = found.filled(seed=7, steps=2000, batch_size=8)
+    assert read(words[3:]).target.kwargs == kwargs
+    assert words[words.index("--seed") + 1] == "7"
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({1: "a"}, "{'1': 'a'}"),
+        ([(1, 2)], "[[1, 2]]"),
+        (Path("x"), f"no {type(Path()).__name__}"),
+        (date(2026, 1, 2), "no date"),
+        (b"x", "no bytes"),
+        ([{("a", 1)}], "no set"),
+        ({(1, 2): 3}, "keys"),
+    ],
+    ids=lambda value: repr(value),
+)
+def test_an_argument_that_json_would_alter_is_refused_by_its_name(value, told):
+    with pytest.raises(UsageError, match="'width'") as raised:
+        on_ranks(Target("mod:build", {"depth": 2, "width": value}), FindLrSettings(nproc=2))
+    assert told in raised.value.message
+
+
+def test_an_argument_that_is_no_number_reaches_the_ranks():
+    found = on_ranks(Target("mod:build", {"fill": [math.nan]}), FindLrSettings(nproc=2))
+    assert isinstance(found, TargetOnRanks)
+    assert math.isnan(read(found.filled(seed=0)[3:]).target.kwargs["fill"][0])
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (["find-lr", "m:build", "--nproc", "2", "--val-batches", "2"], "--val-batches"),
         (["find-lr", "m:build", "--nproc", "2", "--epochs", "2"], "--epochs"),
+        (["find-lr", "m:build", "--nproc", "2", "--listen", "host"], "training commands alone"),
+        (["find-lr", "m:build", "--restart"], "several ranks"),
         (["find-lr", "m:build", "--strategy", "fsdp"], "--nproc 2 --strategy fsdp"),
         (["find-lr", "--nproc", "2", "--", "python", "x.py"], "torchrun"),
         (["find-batch-size", "m:build", "--nproc", "2", "--eval"], "--eval"),
@@ -177,9 +231,31 @@ def test_what_cannot_be_asked_of_several_ranks_is_refused(arguments, named, capf
     assert named in capfd.readouterr().err
 
 
+def test_several_ranks_can_be_started_anew(capfd):
+    settings = FindLrSettings(nproc=2, restart=True)
+    assert isinstance(command_target(None, settings, "m:build", {}, None, None), TargetOnRanks)
+    assert main(["find-lr", "m:build", "--nproc", "2", "--restart", "--epochs", "2"]) == 2
+    assert "--epochs cannot be used with several ranks" in capfd.readouterr().err
+
+
 def test_live_objects_cannot_be_trained_on_several_ranks():
     with pytest.raises(UsageError, match="live objects"):
         lrscout.find_lr(nn.Linear(1, 1), [1], nproc=2)
+
+
+@pytest.mark.parametrize("missing", [("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("LOCAL_RANK",)])
+def test_a_rank_that_nobody_has_started_says_what_to_add(missing, monkeypatch, capfd):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "0")
+    for name in missing:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(program, "LET_END_SECONDS", 0.0)
+    monkeypatch.setattr(sys, "argv", ["lrscout.ranks", "m:build"])
+    assert program.main() == 2
+    err = capfd.readouterr().err
+    assert f"without {', '.join(missing)}" in err
+    assert "--nproc 2" in err
+    assert "torchrun" in err
 
 
 # Under torchrun
@@ -219,8 +295,11 @@ def test_all_other_ranks_of_torchrun_end_at_once(as_rank):
         (["find-lr", "m:build"], 4, "--listen"),
         (["check", "m:build"], 2, "without torchrun"),
         (["run", "--lr", "1", "--steps", "9", "--", "python", "x.py"], 2, "without torchrun"),
+        (["find-lr", "--", "python", "x.py"], 2, "starts its own ranks, and torchrun has started 2"),
+        (["find-batch-size", "--", "python", "x.py"], 2, "lrscout find-batch-size -- COMMAND"),
+        (["find-lr", "--nproc", "2", "--", "python", "x.py"], 2, "starts its own ranks, and torchrun has started 2"),
     ],
-    ids=["several machines", "check", "run"],
+    ids=["several machines", "check", "run", "command", "command's batch size", "command with --nproc"],
 )
 def test_what_torchrun_cannot_start_is_refused(as_rank, arguments, ranks, named, capfd):
     as_rank(0, ranks)
@@ -247,6 +326,8 @@ def losses(target: str, **settings: Any) -> list[float]:
         pytest.param("kept", {"strategy": "ddp", "clip_norm": 0.5, "accumulate": 2}, marks=pytest.mark.slow),
         pytest.param("kept", {"strategy": "fsdp"}, marks=pytest.mark.slow),
         pytest.param("spare", {"strategy": "fsdp"}, marks=pytest.mark.slow),
+        pytest.param("scaled", {"strategy": "ddp"}, marks=pytest.mark.slow),
+        pytest.param("scaled", {"strategy": "fsdp"}, marks=pytest.mark.slow),
         pytest.param("several", {"strategy": "fsdp", "optimizer": "all"}, marks=pytest.mark.slow),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value.values())),
@@ -264,6 +345,47 @@ def test_a_parameter_that_takes_no_part_in_the_loss_is_named_under_ddp():
     with pytest.raises(LrscoutError, match="exited with code 1 after 1 optimizer step") as raised:
         losses("spare", batch_size=8, nproc=2)
     assert "The loss does not depend on spare.0.weight, spare.0.bias" in raised.value.hint
+
+
+@pytest.fixture
+def one_rank(tmp_path):
+    """This process as the only rank there is."""
+    dist.init_process_group("gloo", f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.fixture(params=["ddp", "fsdp"])
+def strategy(request, one_rank):
+    return request.param
+
+
+def trained(workload: Workload, *modules: nn.Module, steps: int = 5) -> list[torch.Tensor]:
+    """The modules' parameters after some steps, in one piece each."""
+    settings = SessionSettings(device="cpu")
+    with Session(workload, settings).open(preserve=False) as session:
+        for _ in range(steps):
+            session.train_step()
+    parameters = [each for module in modules for each in module.parameters()]
+    return [getattr(each, "full_tensor", lambda each=each: each)().detach() for each in parameters]
+
+
+@pytest.mark.parametrize("optimizer", ["own", "made", "none"])
+def test_the_parameters_of_a_loss_are_trained_if_they_are_in_one_process(strategy, optimizer):
+    alone, shared_ = (make_workload(ranked.scaled(optimizer=optimizer)) for _ in range(2))
+    shared_.model.load_state_dict(alone.model.state_dict())
+    expected = trained(alone, alone.model, alone.loss_fn)
+    assert (expected[-1].abs().max() > 0) == (optimizer == "own")
+    parts = shared_.model, shared_.loss_fn
+    torch.testing.assert_close(trained(wrapped(shared_, strategy, torch.device("cpu")), *parts), expected)
+
+
+def test_a_parameter_that_the_ranks_would_not_share_is_refused(strategy):
+    outside = nn.Parameter(torch.zeros(5, 3))
+    parts = ranked.build()
+    parts["optimizer"].add_param_group({"params": [outside]})
+    with pytest.raises(UsageError, match=r"AdamW .* \(5, 3\)"):
+        wrapped(make_workload(parts), strategy, torch.device("cpu"))
 
 
 def test_a_step_that_steps_its_optimizers_itself_is_refused():

@@ -177,7 +177,7 @@ def test_a_restarted_command_gives_the_same_answer(run):
     assert err.count("epoch 0 loss") == 1  # the first of two starts is shown
 
 
-@pytest.mark.parametrize("flag", ["--restart", "--keep-environment", "--listen=localhost"])
+@pytest.mark.parametrize("flag", ["--keep-environment", "--listen=localhost"])
 def test_flags_of_commands_are_refused_with_a_target(run, flag):
     code, _, err = run(flag, "mymod:build")
     assert code == 2

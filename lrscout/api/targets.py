@@ -57,8 +57,8 @@ def command_target(
         UsageError: there are both, a setting is for the other kind of target, or the command is not a list of words.
     """
     if command is None:
-        check_kind(settings, "target")
         if not isinstance(settings, RanksSettings) or (settings.nproc is None and settings.strategy is None):
+            check_kind(settings, "target")
             return None
         ranked = on_ranks(buildable_target(target, kwargs, app_dir, parts)[1], settings)
         assert isinstance(ranked, CommandTarget)

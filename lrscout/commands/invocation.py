@@ -22,7 +22,7 @@ from lrscout.recipes import Recipe, load_recipe
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import COLORS, Color, Mode
 from lrscout.results import CommandTarget, Target
-from lrscout.settings import Kind, Settings, check_kind, fields_of, make_settings, of_kind
+from lrscout.settings import Kind, Settings, fields_of, make_settings, of_kind
 from lrscout.target_paths import hint_for, is_path
 
 S = TypeVar("S", bound=Settings)
@@ -64,7 +64,6 @@ def read_invocation(
         UsageError: something cannot be used, found out before anything runs.
     """
     _check_folder()
-    check_trains_on_ranks(settings, command)
     project = find_project() if values["recipe"] is None else None
     if project is not None and default_target is not None:  # for programs alone: those of a record, not the folder's
         project = dataclasses.replace(project, target=None)
@@ -78,12 +77,12 @@ def read_invocation(
     exports = {name: values[f"export_{name}"] for name in EXPORTS if values[f"export_{name}"] is not None}
     check_outputs(values["output"], exports)
     target = _target_from(recipe, values, given, training_command) or _default(default_target, values)
+    check_trains_on_ranks(settings, command, target)
     kind: Kind = "command" if isinstance(target, CommandTarget) else "target"
     from_file = {} if recipe is None else recipe.settings_for(command)
     if project is not None:  # written for all targets
         from_file = of_kind(settings, from_file, kind)
     made = make_settings(settings, _with_given(settings, from_file, given))
-    check_kind(made, kind)
     return Invocation(
         target=on_ranks(target, made),
         settings=made,

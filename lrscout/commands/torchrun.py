@@ -10,6 +10,7 @@ import signal
 
 from lrscout.errors import UsageError
 from lrscout.processes.parentage import signalled_with_parent
+from lrscout.results import CommandTarget, Target
 from lrscout.settings import RanksSettings, Settings
 
 PREFIX = "TORCHELASTIC_"
@@ -52,15 +53,22 @@ def take_over() -> None:
         os.environ["LRSCOUT_NPROC"] = ranks
 
 
-def check_trains_on_ranks(settings: type[Settings], name: str) -> None:
+def check_trains_on_ranks(settings: type[Settings], name: str, target: Target | CommandTarget) -> None:
     """See that a command can use the ranks that torchrun has started.
 
     Raises:
         UsageError: it cannot.
     """
-    if _ranks > 1 and not issubclass(settings, RanksSettings):
-        name = name.replace("_", "-")
+    if _ranks <= 1:
+        return
+    name = name.replace("_", "-")
+    if not issubclass(settings, RanksSettings):
         raise UsageError(
             f"lrscout {name} does not train a target on several ranks, and torchrun has started {_ranks}.",
             hint=f"Start it without torchrun: lrscout {name} ...",
+        )
+    if isinstance(target, CommandTarget):
+        raise UsageError(
+            f"A command starts its own ranks, and torchrun has started {_ranks} of lrscout.",
+            hint=f"Start lrscout without torchrun: lrscout {name} -- COMMAND",
         )

@@ -9,11 +9,12 @@ import sys
 from contextlib import suppress
 from time import sleep
 
-from lrscout.errors import LrscoutError
+from lrscout.errors import LrscoutError, UsageError
 from lrscout.ranks.arguments import read
 from lrscout.ranks.launcher import END_SECONDS, STORE, is_first_to_fail, launch
 from lrscout.tracebacks import user_traceback
 
+PLACES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")  # what a launcher tells each rank
 LET_END_SECONDS = 0.5  # before an error is told: if another rank was killed, this one's is that nobody answers any more
 
 
@@ -23,6 +24,7 @@ def main() -> int:
         arguments = read(sys.argv[1:])
         if arguments.nproc is not None and STORE not in os.environ:
             return launch(arguments.nproc, sys.argv[1:])
+        _check_started()
         from lrscout.ranks.program import train  # here and not above: it brings torch
 
         train(arguments)
@@ -36,6 +38,15 @@ def main() -> int:
             sleep(END_SECONDS)  # until it is ended: its error is the same
         return error.exit_code if isinstance(error, LrscoutError) else 1
     return 0
+
+
+def _check_started() -> None:
+    missing = [name for name in PLACES if name not in os.environ]
+    if missing:
+        raise UsageError(
+            f"This is one rank of several, started without {', '.join(missing)} in its environment.",
+            hint="Add --nproc 2 to start two here, or start it with torchrun --nproc-per-node 2 -m lrscout.ranks ...",
+        )
 
 
 def _told(error: BaseException) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import reprlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lrscout.errors import UsageError
-from lrscout.results import CommandTarget, Target, TargetOnRanks
+from lrscout.results import PLACEHOLDERS, CommandTarget, Target, TargetOnRanks
 from lrscout.settings import (
     Field,
     FindBatchSizeSettings,
@@ -46,13 +47,15 @@ def on_ranks(target: Target | CommandTarget, settings: Settings) -> Target | Com
     """The target as a command that trains it on several ranks, where the settings ask for them.
 
     Raises:
-        UsageError: the target has no dotted path, or a setting has no meaning on several ranks.
+        UsageError: the target has no dotted path, or a setting has no meaning for what is trained.
     """
-    if not isinstance(settings, RanksSettings) or isinstance(target, CommandTarget):
+    if isinstance(target, CommandTarget):
+        check_kind(settings, "command")
+        return target
+    if not isinstance(settings, RanksSettings) or (settings.nproc is None and settings.strategy is None):
+        check_kind(settings, "target")
         return target
     if settings.nproc is None:
-        if settings.strategy is None:
-            return target
         raise UsageError(
             f"--strategy {settings.strategy} needs the number of ranks.",
             hint=f"For example --nproc 2 --strategy {settings.strategy}, or start lrscout with torchrun.",
@@ -62,7 +65,7 @@ def on_ranks(target: Target | CommandTarget, settings: Settings) -> Target | Com
             "Ranks are processes of their own, which cannot use live objects.",
             hint="Pass a dotted path, or a function at the top level of a module.",
         )
-    known = {field.name for field in (*STEP, *fields_of(RanksSettings))} | {"batch_arg"}
+    known = {"batch_arg", *(field.name for field in STEP), *vars(RanksSettings)["__annotations__"]}
     defaults = {field.name: field.default for field in fields_of(type(settings)) if field.name in known}
     check_kind(replace(settings, **defaults), "ranks")
     command = (sys.executable, "-m", str(__package__), *words(target, settings), "--nproc", str(settings.nproc))
@@ -122,5 +125,36 @@ def _kind_of(field: Field) -> dict[str, Any]:
     return {"type": field.type, "metavar": field.name.upper()}
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, default=dict)  # dict: of a mapping
+def _json(kwargs: Mapping[str, Any]) -> str:
+    """The target's arguments as JSON, in which nothing is taken for a placeholder.
+
+    Raises:
+        UsageError: one is not the same afterwards.
+    """
+    for name, value in kwargs.items():
+        problem = _altered(value)
+        if problem is not None:
+            raise UsageError(
+                f"The target's argument {name!r} cannot be passed to several ranks, which get it as JSON: {problem}.",
+                hint="Pass text, numbers, lists, or mappings whose keys are text, and convert them in the target.",
+            )
+    text = json.dumps(kwargs, default=_plain)
+    for placeholder in PLACEHOLDERS:
+        text = text.replace(f"{{{placeholder}}}", f"\\u007b{placeholder}}}")
+    return text
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"it has no {type(value).__name__}")
+
+
+def _altered(value: Any) -> str | None:
+    """What JSON does to a value; None if it is the same afterwards."""
+    try:
+        back = json.loads(json.dumps(value, default=_plain))
+    except (TypeError, ValueError) as error:
+        return str(error)
+    same = back == value or repr(back) == repr(value)  # repr: NaN
+    return None if same else f"{reprlib.repr(value)} would be {reprlib.repr(back)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -19,7 +20,7 @@ from lrscout.errors import UsageError, WorkloadError
 from lrscout.ranks.arguments import Arguments
 from lrscout.ranks.launcher import STORE
 from lrscout.ranks.loaders import shared
-from lrscout.ranks.strategies import wrapped
+from lrscout.ranks.strategies import parameters_in, wrapped
 
 SHOWN = 3  # names in a message
 
@@ -45,7 +46,7 @@ def train(arguments: Arguments) -> None:
     with Session(workload, settings).open(preserve=False) as session:
         session.train_step()
         if arguments.strategy == "ddp":
-            _check_all_train(workload.model)
+            _check_all_train(parameters_in(workload))
         while True:
             session.train_step()
 
@@ -78,17 +79,16 @@ def _built(arguments: Arguments) -> Workload:
     return make_workload(load_target(arguments.target))
 
 
-def _check_all_train(model: nn.Module) -> None:
+def _check_all_train(parameters: Mapping[str, nn.Parameter]) -> None:
     """See that every parameter has a gradient: DDP waits for all of them before it averages the last ones.
 
     Raises:
         WorkloadError: one has none.
     """
-    unused = [name for name, each in model.named_parameters() if each.requires_grad and each.grad is None]
+    unused = [name for name, each in parameters.items() if each.requires_grad and each.grad is None]
     if unused:
-        names = [name.removeprefix("module.").removeprefix("model.") for name in unused]
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        more = f" and {len(unused) - SHOWN} more" if len(unused) > SHOWN else ""
         raise WorkloadError(
-            f"The loss does not depend on {', '.join(names[:SHOWN])}{more}, which DDP does not allow.",
+            f"The loss does not depend on {', '.join(unused[:SHOWN])}{more}, which DDP does not allow.",
             hint="Freeze what is not used with requires_grad_(False), or use --strategy fsdp.",
         )

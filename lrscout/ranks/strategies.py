@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -60,15 +61,15 @@ def fsdp(workload: Workload) -> nn.Module:
         raise UsageError(
             f"--strategy fsdp needs torch 2.6 or newer, and this is {torch.__version__}.", hint="Use --strategy ddp."
         ) from None
-    named = dict(workload.model.named_parameters())
+    before = parameters_in(workload)
     wrapped = LossOfBatch(workload)
     for tensor in (*wrapped.parameters(), *wrapped.buffers()):
         dist.broadcast(tensor.detach(), 0)  # as DDP does: what build() draws may differ from rank to rank
-    for block in blocks(workload.model):
+    for block in blocks(*(part for part in (workload.model, workload.loss_fn) if isinstance(part, nn.Module))):
         fully_shard(block)
     fully_shard(wrapped)
     for optimizer in _instances(workload.optimizer):
-        _exchange(optimizer, named, dict(workload.model.named_parameters()))
+        _exchange(optimizer, before, parameters_in(workload))
     return wrapped
 
 
@@ -78,8 +79,10 @@ STRATEGIES: dict[str, Callable[[Workload], nn.Module]] = {"ddp": ddp, "fsdp": fs
 def wrapped(workload: Workload, strategy: str, device: torch.device) -> Workload:
     """The workload as the ranks train it together.
 
+    Model and loss_fn stay in it, so that what is trained is what one process would train.
+
     Raises:
-        UsageError: its step is manual.
+        UsageError: its step is manual, or an optimizer steps what the ranks do not share.
     """
     if workload.manual:
         raise _not_on_ranks("steps its optimizers itself (manual)")
@@ -88,8 +91,28 @@ def wrapped(workload: Workload, strategy: str, device: torch.device) -> Workload
         workload.loss_fn.to(device)
     if not any(parameter.requires_grad for parameter in workload.model.parameters()):
         raise WorkloadError("No parameter of the model requires grad.", hint="Unfreeze some with requires_grad_().")
+    for optimizer in _instances(workload.optimizer):
+        _check_shared(optimizer, parameters_in(workload))
     module = STRATEGIES[strategy](workload)
-    return replace(workload, model=module, loss_fn=None, step=lambda batch: module(batch))
+    return replace(workload, step=lambda batch: module(batch))
+
+
+def parameters_in(workload: Workload) -> dict[str, nn.Parameter]:
+    """The parameters that the ranks share, by name: the model's, and those of a loss_fn that is a module."""
+    loss_fn = workload.loss_fn
+    of_loss = loss_fn.named_parameters(prefix="loss_fn") if isinstance(loss_fn, nn.Module) else ()
+    return {**dict(of_loss), **dict(workload.model.named_parameters())}
+
+
+def _check_shared(optimizer: Optimizer, named: Mapping[str, nn.Parameter]) -> None:
+    known = {id(parameter) for parameter in named.values()}
+    foreign = [each for group in optimizer.param_groups for each in group["params"] if id(each) not in known]
+    if foreign:
+        raise UsageError(
+            f"The target's {type(optimizer).__name__} has {len(foreign)} parameters that are neither the model's nor"
+            f" the loss_fn's, the first of shape {tuple(foreign[0].shape)}: the ranks would not share them.",
+            hint="Make what has them a part of the model, or leave them out of the optimizer.",
+        )
 
 
 def _instances(given: Any) -> list[Optimizer]:
@@ -98,26 +121,27 @@ def _instances(given: Any) -> list[Optimizer]:
     return [optimizer for optimizer in each if isinstance(optimizer, Optimizer)]
 
 
-def blocks(model: nn.Module) -> Iterator[nn.Module]:
+def blocks(model: nn.Module, *others: nn.Module) -> Iterator[nn.Module]:
     """The items of the model's outermost lists and sequences that have parameters, none of which is used elsewhere."""
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    yield from _blocks(model, "", names)
+    yield from _blocks(model, _uses(model, *others))
 
 
-def _blocks(module: nn.Module, prefix: str, names: dict[int, list[str]]) -> Iterator[nn.Module]:
+def _uses(*modules: nn.Module) -> Counter[int]:
+    """How often each parameter, by its id, is in the modules."""
+    return Counter(id(each) for module in modules for _, each in module.named_parameters(remove_duplicate=False))
+
+
+def _blocks(module: nn.Module, uses: Counter[int]) -> Iterator[nn.Module]:
     is_list = isinstance(module, (nn.ModuleList, nn.Sequential))
-    for key, child in module.named_children():
-        place = f"{prefix}{key}."
-        own = [names[id(parameter)] for parameter in child.parameters()]
+    for child in module.children():
+        own = _uses(child)
         if not is_list or isinstance(child, (nn.ModuleList, nn.ModuleDict)):  # which are never called themselves
-            yield from _blocks(child, place, names)
-        elif own and all(name.startswith(place) for used in own for name in used):
+            yield from _blocks(child, uses)
+        elif own and all(uses[each] == count for each, count in own.items()):
             yield child
 
 
-def _exchange(optimizer: Optimizer, before: dict[str, nn.Parameter], after: dict[str, nn.Parameter]) -> None:
+def _exchange(optimizer: Optimizer, before: Mapping[str, nn.Parameter], after: Mapping[str, nn.Parameter]) -> None:
     """Have an optimizer step the parameters that have taken the place of those it was made with."""
     if optimizer.state:
         raise UsageError(
@@ -126,4 +150,4 @@ def _exchange(optimizer: Optimizer, before: dict[str, nn.Parameter], after: dict
         )
     name_of = {id(parameter): name for name, parameter in before.items()}
     for group in optimizer.param_groups:
-        group["params"] = [after[name_of[id(each)]] if id(each) in name_of else each for each in group["params"]]
+        group["params"] = [after[name_of[id(each)]] for each in group["params"]]

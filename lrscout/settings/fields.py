@@ -32,6 +32,7 @@ class Option:
     number_too: bool = False  # a number is accepted as text
     amount: str | None = None  # of what a text is, to tell whoever gives a number
     only: Kind | None = None  # what it is for; None: both
+    ranks_too: bool = False  # of what is for commands: for a target on several ranks as well
     instead: str | None = None  # the hint where it is given for the other kind
     group: str | None = None  # in --help; by default that of the class that declares it
 
@@ -224,10 +225,11 @@ def check_kind(settings: Settings, kind: Kind) -> None:
         UsageError: one was.
     """
     for field in fields_of(type(settings)):
-        only = "command" if kind == "ranks" else kind
-        if field.option.only in (None, only) or getattr(settings, field.name) == field.default:
+        only, ranks_too = field.option.only, field.option.ranks_too
+        is_for_it = only in (None, kind) or (kind == "ranks" and ranks_too)
+        if is_for_it or getattr(settings, field.name) == field.default:
             continue
-        if kind == "ranks":
+        if kind == "ranks" and only == "target":
             raise UsageError(
                 f"{field.flag} cannot be used with several ranks, which train in processes of their own.",
                 hint="Leave it out, or train the target in one process, without --nproc.",
@@ -235,6 +237,8 @@ def check_kind(settings: Settings, kind: Kind) -> None:
         if kind == "command":
             message = f"{field.flag} cannot be used with a command, which decides that itself."
             raise UsageError(message, hint=field.option.instead or "Put the option into the command, if it has one.")
+        if ranks_too:
+            raise UsageError(f"{field.flag} is for training commands and for several ranks.", hint=field.option.instead)
         raise UsageError(f"{field.flag} is for training commands alone.", hint="For example: -- python train.py")
     settings.check_for(kind)
 

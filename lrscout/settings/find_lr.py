@@ -109,8 +109,11 @@ class FindLrSettings(JobsSettings, RanksSettings):
     )
     restart: bool = option(
         False,
-        "Start a training command anew for every sweep and training, if it has state that lrscout cannot put back.",
+        "Start a training command, or the ranks of --nproc, anew for every sweep and training, if they have state that"
+        " lrscout cannot put back.",
         only="command",
+        ranks_too=True,
+        instead="For example: -- python train.py, or --nproc 2.",
     )
 
     def __post_init__(self) -> None:
