@@ -46,7 +46,7 @@ def test_a_training_step_may_be_compiled_as_a_whole(start):
 def test_lightning_is_driven_in_the_process_that_it_starts_itself_too(start, tmp_path):
     command = start(sys.executable, "lightning_fit.py", "--devices", "2", "--root", str(tmp_path))
     check_sweeps(command, ranks=2)
-    (optimizer,) = command.optimizers
+    (optimizer,) = command.attach().optimizers
     assert optimizer.own_lr == 0.1  # the peak of OneCycleLR, which begins at a 25th of it
 
 
@@ -64,7 +64,7 @@ def test_the_trainer_of_transformers_is_driven_below_its_accumulation_and_its_wa
     assert losses[0][0] == pytest.approx(losses[1][0], rel=0.01)
     assert losses[1] == losses[2]
     assert command.attach().ranks == 2
-    assert [group.lr for group in command.optimizers[0].groups] == [5e-4, 5e-4]
+    assert [group.lr for group in command.attach().optimizers[0].groups] == [5e-4, 5e-4]
     command.close()
     assert command.exit_code == 0
 
@@ -74,7 +74,7 @@ def test_a_loop_with_accelerate_is_driven_through_its_wrapped_optimizer(start, m
     monkeypatch.setenv("ACCELERATE_USE_CPU", "1")  # its --cpu means one process
     command = start("accelerate", "launch", "--multi_gpu", "--num_processes=2", "accelerate_loop.py")
     check_sweeps(command, ranks=2)
-    assert [optimizer.own_lr for optimizer in command.optimizers] == [1e-3]
+    assert [optimizer.own_lr for optimizer in command.attach().optimizers] == [1e-3]
 
 
 def test_sharded_parameters_of_fsdp_go_back_on_every_rank(start):
