@@ -21,7 +21,7 @@ from lrscout.records import save
 from lrscout.results import CommandTarget, RunRecord, Target, TunedStage, TuneResult
 from lrscout.runs.tuning.earlier import earlier_stages
 from lrscout.runs.tuning.recipe import check_place, recipe_text
-from lrscout.runs.tuning.stages import Found, Given, seconds_for, stage_arguments, step_settings
+from lrscout.runs.tuning.stages import Found, Given, seconds_for, stage_arguments, stage_key, step_settings
 from lrscout.settings import COMMANDS, TuneSettings, make_settings
 
 GIVEN = Given("mymod:build", None, ("width=8", "batch_size=4"), None, None)
@@ -53,6 +53,14 @@ def test_a_default_that_was_given_is_handed_on_since_a_recipe_may_say_otherwise(
     words = stage_arguments("lr", given, TuneSettings(seed=0), Found(), None)
     assert words[words.index("--seed") + 1] == "0"
     assert "--seed" not in stage_arguments("lr", GIVEN, TuneSettings(seed=0), Found(), None)
+
+
+def test_a_stage_is_the_same_wherever_it_takes_place():
+    on_ray = TuneSettings(engine="ray", ray_address="auto", gpus_per_run=0.5, seed=0)
+    given = Given("mymod:build", None, (), None, None, frozenset(["engine", "ray_address", "gpus_per_run", "seed"]))
+    here = Given("mymod:build", None, (), None, None, frozenset(["seed"]))
+    for stage in ("lr", "schedule"):
+        assert stage_key(stage, given, on_ray, Found()) == stage_key(stage, here, TuneSettings(seed=0), Found())
 
 
 def test_the_size_goes_into_a_training_command():

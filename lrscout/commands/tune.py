@@ -37,9 +37,9 @@ from lrscout.runs.tuning.stages import (
     found_size,
     seconds_for,
     stage_arguments,
+    stage_key,
     step_settings,
     with_size,
-    without_engine,
 )
 from lrscout.settings import RanksSettings, TuneSettings, fields_of
 from lrscout.settings.tune import STAGES
@@ -153,7 +153,7 @@ class _Tuning:
         if budget is not None:
             seconds = seconds_for(name, wanted, budget - (time.monotonic() - self._began), self._starting)
         arguments = stage_arguments(name, self._given, self._settings, self._found, seconds)
-        asked = stage_arguments(name, self._given, without_engine(self._settings), self._found, None)
+        asked = stage_key(name, self._given, self._settings, self._found)
         self._run.output.note(f"{count}lrscout {shlex.join(arguments)}")
         earlier = self._earlier.get(tuple(asked))
         if earlier is not None and earlier.record is not None and earlier.status == "ok":

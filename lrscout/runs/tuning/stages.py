@@ -120,10 +120,12 @@ def seconds_for(stage: str, stages: Sequence[str], left: float, starting: float)
     return searching if stage == stages[-1] else searching * SHARES[stage]
 
 
-def without_engine(settings: TuneSettings) -> TuneSettings:
-    """The settings with that engine which they have by default: where a stage took place says nothing about it."""
+def stage_key(stage: str, given: Given, settings: TuneSettings, found: Found) -> list[str]:
+    """What says whether an earlier stage was the same: its command line without where it took place, and how long."""
     defaults = {field.name: field.default for field in fields_of(TuneSettings)}
-    return dataclasses.replace(settings, **{name: defaults[name] for name in ENGINE})
+    settings = dataclasses.replace(settings, **{name: defaults[name] for name in ENGINE})
+    given = dataclasses.replace(given, settings=given.settings.difference(ENGINE))
+    return stage_arguments(stage, given, settings, found, None)
 
 
 def step_settings(settings: TuneSettings) -> dict[str, Any]:
