@@ -22,14 +22,14 @@ class Executor(Protocol[H]):
     def sharing(self) -> int:
         """How many of them share the cores of one machine among themselves."""
 
-    def ask(self, request: Request[H, A]) -> A:
+    def ask(self, request: Request[H, A], on_report: OnReport = lambda number, content: None) -> A:
         """The answer to a single request.
 
         Raises:
             WorkerDiedError: its process died, as often as it was tried.
             Exception: what the request raised.
         """
-        ((_, answer),) = self.run([request])
+        ((_, answer),) = self.run([request], on_report)
         if isinstance(answer, Died):
             raise WorkerDiedError(answer)
         return answer

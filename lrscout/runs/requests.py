@@ -6,6 +6,9 @@ import sys
 
 from lrscout.processes.messages import A, H, Request
 
+ATTEMPTS = 2  # at a request whose process dies
+TELLING = {"PYTHONFAULTHANDLER": "1"}  # where a segfault in the user's code happened
+
 
 class TrainingRequest(Request[H, A]):
     """A request that trains; running out of memory counts as the death of its process."""

@@ -24,10 +24,8 @@ from lrscout.runs.comparison.requests import (
     make_command_workbench,
     make_workbench,
 )
+from lrscout.runs.requests import ATTEMPTS, TELLING
 from lrscout.settings import CompareSchedulersSettings
-
-ATTEMPTS = 2  # at a run whose process dies
-TELLING = {"PYTHONFAULTHANDLER": "1"}  # where a segfault in the user's code happened
 
 
 def open_target(

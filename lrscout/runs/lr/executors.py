@@ -7,7 +7,6 @@ import os
 from typing import NamedTuple
 
 from lrscout.processes.cores import cpu_cores
-from lrscout.processes.deaths import Died, WorkerDiedError
 from lrscout.processes.executor import Executor
 from lrscout.processes.pool import WorkerPool
 from lrscout.processes.start import WITH_TORCH, make_starter
@@ -15,10 +14,8 @@ from lrscout.results import CommandTarget, Target
 from lrscout.runs.lr.command_host import CommandHost
 from lrscout.runs.lr.requests import Describe, Described, LrHost
 from lrscout.runs.programs import OnOutput, on_this_node
+from lrscout.runs.requests import ATTEMPTS, TELLING
 from lrscout.settings import FindLrSettings
-
-ATTEMPTS = 2  # at a request whose process dies
-TELLING = {"PYTHONFAULTHANDLER": "1"}  # where a segfault in the user's code happened
 
 
 class Given(NamedTuple):
@@ -51,21 +48,14 @@ def open_work(
         starter = make_starter(TELLING, preloaded=CommandHost.__module__ if is_command else WITH_TORCH)
         executor = WorkerPool(starter, make, (target, Given(settings, threads)), attempts=ATTEMPTS)
     try:
-        described = described or _described(executor, on_output)
+        show = on_output or (lambda line: None)
+        described = described or executor.ask(Describe(), lambda _, line: show(line))
     except BaseException:
         executor.close()
         raise
     if settings.engine == "here":
         executor.workers = _workers(settings, described.at_a_time)
     return executor, dataclasses.replace(described, target={**described.target, **target.as_dict()})
-
-
-def _described(executor: Executor[LrHost], on_output: OnOutput | None) -> Described:
-    show = on_output or (lambda line: None)
-    ((_, answer),) = executor.run([Describe()], lambda _, line: show(line))
-    if isinstance(answer, Died):
-        raise WorkerDiedError(answer)
-    return answer
 
 
 def _workers(settings: FindLrSettings, at_most: int) -> int:
