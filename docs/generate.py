@@ -112,7 +112,9 @@ def _row(parameter: Any, field: Field | None) -> tuple[str, ...]:
     names = [*parameter.opts, *parameter.secondary_opts]
     if not parameter.opts[0].startswith("-"):
         names = [parameter.metavar or parameter.name.upper()]
-    only = None if field is None else "ranks" if field.option.ranks_too else field.option.only
+    only = None if field is None else field.option.only
+    if only == "command" and field.option.ranks_too:
+        only = "ranks"
     meaning = [parameter.help, ONLY.get(only or "", "")]
     return (
         ", ".join(code(name) for name in names),

@@ -46,7 +46,16 @@ def _in_our_words() -> Iterator[None]:
         command = error.ctx.command_path if error.ctx is not None else "lrscout"
         hint = f"Did you mean {' or '.join(close)}?" if close else f"`{command} --help` tells what there is."
         message = message.partition(", unable to parse")[0].rstrip(".")
-        raise UsageError(f"{message}.", hint=hint) from None
+        raise UsageError(f"{message}.", hint=_where_it_is(getattr(error, "option_name", "")) or hint) from None
+
+
+def _where_it_is(flag: str) -> str | None:
+    """The hint for an option that only other commands have."""
+    from lrscout.commands.options import commands_with  # here and not above: it brings all settings
+
+    others = commands_with(flag)
+    named = " and ".join(filter(None, [", ".join(others[:-1]), *others[-1:]]))
+    return f"It is an option of {named}: leave it out." if others else None
 
 
 def _closest_command(name: str) -> str:

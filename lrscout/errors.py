@@ -101,6 +101,14 @@ class ForeignError(Exception):
         self.__cause__ = error
 
 
+def exited(error: SystemExit) -> WorkloadError:
+    """The error of a run in which the target's code called sys.exit."""
+    return WorkloadError(
+        f"The target's code called sys.exit({error.code!r}) during the run.",
+        hint="Raise an exception instead, which shows where it happened.",
+    )
+
+
 def summary(error: BaseException) -> str:
     """The type and the text of an exception, as the last line of its traceback has them."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from traceback import FrameSummary, StackSummary, TracebackException
 from types import FrameType
@@ -29,7 +29,7 @@ def user_traceback(error: BaseException) -> str:
     ):
         return "".join(shown.format()) + BUG
     for member in members:
-        kept = [frame for frame in member.stack if not _is_ours(frame)]
+        kept = [frame for frame in member.stack[_users_begin(member.stack) :] if not _is_ours(frame)]
         first = next((i for i, frame in enumerate(kept) if _is_users(frame)), 0)
         kept = kept[first:]  # the standard library between our code and the user's
         # None: format() then leaves out the "Traceback" line above nothing
@@ -37,11 +37,17 @@ def user_traceback(error: BaseException) -> str:
     return "".join(shown.format()).rstrip("\n") + _unprintable_text(error) + _about_input(error)
 
 
+def _users_begin(stack: Sequence[FrameSummary]) -> int:
+    """Where we call what the user has given for the last time: torch may stand between two of our frames."""
+    last = max((place for place, frame in enumerate(stack) if _is_ours(frame)), default=-1)
+    return 0 if any(_is_own_file(frame) for frame in stack[: last + 1]) else last + 1
+
+
 def users_place(frame: FrameType | None) -> str | None:
     """Where the user's code is, of which a frame is running: file:line in function; None where there is none of it."""
     while frame is not None:
         summary = FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name, lookup_line=False)
-        if _is_users(summary) and not {"site-packages", "dist-packages"} & set(Path(summary.filename).parts):
+        if _is_own_file(summary):
             return f"{summary.filename}:{summary.lineno} in {summary.name}"
         frame = frame.f_back
     return None
@@ -87,6 +93,11 @@ def _is_users(frame: FrameSummary) -> bool:
 def _our_folders() -> tuple[Path, ...]:
     package = Path(__file__).parent
     return package, Path(sysconfig.get_path("purelib")) / "typer", Path(importlib.__file__).parent
+
+
+def _is_own_file(frame: FrameSummary) -> bool:
+    """Whether the frame is in a file of the user's own, and not in a package that is installed."""
+    return _is_users(frame) and not {"site-packages", "dist-packages"} & set(Path(frame.filename).parts)
 
 
 def _is_standard_library(frame: FrameSummary) -> bool:

@@ -7,6 +7,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -352,3 +353,108 @@ def list_of_batches() -> dict[str, Any]:
 
 def iterable_in_loader() -> dict[str, Any]:
     return as_dict(sound(), DataLoader(Samples(), 32))
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.head, self.kept = nn.Linear(FEATURES + 16, 16), nn.Linear(16, CLASSES), SimpleNamespace()
+
+    def forward(self, inputs: Any, state: Any) -> Any:
+        state = torch.zeros(len(inputs), 16) if state is None else state
+        state = torch.tanh(self.cell(torch.cat([inputs, state], 1)))
+        return self.head(state), state.detach()
+
+
+SHARED: Any = None
+
+
+def recurrent(keeps: str) -> Workload:
+    """Its step keeps a hidden state for the next batch, outside of the attributes of a module."""
+    model, here, box, values = Recurrent(), None, {}, torch.zeros(32, 16)
+    expanded = torch.zeros(16).expand(32, 16)  # which nobody can write to
+
+    def step(batch: Any) -> Any:
+        global SHARED
+        nonlocal here
+        assert not expanded.any()
+        before = {
+            "global": SHARED,
+            "closure": here,
+            "dict": box.get("h"),
+            "object": getattr(model.kept, "h", None),
+            "in place": values,
+        }
+        scores, state = model(batch[0], before[keeps])
+        if keeps == "global":
+            SHARED = state
+        elif keeps == "closure":
+            here = state
+        elif keeps == "dict":
+            box["h"] = state
+        elif keeps == "object":
+            model.kept.h = state
+        else:
+            values.copy_(state)
+        return nn.functional.cross_entropy(scores, batch[1])
+
+    return parts(model, loss_fn=None, step=step)
+
+
+class Cached(nn.Module):
+    """Makes a table in its first step, and remembers by a flag or a length that it is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.cache = nn.Linear(FEATURES, CLASSES), SimpleNamespace(ready=False, table=None, length=0)
+
+    def forward(self, inputs: Any) -> Any:
+        if not self.cache.ready:
+            self.cache.table, self.cache.ready = torch.zeros(CLASSES), True
+        return self.head(inputs) + self.cache.table
+
+
+def cached_by_closure() -> Workload:
+    """The same in two variables around its step."""
+    model, table, length = nn.Linear(FEATURES, CLASSES), None, 0
+
+    def step(batch: Any) -> Any:
+        nonlocal table, length
+        if length != CLASSES:
+            table, length = torch.zeros(CLASSES), CLASSES
+        return nn.functional.cross_entropy(model(batch[0]) + table, batch[1])
+
+    return parts(model, loss_fn=None, step=step)
+
+
+def cached() -> Workload:
+    return parts(Cached())
+
+
+def resizing() -> Workload:
+    """Its step changes the shape of a tensor that it keeps."""
+    model, kept = nn.Linear(FEATURES, CLASSES), torch.zeros(4)
+
+    def step(batch: Any) -> Any:
+        kept.resize_(len(kept) + 1)
+        return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+    return parts(model, loss_fn=None, step=step)
+
+
+def timing_out() -> Workload:
+    """A step whose own code raises a TimeoutError in half precision."""
+    model = nn.Linear(FEATURES, CLASSES)
+
+    def step(batch: Any) -> Any:
+        scores = model(batch[0])
+        if scores.dtype != torch.float32:
+            raise TimeoutError("the server did not answer")
+        return nn.functional.cross_entropy(scores, batch[1])
+
+    return parts(model, loss_fn=None, step=step)
+
+
+def compiled() -> Workload:
+    """A model that is compiled as a whole."""
+    return parts(torch.compile(nn.Linear(FEATURES, CLASSES), fullgraph=True, backend="aot_eager"))

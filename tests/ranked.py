@@ -80,6 +80,79 @@ def scaled(batch_size: int = 16, optimizer: str = "own") -> dict[str, Any]:
     return {**parts, "loss_fn": loss_fn, "optimizer": optimizers[optimizer]}
 
 
+class SAM(torch.optim.Optimizer):
+    """Sharpness-aware minimization by SGD: a step is two, with gradients of their own (Foret et al. 2021)."""
+
+    def __init__(self, parameters: Any, rho: float = 0.05, **options: Any) -> None:
+        super().__init__(parameters, {"rho": rho, **options})
+        self.base = torch.optim.SGD(self.param_groups, **options)
+        self.param_groups = self.base.param_groups
+
+    @torch.no_grad()
+    def first_step(self, zero_grad: bool = False) -> None:
+        weights = [weight for group in self.param_groups for weight in group["params"]]
+        norm = torch.stack([weight.grad.norm() for weight in weights]).norm()
+        for weight in weights:
+            self.state[weight]["moved"] = 0.05 * weight.grad / norm
+            weight.add_(self.state[weight]["moved"])
+        self.zero_grad()
+
+    @torch.no_grad()
+    def second_step(self, zero_grad: bool = False) -> None:
+        for weight in self.state:
+            weight.sub_(self.state[weight].pop("moved"))
+        self.base.step()
+
+    def step(self, closure: Any) -> None:
+        raise NotImplementedError
+
+
+def stepped_twice(batch_size: int = 16, kind: str = "SAM") -> dict[str, Any]:
+    """The same, with an optimizer that evaluates the loss more than once a step."""
+    parts = build(batch_size)
+    parameters = parts["model"].parameters()
+    parts["optimizer"] = SAM(parameters, lr=0.1) if kind == "SAM" else torch.optim.LBFGS(parameters)
+    return parts
+
+
+def exiting(batch_size: int = 16) -> dict[str, Any]:
+    """Its step ends the program with a text."""
+    parts = build(batch_size)
+
+    def step(model: nn.Module, batch: Any) -> Tensor:
+        raise SystemExit("the disk is full")
+
+    return {**parts, "step": step}
+
+
+def divided(batch_size: int = 16) -> dict[str, Any]:
+    """The batch size is that of all ranks together, and must be divisible by their number."""
+    if batch_size % int(os.environ["WORLD_SIZE"]):
+        raise RuntimeError(f"{batch_size} samples cannot be divided.")
+    return build(batch_size // int(os.environ["WORLD_SIZE"]))
+
+
+def failing(batch_size: int = 16) -> dict[str, Any]:
+    """Rank 1 raises an exception in its third step."""
+    parts, steps = build(batch_size), iter(range(1, 10**9))
+    loss_fn = parts.pop("loss_fn")
+
+    def step(model: nn.Module, batch: Any) -> Tensor:
+        if next(steps) == 3 and os.environ["RANK"] == "1":
+            raise ValueError("the third batch is bad")
+        return loss_fn(model(batch[0]), batch[1])
+
+    return {**parts, "step": step}
+
+
+def held_out(batch_size: int = 16) -> dict[str, Any]:
+    """The same, with held-out data."""
+    parts = build(batch_size)
+    generator = torch.Generator().manual_seed(1)
+    data = TensorDataset(torch.randn(24, 16, generator=generator), torch.randn(24, 1, generator=generator))
+    return {**parts, "val_loader": DataLoader(data, batch_size // 2)}
+
+
 def dying(batch_size: int = 16) -> dict[str, Any]:
     """Rank 1 is killed in its fifth step."""
     parts, steps = build(batch_size), iter(range(1, 10**9))

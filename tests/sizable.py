@@ -96,6 +96,11 @@ def raising_at(batch_size: int = 8, bad: int = 37) -> dict[str, Any]:
     return {"model": Wide(), "train_loader": DataLoader(data(), batch_size), "step": step}
 
 
+def normed(batch_size: int = 8) -> dict[str, Any]:
+    """A batch norm, which cannot train on one sample."""
+    return parts(DataLoader(data(), batch_size), nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 2)))
+
+
 def acting(batch_size: int = 8, act: str = "hang", at: int = 16) -> dict[str, Any]:
     """Something worse than an exception, from some size on."""
     kept = []

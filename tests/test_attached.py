@@ -230,6 +230,7 @@ def test_a_program_that_ends_too_early_says_after_how_many_steps(start):
         sweep(command.session(), RATES)
     assert caught.value.steps == 4
     assert "epochs" in caught.value.hint
+    assert "--steps" in caught.value.hint
 
 
 def test_a_program_that_fails_in_the_middle_shows_its_traceback(start):

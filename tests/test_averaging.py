@@ -208,4 +208,4 @@ def manual(model, batch):
 def test_what_cannot_be_averaged_is_told(parts, needs_metric, told):
     session = make_session(noisy_workload(**parts))
     with session.open(), pytest.raises(UsageError, match=told):
-        check_can_average("constant+swa", session, needs_metric)
+        check_can_average("constant+swa", session, Trainee(session).lacks, needs_metric)

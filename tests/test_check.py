@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import time
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 import lrscout
 from lrscout.cli import main
+from lrscout.engine.checking import precisions
 from lrscout.engine.checking.fields import fields_of_batch
 from lrscout.engine.checking.subject import Subject
 from lrscout.engine.host import Host
@@ -149,6 +151,20 @@ def test_the_uniform_guess_is_scored_by_the_targets_own_cross_entropy(loss_fn, t
     seen, uniform = check.detail.split(",")[0], check.detail.split()[-1]
     assert (check.status, seen) == ("ok", uniform), check
     assert classes in check.detail
+
+
+def test_a_sum_over_predictions_is_told_as_their_mean():
+    """A transformers.Trainer sums the losses of all labels, and divides by their number afterwards."""
+    labels = torch.tensor([0, 1, -100, 1] * 8)
+
+    def loss_fn(scores, targets):
+        return nn.functional.cross_entropy(scores, targets, reduction="sum") / 24
+
+    batch = (torch.randn(32, 8), labels)
+    check = found("initial-loss", lambda: broken.parts(broken.net(), train_loader=[batch], loss_fn=loss_fn))
+    first = found("overfit", lambda: broken.parts(broken.net(), train_loader=[batch], loss_fn=loss_fn))
+    assert check.detail.split(",")[0] == first.detail.split()[0], (check, first)
+    assert check.detail.endswith("a uniform guess over 3 classes has 1.099")
 
 
 def test_a_cross_entropy_inside_the_model_is_seen():
@@ -324,6 +340,96 @@ def test_a_step_that_trains_a_part_by_itself_is_checked():
 def test_a_rate_that_is_far_too_high_is_what_overfit_names():
     check = found("overfit", lambda: broken.parts(lr=1e6))
     assert (check.status, "find-lr" in check.advice) == ("fail", True), check
+
+
+def test_a_rate_that_is_far_too_low_goes_on_until_it_learns():
+    """As the default of a transformers.Trainer is for a small model."""
+    check = found("overfit", lambda: broken.parts(lr=1e-5))
+    assert check.status == "ok", check
+    assert int(check.detail.split("the best of ")[1].split()[0]) > 3, check
+
+
+def test_a_rate_that_is_best_at_the_edge_of_what_was_tried_is_said_to_be():
+    check = found("overfit", lambda: broken.parts(lr=1e-8), steps=20)
+    assert check.status in ("warn", "fail")
+    assert "the best and the highest of 6 rates" in check.detail, check
+    assert "own 1.0e-8 may be far too low: see `lrscout find-lr`" in check.advice, check
+
+
+def test_a_line_search_is_checked_in_the_precisions_that_it_can_be_used_in():
+    def build():
+        workload = broken.sound()
+        optimizer = torch.optim.LBFGS(workload.model.parameters(), line_search_fn="strong_wolfe", max_iter=3)
+        return dataclasses.replace(workload, optimizer=optimizer)
+
+    check = found("precision", build)
+    assert check.status == "ok", check
+    assert "in fp32" in check.detail
+    assert "in bf16" in check.detail
+    assert "fp16 cannot be used (LBFGS" in check.detail
+
+
+def test_a_precision_that_is_very_slow_on_a_cpu_is_given_up(monkeypatch):
+    monkeypatch.setattr(precisions, "PATIENCE_SECONDS", -0.05)
+
+    def build():
+        model = broken.net()
+        model.register_forward_pre_hook(lambda *given: time.sleep(0.1 if torch.is_autocast_enabled("cpu") else 0.0))
+        return broken.parts(model)
+
+    check = found("precision", build)
+    assert check.status == "ok", check
+    assert "in fp32" in check.detail
+    assert "bf16 was given up after" in check.detail
+
+
+def test_a_limit_of_time_holds_in_the_backward_pass_too():
+    class Slow(torch.autograd.Function):
+        @staticmethod
+        def forward(context, values):
+            return values * 1
+
+        @staticmethod
+        def backward(context, gradient):
+            time.sleep(0.1)
+            return gradient
+
+    weights = torch.ones(3, requires_grad=True)
+    with pytest.raises(precisions.TooSlowError), precisions.at_most(0.09):
+        (Slow.apply(weights * 2)).sum().backward()
+
+
+@pytest.mark.parametrize("keeps", ["global", "closure", "dict", "object", "in place"])
+def test_a_state_between_batches_does_not_pass_from_one_check_to_the_next(keeps):
+    made = settings("gradients", "precision", "determinism")
+    checks = check_target(seeded(lambda: broken.recurrent(keeps)), made, Target(None)).result.checks
+    told = {check.name: (check.status, check.detail) for check in checks}
+    assert told["determinism"][0] == "ok", told
+    assert told["precision"][0] == "ok", told
+    assert broken.SHARED is None
+
+
+@pytest.mark.parametrize("target", ["cached", "cached_by_closure", "resizing"])
+def test_what_goes_with_a_kept_tensor_goes_back_with_it(target):
+    made = settings("gradients", "precision", "determinism")
+    checks = check_target(seeded(getattr(broken, target)), made, Target(None)).result.checks
+    assert {check.name: check.status for check in checks if check.status != "skip"} == dict.fromkeys(
+        ("gradients", "precision", "determinism"), "ok"
+    )
+
+
+def test_a_timeout_of_the_users_is_not_taken_for_the_limit():
+    checks = check_target(seeded(broken.timing_out), settings("precision"), Target(None)).result.checks
+    (told,) = [check.detail for check in checks if check.name == "precision"]
+    assert "bf16 cannot be used (TimeoutError: the server did not answer)" in told
+
+
+@pytest.mark.slow  # torch.compile
+def test_a_compiled_target_is_checked_without_a_limit_that_would_keep_it_from_being_compiled():
+    checks = check_target(seeded(broken.compiled), settings("precision", "determinism"), Target(None)).result.checks
+    told = {check.name: (check.status, check.detail) for check in checks}
+    assert told["determinism"][0] == "ok", told
+    assert "cannot be used" not in told["precision"][1]
 
 
 # The whole

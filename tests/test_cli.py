@@ -505,6 +505,13 @@ def test_bad_usage_is_told_in_few_lines_and_exits_with_2(lrscout, arguments, tol
     assert len(err.splitlines()) <= 3  # whoever found it: typer, the settings or the target
 
 
+@pytest.mark.parametrize("command", ["check", "tune", "run"])
+def test_an_option_of_other_commands_is_told_with_their_names(lrscout, command):
+    code, _, err = lrscout(command, "mymod:build", "--nproc", "2")
+    hint = "It is an option of find-lr, find-batch-size and compare-schedulers: leave it out."
+    assert (code, err) == (2, f"Error: No such option: --nproc.\n{hint}\n")
+
+
 @pytest.mark.parametrize(
     ("name", "meant"),
     [

@@ -374,6 +374,7 @@ def test_a_broken_target_fails_with_its_traceback_in_this_process_and_in_others(
         assert "ZeroDivisionError" in err
         assert "the third batch is bad" in err
         assert "engine/" not in err
+        assert "measured so far" not in err  # nothing was
 
 
 def noted_steps(folder):

@@ -274,7 +274,7 @@ def test_a_program_that_is_too_short_for_the_search_is_told_to_give_a_rate():
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ctrl_c_leaves_a_record_and_no_process(tmp_path, jobs):
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
-    arguments = [*TWO, "--lr", "0.01", "--lr-mode", "shared", "--steps", "1000000", "--seeds", "1", "--jobs", jobs]
+    arguments = [*TWO, "--lr", "0.01", "--lr-mode", "shared", "--steps", "20", "--seeds", "100", "--jobs", jobs]
     command = (*SEEDED, "--epochs", "1000000")
     parent = subprocess.Popen(
         [sys.executable, "-m", "lrscout", "compare-schedulers", *arguments, "-o", "run.json", *command],
@@ -284,13 +284,15 @@ def test_ctrl_c_leaves_a_record_and_no_process(tmp_path, jobs):
         text=True,
     )
     record, deadline = tmp_path / "run.json", time.monotonic() + 100
-    while not (record.exists() and len(alive(mark)) > 2) and time.monotonic() < deadline:
+    while not (record.exists() and len(alive(mark)) > 2):  # the first run is done, and the next under way
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     parent.send_signal(signal.SIGINT)
     _, err = parent.communicate(timeout=60)
     assert parent.returncode == 130, err
     assert "--resume" in err
-    assert json.loads(record.read_text())["status"] == "interrupted"
+    found = json.loads(record.read_text())
+    assert (found["status"], len(found["result"]["runs"]) > 0) == ("interrupted", True)
     deadline = time.monotonic() + 10
     while alive(mark) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -169,7 +169,7 @@ def test_without_ray_one_line_says_how_to_install_it(monkeypatch, tmp_path, capf
     assert main(["compare-schedulers", "mymod:build", "--engine", "ray"]) == 2
     err = capfd.readouterr().err
     assert "--engine ray needs Ray, which is not installed." in err
-    assert "pip install 'lrscout[ray]'" in err
+    assert "pip install ray, or install lrscout with its extra [ray]." in err
     assert "Traceback" not in err
 
 

@@ -174,6 +174,29 @@ def test_the_users_mistake_stops_the_search_with_its_traceback_and_keeps_the_tri
     assert record.status == "failed"
 
 
+def test_a_model_that_cannot_train_on_one_sample_is_searched_from_two(lrscout_command):
+    code, found = document(lrscout_command, "normed", "--max", "16", "--mode", "power")
+    assert code == 0
+    assert [each["batch_size"] for each in found["result"]["trials"]] == [2, 4, 8, 16]
+    assert min(each["batch_size"] for each in found["result"]["timings"]) == 2
+    (told,) = [each for each in found["warnings"] if "Size 1" in each]
+    assert told.startswith("Size 1 was left out, since its trial failed: ValueError: Expected more than 1 value")
+
+
+def test_a_mistake_at_any_size_ends_the_search_after_two():
+    tried = []
+
+    def step(model, batch):
+        tried.append(len(batch[0]))
+        raise IndexError("the user's own mistake")
+
+    target = {"model": make_net(), "train_loader": DataLoader(TensorDataset(torch.zeros(64, 6)), 8), "step": step}
+    with pytest.raises(IndexError, match="the user's own mistake") as caught:
+        lrscout.find_batch_size(target, device="cpu")
+    assert tried == [1, 2]
+    assert caught.value.__notes__ == ["lrscout: This was the trial of size 2."]
+
+
 def test_a_leak_is_no_answer(lrscout_command):
     code, out, _ = lrscout_command("acting", "-k", "act=leak", "-k", "at=4", "--budget", "200MiB")
     assert code == 4

@@ -82,7 +82,14 @@ class Fake:
 
 
 SUBJECT = Described(
-    None, {}, {"groups": [], "optimizer": "SGD"}, ("of all",), TrainingLength(400, None), (1.0,), Census((), False), 2
+    None,
+    {},
+    {"groups": [], "optimizer": "SGD"},
+    ("of all",),
+    TrainingLength(400, None, "--horizon"),
+    (1.0,),
+    Census((), False),
+    2,
 )
 SETTINGS = FindLrSettings(seeds=3, jobs="2", rule="steepest", min_lr=1e-5, max_lr=1.0)
 

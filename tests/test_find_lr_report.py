@@ -12,7 +12,10 @@ from lrscout.report.lr_tables import describe
 from lrscout.report.terminal import Style
 from lrscout.report.views import printed, summary
 from lrscout.results import LrResult, RunRecord, Suggestion, SweepPoint
+from lrscout.runs.lr.trainer import TrainingLength, length_of
 from lrscout.search.rules import RULES
+from lrscout.search.scout import HORIZON
+from lrscout.settings import FindLrSettings
 
 PLAIN = Style(width=80, color=False, unicode=True, live=False)
 VERBOSE = dataclasses.replace(PLAIN, verbose=True)
@@ -50,6 +53,34 @@ def test_summary_ends_with_the_rate_the_reason_and_the_usable_range():
         "The loss falls fastest there.",
         "Usable from 1.1e-3 to 6.4e-3.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("given_by", "shown"), [("--epochs", "about 940 steps (--epochs)"), (None, "about 940 steps\n")]
+)
+def test_the_length_of_the_training_is_shown_with_what_gave_it(given_by, shown):
+    result = dataclasses.replace(changed(confidence="high").result, length_from=given_by)
+    record = dataclasses.replace(RECORD, result=result, settings={"steps": 100, "horizon": 940})
+    assert shown in summary(record, PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("settings", "own", "length"),
+    [
+        ({"epochs": 3}, ("OneCycleLR", 70), TrainingLength(36, 3, "--epochs")),
+        ({"horizon": 60}, ("OneCycleLR", 70), TrainingLength(60, 5, "--horizon")),
+        ({}, None, TrainingLength(HORIZON, None, "by default")),
+    ],
+    ids=["epochs", "horizon", "default"],
+)
+def test_the_length_is_that_of_the_settings_or_else_a_default(settings, own, length):
+    assert length_of(FindLrSettings(**settings), 12.0, own) == length
+
+
+def test_a_target_that_knows_its_length_says_so():
+    length = length_of(FindLrSettings(), 10.0, ("OneCycleLR", 70))
+    assert (length.steps, length.epochs, length.source) == (70, 7, "the target's OneCycleLR")
+    assert "OneCycleLR" in length.warning
 
 
 def test_summary_has_the_rules_in_one_line():

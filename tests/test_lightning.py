@@ -15,14 +15,19 @@ import pytest
 import torch
 from small_workloads import digest, make_session, steps
 from torch import nn
+from torchmetrics import MeanMetric
 
 import lrscout
 from lrscout.cli import main
 from lrscout.engine.trials.feed import Feed
 from lrscout.engine.trials.source import Source
 from lrscout.engine.workload import Workload, make_workload
-from lrscout.errors import TargetError, WorkloadError
+from lrscout.errors import TargetError, UsageError, WorkloadError
 from lrscout.results import Target
+from lrscout.runs.comparison.observer import ComparisonObserver
+from lrscout.runs.comparison.requests import LiveTarget
+from lrscout.runs.comparison.search import compare
+from lrscout.settings import CompareSchedulersSettings
 
 pl = pytest.importorskip("pytorch_lightning")
 from lightning_modules import FORMS, Data, Gan, Hooked, Regression, loader, network  # noqa: E402
@@ -215,9 +220,11 @@ class CountingLbfgs(CountingRegression):
         return torch.optim.LBFGS(self.parameters(), max_iter=3)
 
 
-def test_a_step_that_evaluates_its_loss_several_times_is_counted_once() -> None:
-    counts = counted(CountingLbfgs(), 3)
-    assert [step for where, step, _ in counts if where.endswith("end")] == [1, 2, 3]
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_step_that_evaluates_its_loss_several_times_is_counted_once(accumulate: int) -> None:
+    counts = counted(CountingLbfgs(), 3, accumulate=accumulate)
+    ends = [step for where, step, _ in counts if where.endswith("end") and "epoch" not in where]
+    assert ends == ([1, 2, 3] if accumulate == 1 else [0, 1, 1, 2, 2, 3])
     assert [where for where, *_ in counts].count("before step") > 3
 
 
@@ -229,6 +236,130 @@ def test_the_held_out_loss_is_that_of_the_validation_step() -> None:
         module.eval()
         expected = [nn.functional.l1_loss(module.net(x), y) for x, y in loader(16, held_out=True)]
     assert found == float(torch.stack(expected).mean())
+
+
+class LogsOneLoss(Regression):
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
+        self.log_dict({"val/Loss": nn.functional.l1_loss(self.net(batch[0]), batch[1]), "val/acc": 0.5})
+
+
+def test_the_only_loss_that_validation_logs_is_the_held_out_loss() -> None:
+    targets: list[Any] = [lambda: LogsOneLoss(), lambda: Regression()]
+    found, expected = (lrscout.compare_schedulers(each, schedules=["constant", "cosine"], **SHORT) for each in targets)
+    assert found.result.metric.name == "held-out loss"
+    assert [run.final for run in found.runs] == [run.final for run in expected.runs]
+
+
+class LogsTwoLosses(Regression):
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log_dict({"val/loss_a": 1.0, "val/loss_b": 2.0})
+
+
+class LogsNothing(Regression):
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        pass
+
+
+SHORT: dict[str, Any] = {"steps": 10, "seeds": 2, "lr": 0.01, "lr_mode": "shared", "device": "cpu"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (LogsTwoLosses, "LogsTwoLosses.validation_step returns no loss, and only logs 'val/loss_a', 'val/loss_b'."),
+        (LogsNothing, "LogsNothing.validation_step returns no loss, and logs nothing."),
+    ],
+)
+def test_without_a_held_out_loss_schedules_are_compared_by_the_training_loss(kind: Any, said: str) -> None:
+    found = lrscout.compare_schedulers(lambda: kind(), schedules=["constant", "cosine"], **SHORT)
+    assert (found.status, found.result.metric.name) == ("ok", "training loss")
+    told = [text for text in found.warnings if "validation_step" in text]
+    assert told == [f"{said} The training loss counts instead. Return the loss, or call self.log('val_loss', loss)."]
+
+
+def test_that_there_is_no_held_out_loss_is_said_before_the_first_run() -> None:
+    told: list[str] = []
+
+    class Observer(ComparisonObserver):
+        def say(self, text: str) -> None:
+            told.append(text)
+
+        def finished(self, *given: Any) -> None:
+            told.append("run")
+
+    settings = CompareSchedulersSettings(schedules=("constant", "cosine"), **SHORT)
+    compare(Target(None), settings, Observer(), live=LiveTarget(lambda seed: make_workload(LogsNothing())))
+    assert told[0] == "LogsNothing.validation_step returns no loss, and logs nothing. Comparing training losses."
+    assert told.count("run") == 4
+
+
+def test_without_a_held_out_loss_a_rate_is_refined_by_the_training_loss() -> None:
+    found = lrscout.find_lr(LogsNothing(), refine=600, device="cpu")
+    assert found.result.refinement.metric == "training loss"
+    assert any("The training loss counts instead" in text for text in found.warnings), found.warnings
+
+
+def test_averaged_weights_need_a_held_out_loss() -> None:
+    with pytest.raises(UsageError, match=r"LogsNothing.validation_step returns no loss.*") as caught:
+        lrscout.compare_schedulers(lambda: LogsNothing(), schedules=["constant", "constant+swa"], **SHORT)
+    assert caught.value.hint == "Let it return one, or leave out +swa."
+
+
+class WithMetric(Regression):
+    """As the widely used project templates do it: the optimizer from the trainer's model, the loss as a metric."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = MeanMetric()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        inputs, targets = batch
+        self.mean(nn.functional.l1_loss(self.net(inputs), targets))
+        self.log("val/loss", self.mean, on_epoch=True)
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.AdamW(self.trainer.model.parameters(), lr=0.05)
+
+
+def test_the_held_out_loss_may_be_logged_as_a_metric() -> None:
+    session = make_session(make_workload(WithMetric()), val_batches=2)
+    as_number = make_session(make_workload(Regression()), val_batches=2)
+    with session.open(), as_number.open(), torch.no_grad():
+        assert float(session.evaluate()) == pytest.approx(float(as_number.evaluate()))
+    assert steps(make_workload(WithMetric()), 5, lr=0.05) == plain(5)
+
+
+class KnowsLoaders(Regression):
+    """Derives its rate and its checks from the trainer's loaders."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        assert batch_idx < len(self.trainer.train_dataloader)  # type: ignore[arg-type]
+        return super().training_step(batch, batch_idx)
+
+    def configure_optimizers(self) -> Any:
+        assert len(self.trainer.val_dataloaders.dataset) == 32  # type: ignore[union-attr]
+        return torch.optim.AdamW(self.parameters(), lr=0.4 / len(self.trainer.train_dataloader))  # type: ignore[arg-type]
+
+
+def test_the_loaders_are_at_the_trainer() -> None:
+    session = make_session(make_workload(KnowsLoaders()))
+    assert session.own_lr == pytest.approx(0.4 / 8)
+    assert steps(make_workload(KnowsLoaders()), 10, lr=0.05) == plain(10)
+
+
+class WithLogger(Regression):
+    """Calls the logger's own methods, as one does to log pictures."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.logger.experiment.add_image("batch", batch[0], self.global_step)  # type: ignore[union-attr]
+        self.loggers[0].log_metrics({"there": 1.0})
+        return super().training_step(batch, batch_idx)
+
+
+def test_what_a_step_tells_its_logger_goes_nowhere(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert steps(make_workload(WithLogger()), 5, lr=0.05) == plain(5)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -324,6 +455,39 @@ def test_the_batches_of_another_size_are_of_the_loader_that_was_given(kind: Any,
     assert found.dataset is given.dataset
 
 
+class Sized(Regression):
+    def val_dataloader(self) -> Any:
+        return [loader(self.hparams.batch_size), loader(4)]
+
+
+def test_validation_loaders_that_are_left_out_are_told_once() -> None:
+    source = Source(Target(None), "batch_size", 0, live=lambda: Sized())
+    told = source.with_batch_size(4).host.warnings
+    assert told.count("Only the first of 2 validation loaders is evaluated.") == 1, told
+
+
+class AsksSettings(Regression):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.trainer_told = (
+            self.trainer.accumulate_grad_batches,
+            self.trainer.world_size,
+            self.trainer.estimated_stepping_batches,
+        )
+        return super().training_step(batch, batch_idx)
+
+
+def test_a_module_is_told_the_accumulation_and_the_ranks(monkeypatch: Any) -> None:
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 2)
+    module = AsksSettings()
+    session = make_session(make_workload(module), accumulate=4)
+    with session.open():
+        session.train_step()
+        assert module.trainer_told == (4, 3, 2)  # of 8 batches
+        assert (module.trainer.global_rank, module.trainer.is_global_zero) == (2, False)
+
+
 def test_a_given_val_loader_stays_when_the_batch_size_is_set_in_the_module() -> None:
     given = loader(16)
     source = Source(Target(None), "batch_size", 0, live=lambda: {"model": Regression(), "val_loader": given})
@@ -342,6 +506,11 @@ class NoData(pl.LightningModule):
         return None
 
 
+class NoOptimizer(Regression):
+    def configure_optimizers(self) -> Any:
+        pass
+
+
 class AsksTrainer(Regression):
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         return self.trainer.profiler
@@ -352,6 +521,7 @@ class AsksTrainer(Regression):
     [
         (NoLoss, WorkloadError, r"(?s)returns no loss, and only logs 'accuracy'.*self.log\('train_loss', loss\)"),
         (NoData, TargetError, "NoData has no train_dataloader"),
+        (NoOptimizer, TargetError, r"(?s)NoOptimizer.configure_optimizers returns None.*Is a return statement missing"),
         (AsksTrainer, AttributeError, "self.trainer.profiler is not there"),
     ],
 )

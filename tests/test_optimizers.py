@@ -18,6 +18,8 @@ from lrscout.engine.environment import describe_environment
 from lrscout.engine.optimizers import make_optimizers
 from lrscout.engine.workload import Workload, make_workload
 from lrscout.errors import TargetError, UsageError, WorkloadError
+from lrscout.formatting import format_lr
+from lrscout.report.paste import rate_lines
 from lrscout.report.paste_optimizers import optimizer_lines
 
 BATCHES = [torch.randn(8, 2, generator=torch.Generator().manual_seed(seed)) for seed in range(4)]
@@ -179,6 +181,21 @@ def test_the_groups_and_the_lines_to_paste_have_the_names_of_the_optimizers() ->
     ]
 
 
+class Around(Optimizer):
+    """An optimizer around another one, which it is given, as published versions of SAM are."""
+
+    def __init__(self, params: Any, base: Any, rho: float = 0.05, **more: Any) -> None:
+        super().__init__(params, {"rho": rho, **more})
+        self.base = base(self.param_groups, **more)
+
+
+def test_the_line_to_paste_says_what_an_optimizer_around_another_one_has_besides() -> None:
+    workload = linear_workload(optimizer=lambda params: Around(params, SGD, lr=0.1, momentum=0.9))
+    environment = describe_environment(make_session(workload))
+    (line,) = optimizer_lines(environment, [0.2])
+    assert line == "optimizer = Around(model.parameters(), lr=2.0e-1)  # and its other arguments"
+
+
 def test_optimizers_are_searched_in_turn_or_together_or_one_of_them() -> None:
     def build() -> dict[str, Any]:
         layers = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
@@ -195,6 +212,10 @@ def test_optimizers_are_searched_in_turn_or_together_or_one_of_them() -> None:
     (other,) = each.result.others
     assert other.result.points == alone.result.points
     assert each.suggestion.lr != together.suggestion.lr
+    assert rate_lines(each.record) == [
+        f'optimizers["first"] = torch.optim.SGD(first.parameters(), lr={format_lr(each.suggestion.lr)})',
+        f'optimizers["last"] = torch.optim.SGD(last.parameters(), lr={format_lr(other.result.suggestion.lr)})',
+    ]
 
 
 def test_lbfgs_has_a_closure_that_evaluates_the_same_batches() -> None:

@@ -438,6 +438,17 @@ def through_lrscout(function, *args):
     return error
 
 
+def test_a_traceback_leaves_out_what_stands_between_two_frames_of_lrscouts(user_module):
+    def wrapped():  # as torch calls a module of ours, which calls the user's step
+        error = through_lrscout(importlib.import_module(user_module("def step():\n    raise ValueError('x')\n")).step)
+        raise error.with_traceback(error.__traceback__)
+
+    wrapped.__code__ = wrapped.__code__.replace(co_filename="/x/site-packages/torch/module.py")
+    text = user_traceback(through_lrscout(wrapped))
+    assert "torch/module.py" not in text
+    assert text.splitlines()[1].endswith("in step")
+
+
 def test_traceback_shows_the_users_frames_only(user_module):
     name = user_module("def build():\n    return 1 / 0\n")
     text = user_traceback(through_lrscout(importlib.import_module(name).build))

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from lrscout.report.paste import scheduler_lines, with_lines
-from lrscout.report.paste_optimizers import optimizer_lines
+from lrscout.report.paste import rate_lines, scheduler_lines, with_lines
+from lrscout.report.paste_optimizers import model_of, optimizer_lines
 from lrscout.report.terminal import Style
+from lrscout.results import LrResult, RunRecord, Suggestion
 from lrscout.schedules import SCHEDULES, parse_schedule
 
 LABELS = [
@@ -108,6 +109,13 @@ def test_frameworks_take_the_rate_in_their_own_form():
     assert line == "optimizer = torch.optim.Adam(self.parameters(), lr=1.0e-3)  # and its other arguments"
 
 
+def test_the_lines_of_a_schedule_call_a_lightning_module_self():
+    lines = "\n".join(scheduler_lines("cosine+swa", model=model_of({"framework": "lightning"})))
+    assert "AveragedModel(self)" in lines
+    assert "update_parameters(self)" in lines
+    assert "model)" not in lines
+
+
 def test_each_of_several_optimizers_has_a_line_or_three_where_one_is_too_long():
     optimizers = [
         {"name": "g", "class": "Adam", "groups": 1, "arguments": {}},
@@ -132,3 +140,17 @@ def test_long_lines_to_paste_are_left_out_of_very_narrow_windows_alone(width, sh
     line = "scheduler = LambdaLR(optimizer, lambda step: " + "step * " * 12 + "1.0)"
     text = with_lines("The answer", [line], Style(width, False, True, False))
     assert text.splitlines() == (["The answer", "", line] if shown else ["The answer"])
+
+
+def test_a_program_is_run_with_the_rate_unless_it_is_one_of_lrscouts_own_which_has_no_end():
+    def lines(*command):
+        suggestion = Suggestion(2e-3, "scout", "it fell", use="decay")
+        result = LrResult(suggestion, {}, (), "completed", 1, 1.0)
+        return rate_lines(RunRecord("find-lr", "ok", {"command": command}, {}, {"optimizer": "Adam"}, result))
+
+    made = "optimizer = torch.optim.Adam(model.parameters(), lr=2.0e-3)  # and its other arguments"
+    assert lines("python", "train.py") == [
+        made,
+        "lrscout run --lr 2.0e-3 --steps N -- python train.py  # without an edit",
+    ]
+    assert lines("torchrun", "-m", "lrscout.ranks", "mymod:build") == [made]

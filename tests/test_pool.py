@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -13,12 +14,21 @@ import pytest
 import small_hosts
 from small_hosts import Do, Host
 
-from lrscout.errors import LrscoutError, RemoteError, TargetImportError, UsageError, UserCodeError
+from lrscout.errors import (
+    LrscoutError,
+    RemoteError,
+    TargetError,
+    TargetImportError,
+    UsageError,
+    UserCodeError,
+    WorkloadError,
+)
 from lrscout.processes.deaths import Died, WorkerDiedError
 from lrscout.processes.executor import InProcess
 from lrscout.processes.messages import Limits
 from lrscout.processes.pool import WorkerPool
 from lrscout.processes.start import IN_WORKER, Spawner, make_starter
+from lrscout.processes.transport import heard, lines_of, told
 
 LINUX = sys.platform == "linux"
 KILLED = Died(-signal.SIGKILL)
@@ -264,3 +274,21 @@ def test_requests_that_are_appended_meanwhile_are_performed_too(pool, tmp_path):
             if len(requests) < 4:
                 requests += doubles(len(requests) + 1)
         assert found == {0: 2, 1: 4, 2: 6, 3: 8}
+
+
+@pytest.mark.parametrize("error", [TargetError("No loader.", hint="Return one."), WorkloadError("Empty.")])
+def test_an_error_that_is_told_keeps_its_class_and_its_words(error):
+    back = heard(json.loads(json.dumps(told(error))))
+    assert (type(back), back.message, back.hint, back.exit_code) == (
+        type(error), error.message, error.hint, error.exit_code,
+    )  # fmt: skip
+
+
+def test_the_users_exception_is_told_with_its_traceback_and_place():
+    try:
+        float("x")
+    except ValueError as error:
+        back = heard(json.loads(json.dumps(told(error, " on rank 1"))))
+    assert back.message == "The target's code failed on rank 1 with ValueError: could not convert string to float: 'x'."
+    assert 'float("x")' in back.__cause__.traceback
+    assert lines_of(back) == back.__cause__.traceback.splitlines()

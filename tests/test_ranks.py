@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -27,7 +28,7 @@ from lrscout.cli import main
 from lrscout.commands import torchrun
 from lrscout.engine.session import Session
 from lrscout.engine.workload import Workload, make_workload
-from lrscout.errors import LrscoutError, UsageError
+from lrscout.errors import LrscoutError, UsageError, UserCodeError, WorkloadError
 from lrscout.ranks import __main__ as program
 from lrscout.ranks.arguments import on_ranks, read
 from lrscout.ranks.loaders import shared
@@ -216,7 +217,6 @@ def test_an_argument_that_is_no_number_reaches_the_ranks():
     ("arguments", "named"),
     [
         (["find-lr", "m:build", "--nproc", "2", "--val-batches", "2"], "--val-batches"),
-        (["find-lr", "m:build", "--nproc", "2", "--epochs", "2"], "--epochs"),
         (["find-lr", "m:build", "--nproc", "2", "--listen", "host"], "training commands alone"),
         (["find-lr", "m:build", "--restart"], "several ranks"),
         (["find-lr", "m:build", "--strategy", "fsdp"], "--nproc 2 --strategy fsdp"),
@@ -234,8 +234,8 @@ def test_what_cannot_be_asked_of_several_ranks_is_refused(arguments, named, capf
 def test_several_ranks_can_be_started_anew(capfd):
     settings = FindLrSettings(nproc=2, restart=True)
     assert isinstance(command_target(None, settings, "m:build", {}, None, None), TargetOnRanks)
-    assert main(["find-lr", "m:build", "--nproc", "2", "--restart", "--epochs", "2"]) == 2
-    assert "--epochs cannot be used with several ranks" in capfd.readouterr().err
+    assert main(["find-lr", "m:build", "--nproc", "2", "--restart", "--val-batches", "2"]) == 2
+    assert "--val-batches cannot be used with several ranks" in capfd.readouterr().err
 
 
 def test_live_objects_cannot_be_trained_on_several_ranks():
@@ -328,7 +328,8 @@ def losses(target: str, **settings: Any) -> list[float]:
         pytest.param("spare", {"strategy": "fsdp"}, marks=pytest.mark.slow),
         pytest.param("scaled", {"strategy": "ddp"}, marks=pytest.mark.slow),
         pytest.param("scaled", {"strategy": "fsdp"}, marks=pytest.mark.slow),
-        pytest.param("several", {"strategy": "fsdp", "optimizer": "all"}, marks=pytest.mark.slow),
+        pytest.param("several", {"strategy": "fsdp"}, marks=pytest.mark.slow),
+        pytest.param("stepped_twice", {"strategy": "ddp"}, marks=pytest.mark.slow),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value.values())),
 )
@@ -341,10 +342,95 @@ def test_two_ranks_have_the_curve_of_one_process_at_the_same_global_batch_size(t
 @linux
 @pytest.mark.slow
 @pytest.mark.usefixtures("nothing_left")
-def test_a_parameter_that_takes_no_part_in_the_loss_is_named_under_ddp():
-    with pytest.raises(LrscoutError, match="exited with code 1 after 1 optimizer step") as raised:
-        losses("spare", batch_size=8, nproc=2)
-    assert "The loss does not depend on spare.0.weight, spare.0.bias" in raised.value.hint
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_parameter_that_takes_no_part_in_the_loss_is_named_under_ddp(accumulate):
+    with pytest.raises(WorkloadError, match="The loss does not depend on spare"):
+        losses("spare", batch_size=8, nproc=2, accumulate=accumulate)
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left")
+def test_a_target_that_exits_is_told_as_in_one_process():
+    with pytest.raises(WorkloadError, match=r"called sys.exit\('the disk is full'\) during the run"):
+        losses("exiting", batch_size=8, nproc=2)
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_lightning_module_has_its_held_out_loss_on_ranks(strategy):
+    pytest.importorskip("pytorch_lightning")
+    path = f"{HERE / 'lightning_modules.py'}:Regression"
+    settings = {
+        "schedules": ["constant", "cosine"],
+        "steps": 12,
+        "lr": 0.05,
+        "lr_mode": "shared",
+        "seeds": 1,
+        "device": "cpu",
+    }
+    alone = lrscout.compare_schedulers(path, kwargs={"batch_size": 16}, **settings)
+    ranks = lrscout.compare_schedulers(path, kwargs={"batch_size": 8}, nproc=2, strategy=strategy, **settings)
+    assert [result.result.metric.name for result in (alone, ranks)] == ["held-out loss"] * 2
+    assert ranks.ranking[0].final.mean < 3
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left", "one_thread")
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_every_sweep_and_training_on_ranks_begins_where_it_does_in_one_process(strategy):
+    def found(size: int, **settings: Any) -> Any:
+        target = {"kwargs": {"batch_size": size}, "device": "cpu", "steps": 60, "horizon": 200}
+        return lrscout.find_lr(f"{PATH}build", **target, **settings).record
+
+    alone, shared_ = found(16), found(8, nproc=2, strategy=strategy)
+    one, other = alone.result, shared_.result
+    assert one.coarse
+    assert one.probing.probes
+    assert [(point.lr, point.loss) for point in (*other.coarse, *other.points)] == [
+        (point.lr, pytest.approx(point.loss, rel=1e-4)) for point in (*one.coarse, *one.points)
+    ]
+    assert (other.steps, other.suggestion.lr) == (one.steps, pytest.approx(one.suggestion.lr, rel=1e-3))
+    assert shared_.environment == alone.environment
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left")
+def test_a_step_that_fails_on_one_rank_is_one_error_with_the_traceback_of_the_user_s_code():
+    with pytest.raises(UserCodeError, match="failed on rank 1 with ValueError: the third batch is bad") as raised:
+        losses("failing", batch_size=8, nproc=2)
+    assert raised.value.__cause__.traceback.splitlines()[1].endswith("in step")
+    assert raised.value.hint is None
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left")
+def test_a_target_that_fails_at_the_smallest_size_is_told_which_that_was(capfd):
+    assert main(["find-batch-size", f"{PATH}divided", "--nproc", "2", "--device", "cpu"]) == 1
+    err = capfd.readouterr().err
+    told = "RuntimeError: 1 samples cannot be divided. This was at size 1, without a limit. Models with batch norm"
+    assert told in " ".join(err.split())
+    assert err.count("in divided") == 1
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.parametrize(
+    ("kind", "strategy", "said"),
+    [("LBFGS", "ddp", "LBFGS evaluates the loss in its step"), ("SAM", "fsdp", "SAM moves the weights")],
+)
+def test_an_optimizer_that_ranks_cannot_share_is_refused_as_a_usage_error(kind, strategy, said, capfd):
+    given = ["-k", f"kind={kind}", "--nproc", "2", "--strategy", strategy, "--device", "cpu"]
+    assert main(["find-lr", f"{PATH}stepped_twice", *given]) == 2
+    err = capfd.readouterr().err
+    assert err.count(said) == 1
+    assert "The command" not in err
 
 
 @pytest.fixture
@@ -405,12 +491,15 @@ def test_a_loss_for_each_optimizer_is_refused():
 def test_schedules_are_compared_on_two_ranks_as_in_one_process():
     runs = {"schedules": ["constant", "cosine"], "lr": 0.01, "lr_mode": "shared", "steps": 20, "seeds": 1}
 
-    def compared(batch_size: int, **settings: Any) -> list[float | None]:
-        target = {"kwargs": {"batch_size": batch_size}, "device": "cpu", "jobs": "1"}
-        found = lrscout.compare_schedulers(f"{PATH}build", **target, **runs, **settings)
-        return [run.final for run in found.runs]
+    def compared(target: str, batch_size: int, **settings: Any) -> tuple[str, list[float | None]]:
+        where = {"kwargs": {"batch_size": batch_size}, "device": "cpu", "jobs": "1"}
+        found = lrscout.compare_schedulers(f"{PATH}{target}", **where, **runs, **settings)
+        return found.record.result.metric.name, [run.final for run in found.runs]
 
-    assert compared(8, nproc=2) == pytest.approx(compared(16), rel=1e-5)
+    for target, metric in (("build", "training loss"), ("held_out", "held-out loss")):
+        name, alone = compared(target, 16)
+        assert name == metric
+        assert compared(target, 8, nproc=2, strategy="fsdp") == (name, pytest.approx(alone, rel=1e-5))
 
 
 @linux
@@ -420,8 +509,8 @@ def test_a_killed_rank_ends_the_search_with_one_message():
     began = time.monotonic()
     with pytest.raises(LrscoutError) as raised:
         losses("dying", batch_size=8, nproc=2)
-    assert "was killed by SIGKILL" in raised.value.message
-    assert raised.value.hint == "Its last lines:\n  Rank 1 was killed by SIGKILL (perhaps out of memory)."
+    assert raised.value.message.startswith("Rank 1 was killed by SIGKILL (perhaps out of memory) after ")
+    assert raised.value.hint is None
     assert time.monotonic() - began < 100
 
 
@@ -452,6 +541,28 @@ def test_when_torchrun_is_killed_the_search_is_interrupted(tmp_path):
         started.kill()
     wait_for(lambda: load(tmp_path / "run.json").status == "interrupted", 30)
     wait_for(lambda: not [line for line in alive(os.environ[MARK]) if "pytest" not in line], 30)
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left")
+def test_ctrl_c_says_of_ranks_what_it_says_of_one_process(tmp_path):
+    arguments = ["find-lr", f"{PATH}build", "--nproc", "2", "--device", "cpu", "--steps", "100000", "-o", "run.json"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "lrscout", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as started:
+        wait_for(lambda: (tmp_path / "run.json").exists(), 120)
+        os.killpg(started.pid, signal.SIGINT)
+        _, err = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert "SIGTERM" not in err
+    assert "Rank" not in err
 
 
 def wait_for(happened: Callable[[], bool], seconds: float) -> None:

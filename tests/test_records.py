@@ -102,7 +102,7 @@ def test_the_document_has_the_documented_keys():
     assert document["schema"] == 1
     assert set(result) == {
         "suggestion", "suggestions", "uses", "by_length", "points", "coarse", "seeds", "probing", "refinement",
-        "stop_reason", "steps", "seconds", "others",
+        "stop_reason", "steps", "seconds", "length_from", "others",
     }  # fmt: skip
     assert set(result["suggestion"]) == {
         "lr", "rule", "reason", "low", "high", "groups", "use", "confidence", "doubts",

@@ -369,13 +369,19 @@ def test_a_name_finds_a_schedule_with_or_without_swa(name, label):
     assert schedule_among(name, specs).label == label
 
 
-@pytest.mark.parametrize("kind", ["command", "ranks"])
-def test_weights_in_other_processes_cannot_be_averaged(kind):
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [
+        ("command", "Use wsd, and torch.optim.swa_utils.AveragedModel in the program."),
+        ("ranks", "Leave out --nproc, or use wsd."),
+    ],
+)
+def test_weights_in_other_processes_cannot_be_averaged(kind, hint):
     for made in (CompareSchedulersSettings(schedules=("cosine", "wsd+swa")), TuneSettings(schedules=("wsd+swa",))):
         check_kind(made, "target")
-        with pytest.raises(UsageError, match=r"wsd\+swa is for targets alone") as caught:
+        with pytest.raises(UsageError, match=r"wsd\+swa is for targets") as caught:
             check_kind(made, kind)
-        assert "Use wsd, and torch.optim.swa_utils.AveragedModel" in caught.value.hint
+        assert caught.value.hint == hint
     with pytest.raises(UsageError, match=r"wsd\+swa is for targets alone"):
         RunSettings(schedule="wsd+swa")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from itertools import pairwise
@@ -189,6 +190,14 @@ def seeds(count, answer):
 
 def flat(seed):
     return Curve(result(swept(lambda lr: 1.0, noise=0.01, seed=seed), stop_reason="completed"))
+
+
+def test_a_doubt_that_seeds_share_is_told_once_with_the_range_of_its_numbers():
+    curves = [curve_of(swept(functools.partial(valley, left=left))) for left in (0.6, 0.7, 0.65)]
+    confidence, (told,) = judge(curves, [1e-3] * 3, 400)
+    left = [round(100 * curve.loss_left) for curve in curves]
+    assert confidence == "low"
+    assert told.startswith(f"in 3 of 3 seeds, the sweep leaves {min(left)} to {max(left)}% of the loss"), (told, left)
 
 
 def test_several_seeds_suggest_their_median():

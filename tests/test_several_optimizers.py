@@ -13,8 +13,9 @@ import pytest
 import lrscout
 from lrscout.cli import main
 from lrscout.errors import UsageError
+from lrscout.formatting import format_lr
 from lrscout.processes.command import AttachedCommand
-from lrscout.processes.ranks import GroupFacts, OptimizerFacts
+from lrscout.processes.ranks import Attachment, GroupFacts, OptimizerFacts
 from lrscout.records import from_json
 from lrscout.report.find_lr import answer, problem, rows
 from lrscout.report.terminal import PAGE
@@ -83,8 +84,11 @@ def test_a_rate_found_while_the_others_kept_theirs_is_in_doubt(searched):
 
 def test_the_report_has_a_line_for_every_optimizer(searched):
     text = summary(searched, PAGE)
-    assert "Suggested learning rate for the first optimizer:" in text
-    assert "1 AdamW" in text
+    first, second = (format_lr(each.suggestion.lr) for each in (searched.result, searched.result.others[0].result))
+    assert f"Suggested learning rates: {first} (1 AdamW), {second} (2 SGD)" in text
+    for label in ("1 AdamW", "2 SGD"):
+        assert f"{label}: For the peak of a decaying schedule, with low confidence:" in " ".join(text.split())
+        assert text.count(f"\n\n{label}\n\n") == 1  # above its plot
     assert "1.0e-2 -> " in text
     assert len(answer(searched).splitlines()) == 2
     assert problem(searched) is None
@@ -119,9 +123,13 @@ def test_all_optimizers_may_have_one_multiplier(monkeypatch):
     assert found.result.others == ()
 
 
+def found(optimizers):
+    return Attachment(1, tuple(optimizers), "cpu", "", "", "", 1)
+
+
 @pytest.mark.parametrize(("wanted", "numbers"), [(None, (0, 1)), ("all", (0, 1)), ("2", (1,)), ("muon", (0,))])
 def test_optimizers_are_named_by_number_or_class(wanted, numbers):
-    assert chosen_optimizers([ONE, TWO], wanted) == numbers
+    assert chosen_optimizers(found([ONE, TWO]), wanted) == numbers
 
 
 @pytest.mark.parametrize(
@@ -135,7 +143,7 @@ def test_optimizers_are_named_by_number_or_class(wanted, numbers):
 )
 def test_an_optimizer_that_is_not_there_or_not_alone_is_refused(known, wanted, said):
     with pytest.raises(UsageError, match=said):
-        chosen_optimizers(known, wanted)
+        chosen_optimizers(found(known), wanted)
 
 
 def test_optimizers_driven_together_keep_the_ratios_of_all_their_groups():

@@ -120,6 +120,30 @@ def test_workers_begin_anew_with_each_turn_and_are_gone_after_it(own_process, kw
         assert seen[:3] == [(size, 0.0), (size, size), (size, 2.0 * size)]  # from the start of the data, in order
 
 
+class Recurrent(nn.Module):
+    """Carries its state from batch to batch, in the batch's shape, as truncated backpropagation through time does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(6, 2)
+        self.state = None
+
+    def forward(self, inputs):
+        state = self.cell(inputs, self.state)
+        self.state = state.detach()
+        return state
+
+
+@BOTH
+def test_state_that_a_model_carries_between_batches_does_not_reach_the_next_size(own_process):
+    target = Sizes(lambda size: DataLoader(samples(), size))
+    target.model = Recurrent
+    bench = make_bench(target, own_process)
+    for size in (8, 16, 8):
+        bench.time(size, False)
+    assert target.seen == [8] * 5 + [16] * 5 + [8] * 5
+
+
 @BOTH
 def test_a_stream_of_samples_is_timed_at_any_size(own_process):
     target = Sizes(lambda size: DataLoader(sizable.Stream(batched=False), size))

@@ -175,6 +175,14 @@ def test_path_that_leads_nowhere_says_where_it_ended(path: str, message: str) ->
     assert not raised.value.shows_cause
 
 
+def test_of_many_attributes_those_that_are_defined_there_are_named() -> None:
+    write("mod.py", f"from os import *\n{MODULE}")
+    with pytest.raises(TargetError, match="has no attribute 'zzz'") as raised:
+        load("mod:zzz")
+    assert "build" in str(raised.value.hint)
+    assert "listdir" not in str(raised.value.hint)
+
+
 def test_folder_that_may_not_be_looked_into_is_passed_over(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "lost+found").mkdir()
     stat = os.stat

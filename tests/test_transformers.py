@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from torch.utils.data import DataLoader, Dataset
 import lrscout
 from lrscout.engine.environment import describe_environment
 from lrscout.engine.workload import Workload, make_workload
-from lrscout.errors import TargetError
+from lrscout.errors import TargetError, UsageError
+from lrscout.report.paste import schedule_lines
 from lrscout.report.paste_optimizers import optimizer_lines
+from lrscout.results import CompareResult, FinalMetric, Metric, RankedSchedule, RunRecord
+from lrscout.schedules import parse_schedule
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
@@ -25,6 +29,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 pytestmark = pytest.mark.slow  # transformers takes seconds to import
 
 STEPS, LR = 20, 1e-2
+HERE = Path(__file__).parent
 
 
 class Texts(Dataset[Any]):
@@ -163,6 +168,14 @@ def test_the_held_out_loss_is_that_of_evaluate(tmp_path: Path) -> None:
     assert found == pytest.approx(trainer.evaluate()["eval_loss"], rel=1e-6)
 
 
+def test_averaged_weights_without_held_out_data_are_told_in_the_words_of_a_trainer(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="The target has no eval_dataset") as caught:
+        lrscout.compare_schedulers(
+            lambda: make_trainer(tmp_path), schedules=["cosine", "cosine+swa"], steps=10, lr=0.01, device="cpu"
+        )
+    assert "val_loader" not in f"{caught.value} {caught.value.hint}"
+
+
 def test_a_loss_alone_counts_the_labels_of_its_own_batch(tmp_path: Path) -> None:
     session = make_session(make_workload(make_trainer(tmp_path, gradient_accumulation_steps=2)))
     with session.open(), torch.no_grad():
@@ -224,8 +237,51 @@ def test_the_rate_is_for_the_training_that_the_arguments_ask_for(length: dict[st
     given = {**length, "gradient_accumulation_steps": 3}
     trainer = make_trainer(tmp_path, **given)
     trainer.train()
-    host = make_workload(make_trainer(tmp_path, **given)).host
-    assert host.training_steps == trainer.state.max_steps
+    workload = make_workload(make_trainer(tmp_path, **given))
+    assert workload.host.training_steps(len(workload.train_loader)) == trainer.state.max_steps
+
+
+def on_ranks(folder: str, batch_size: int) -> Trainer:
+    """Three epochs of 6 steps, with a warning."""
+    more = {"neftune_noise_alpha": 5.0, "gradient_accumulation_steps": 2, "max_steps": -1, "num_train_epochs": 3}
+    return make_trainer(Path(folder), per_device_train_batch_size=batch_size, **more)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ranks are supervised on Linux")
+def test_ranks_tell_of_a_trainer_what_one_process_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def found(batch_size: int, **more: Any) -> Any:
+        given = {"kwargs": {"folder": str(tmp_path), "batch_size": batch_size}, "app_dir": str(HERE), "steps": 20}
+        return lrscout.find_lr("test_transformers:on_ranks", **given, device="cpu", **more).record
+
+    one, two = found(4), found(2, nproc=2)
+    assert two.environment["own_settings"] == {"accumulate": 2, "clip_norm": 1.0}
+    assert two.settings["horizon"] == one.settings["horizon"] == 18
+    assert two.warnings == one.warnings
+    assert len(two.warnings) == 2
+    assert {**two.environment, "threads": 0} == {**one.environment, "threads": 0}
+
+
+@pytest.mark.parametrize(
+    "label", ["constant", "cosine", "linear:warmup=0.1", "constant:warmup=0.05", "cosine:warmup=40", "linear:warmup=40"]
+)
+def test_the_lines_of_a_schedule_are_arguments_that_the_trainer_takes(label: str, tmp_path: Path) -> None:
+    best = RankedSchedule(label, label, {}, 1.0, FinalMetric(1.0, None, None, 1), None, "best", 0)
+    metric = Metric("training loss", "min", held_out=False)
+    result = CompareResult((best,), (), metric, label, True, 400, 400, 1, 1.0, 1.0)
+    record = RunRecord("compare-schedulers", "ok", {}, {}, {"framework": "transformers"}, result)
+    *_, line = schedule_lines(record)
+    arguments = eval(f"TrainingArguments({str(tmp_path)!r}, use_cpu=True, max_steps=400, learning_rate=1.0, {line}\n)")
+    trainer = Trainer(nn.Linear(1, 1), arguments)
+    trainer.create_optimizer_and_scheduler(400)
+    ours, theirs = parse_schedule(label), []
+    for _ in range(400):
+        theirs.append(trainer.optimizer.param_groups[0]["lr"])
+        trainer.optimizer.step()
+        trainer.lr_scheduler.step()
+    # their warmup begins at 0, ours at the rate after a step
+    assert theirs == pytest.approx([ours(step, 400) for step in range(400)], abs=0.06)
 
 
 def test_a_trainer_without_data_is_refused(tmp_path: Path) -> None:

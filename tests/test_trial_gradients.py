@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lrscout.engine.trials.bench import Bench
 from lrscout.engine.trials.source import Source
+from lrscout.errors import WorkloadError
 from lrscout.results import Target
 from lrscout.search.noise import STILL
 from lrscout.settings import FindBatchSizeSettings
@@ -96,6 +97,58 @@ def test_a_fused_optimizer_that_unscales_by_itself_has_the_same_noise():
     )
     count, squares, square = by_hand(dtype=torch.float16)
     assert (fused[0], fused[2] / fused[1]) == (count, pytest.approx(square / squares, rel=1e-2))
+
+
+class Twice(torch.optim.Optimizer):
+    """Steps as SAM does, with an optimizer of its own, though it does not climb in between."""
+
+    def __init__(self, params, lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+        self.base = torch.optim.SGD(self.param_groups, lr)
+        self.param_groups = self.base.param_groups
+
+    def first_step(self, zero_grad: bool = False) -> None:
+        if zero_grad:
+            self.zero_grad()
+
+    def second_step(self, zero_grad: bool = False) -> None:
+        self.base.step()
+
+    def step(self, closure) -> None:
+        raise NotImplementedError
+
+
+class ByClosure(torch.optim.SGD):
+    """Evaluates the loss itself, twice, as LBFGS does."""
+
+    def step(self, closure):
+        closure()
+        loss = closure()
+        super().step()
+        return loss
+
+
+@pytest.mark.parametrize("make", [Twice, ByClosure])
+def test_an_optimizer_that_asks_for_gradients_several_times_is_measured_by_the_first(make):
+    sums = found(lambda batch_size: build(batch_size, make))
+    assert sums == pytest.approx(by_hand(), rel=1e-4)
+
+
+def test_several_optimizers_have_the_noise_of_all_their_gradients():
+    def target(batch_size):
+        built = build(batch_size)
+        first, _, last = built["model"]
+        halves = {"first": torch.optim.SGD(first.parameters(), LR), "last": torch.optim.SGD(last.parameters(), LR)}
+        return {**built, "optimizer": halves}
+
+    assert found(target) == pytest.approx(by_hand(), rel=1e-4)
+
+
+def test_steps_of_no_optimizer_have_no_noise():
+    with make_bench(build).gradient_session(SIZE) as session:
+        session.begin_gradients()
+        with pytest.raises(WorkloadError, match="step was not called"):
+            session.end_gradients()
 
 
 @pytest.mark.parametrize("make", [torch.optim.SGD, torch.optim.AdamW, torch.optim.RMSprop])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -247,3 +248,20 @@ def test_a_check_that_fails_ends_the_tuning_with_its_table(tmp_path):
     assert done.returncode == 5
     assert "initial-loss" in done.stderr
     assert "--skip check" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="signals")
+def test_the_record_of_a_tuning_that_is_interrupted_says_what_was_trained_on(tmp_path):
+    assert run(tmp_path, "init").returncode == 0
+    command = [sys.executable, "-m", "lrscout", "tune", "--device", "cpu", "--skip", "check", "--skip", "batch-size"]
+    known = {"PYTHONPATH": OWN_CODE, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    with subprocess.Popen(
+        [*command, "-o", "run.json"], cwd=tmp_path, env={**os.environ, **known}, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert any("sweep  step" in line for line in running.stderr)
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=60)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert (running.returncode, record["status"], record["environment"]["device"]) == (130, "interrupted", "cpu")
+    assert [stage["status"] for stage in record["result"]["stages"]] == ["interrupted"]

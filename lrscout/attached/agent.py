@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections import deque
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch.amp.grad_scaler import GradScaler
@@ -15,62 +14,46 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, 
 
 from .channel import Channel
 from .closures import with_single_calls
-from .gradients import GradientSum
+from .commanded import Commanded
 from .greeting import greeting
-from .losses import Loss, Losses
-from .measuring import report
+from .losses import Losses
 from .optimizer import Driven, MadeWith
-from .outbox import Outbox
 from .patches import Patches, untraced
-from .snapshot import Snapshot, living, weights_digest
+from .snapshot import Snapshot, living
 
-BATCH = 16  # losses that are sent together where steps are quick, since each message wakes the parent up
 PATIENCE = 10_000  # steps of other optimizers, after which the driven one is taken to have been replaced
 
 
-class Ended(SystemExit):
-    """The search needs no more steps. `except Exception` does not catch it, and Python prints no traceback for it."""
+present: Agent | None = None
 
 
 def attach(address: str, token: str) -> None:
     """Watch this process, which is about to import torch; connect to the parent at its first optimizer step."""
-    Agent(address, token)
+    global present
+    present = Agent(address, token)
 
 
-class Agent:
+class Agent(Commanded):
     """Sits in the hooks of all optimizers of this process.
 
-    The parent's commands are carried out in order: steps as the program takes them, all others right after a step.
-    The program stops there while there is nothing to do, so a restored model is what the next forward pass sees.
-
-    Of the optimizers that the parent drives, the first leads: its steps are the ones that are counted. Each has its
-    share of the rate that the parent names.
+    Commands are carried out right after a step, so a restored model is what the next forward pass sees.
     """
 
     def __init__(self, address: str, token: str) -> None:
-        self._address, self._token = address, token
+        super().__init__(token)
+        self.address = address
         self._patches = Patches()
         self._losses = Losses(self._patches)
         self._made_with = MadeWith(self._patches)
         self._patches.replace(GradScaler, "step", self._noting_scaled_step)
         self._patches.replace(GradScaler, "update", self._noting_update)
-        self._channel: Channel | None = None
-        self._known: list[Driven] = []  # in the order in which the parent was told of them
         self._numbers: dict[int, int] = {}  # by the optimizer's id
-        self._shares = {0: 1.0}  # of the driven optimizers, by their numbers
-        self._leader = 0
-        self._is_real = False  # a training that goes on to its end, in several phases perhaps
         self._lr: float | None = None  # of the group with the largest rate; None: all have their own
-        self._released: dict[str, Any] | None = None  # the command that lets the program go on by itself
         self._snapshot: Snapshot | None = None
         self._stepping: Driven | None = None  # whose step is under way, at a rate from the parent
-        self._gradients: GradientSum | None = None  # of the leader's steps, where they are added up
-        self._commands: deque[dict[str, Any]] = deque()
-        self._outbox = Outbox()
         self._steps_of_others = 0  # since the leader stepped
         self._hooked = 0  # steps that came to the hooks, of any optimizer
         self._restored = False  # since a gradient scaler was updated
-        self._ended = False
         self._hooks = [
             register_optimizer_step_pre_hook(self._before),
             register_optimizer_step_post_hook(self._after),
@@ -115,13 +98,6 @@ class Agent:
             self._refuse("no loss", type(optimizer).__name__)
         self._finish_step(loss)
 
-    def _finish_step(self, loss: Loss) -> None:
-        assert self._channel is not None
-        self._outbox.add(loss)
-        if len(self._outbox) >= BATCH or len(self._commands) <= 1:
-            self._outbox.send_arrived(self._channel)
-        self._obey()
-
     def _noting_scaled_step(self, original: Any) -> Any:
         def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
             hooked = self._hooked
@@ -158,11 +134,11 @@ class Agent:
     def _connect(self, optimizer: Optimizer) -> bool:
         """Say hello, and wait for the first command; whether the parent wants this process."""
         try:
-            self._channel = Channel(self._address)
+            self._channel = Channel(self.address)
         except OSError:
-            self._detach()
+            self.detach()
             return False
-        os.register_at_fork(after_in_child=self._detach)  # a DataLoader's workers inherit the connection
+        os.register_at_fork(after_in_child=self.detach)  # a DataLoader's workers inherit the connection
         atexit.register(self._send_all)  # the program may end before the search does
         try:
             hello = self._look_around(optimizer)
@@ -181,12 +157,13 @@ class Agent:
         others = [each for each in optimizers if getattr(type(each).step, "hooked", False) and each is not optimizer]
         for each in [optimizer, *others]:
             self._add(each)
-        return {**greeting(optimizer), "token": self._token, "optimizers": [driven.facts() for driven in self._known]}
+        return {**greeting(optimizer), "token": self.token, "optimizers": [driven.facts() for driven in self._known]}
 
     def _add(self, optimizer: Optimizer) -> Driven:
         self._numbers[id(optimizer)] = len(self._known)
-        self._known.append(Driven(optimizer, self._made_with))
-        return self._known[-1]
+        driven = Driven(optimizer, self._made_with)
+        self._known.append(driven)
+        return driven
 
     def _note_step(self, optimizer: Optimizer) -> int:
         """The number of an optimizer; the parent is told of one that steps for the first time."""
@@ -199,55 +176,7 @@ class Agent:
             self._channel.send(stepped=number)
         return number
 
-    def _obey(self) -> None:
-        """Carry out commands until there is a step to take; meanwhile, send the losses as they arrive."""
-        while self._channel is not None:
-            while self._commands and "step" not in self._commands[0]:
-                self._perform(self._commands.popleft())
-            if self._commands or self._channel is None:
-                return
-            if (self._outbox or self._released is not None) and not self._channel.readable():
-                if not self._outbox:
-                    return
-                self._outbox.send_next(self._channel)
-            else:
-                self._take(self._channel.receive())
-
-    def _take(self, messages: list[dict[str, Any]]) -> None:
-        for message in messages:
-            self._commands += [{"step": lr} for lr in message["steps"]] if "steps" in message else [message]
-
-    def _perform(self, command: dict[str, Any]) -> None:
-        assert self._channel is not None
-        if "drive" in command:
-            self._shares, self._leader = dict(command["drive"]), command["drive"][0][0]
-            self._is_real = command["real"]
-        elif "keep" in command:
-            self._keep()
-        elif "fingerprint" in command:
-            self._channel.send(fingerprint=weights_digest([driven.optimizer for driven in self._known]))
-        elif "measure" in command:
-            optimizer = self._known[self._leader].optimizer
-            self._channel.send(measured=report(optimizer, last=command["measure"] == "last"))
-        elif "gradients" in command:
-            if self._gradients is not None:
-                self._channel.send(gradients=self._gradients.totals())
-            self._gradients = GradientSum() if command["gradients"] else None
-        elif "restore" in command:
-            assert self._snapshot is not None
-            self._snapshot.restore([driven.optimizer for driven in self._known])
-            self._restored = True
-            self._outbox.clear()
-            self._channel.send(restored=1)
-        elif "release" in command:
-            self._released = command
-        elif "end" in command:
-            self._ended = True
-            raise Ended(0)
-        elif "detach" in command:
-            self._detach()
-
-    def _keep(self) -> None:
+    def _do_keep(self, _: dict[str, Any]) -> None:
         """Copy the state, to be put back later."""
         try:
             modules, scalers = living(Module, GradScaler)
@@ -255,21 +184,17 @@ class Agent:
         except Exception as error:  # a model unlike all that we know: better told than the program broken
             self._refuse("error", f"{type(error).__name__}: {error}")
 
-    def _send_all(self) -> None:
-        if self._channel is not None:
-            self._outbox.send_all(self._channel)
+    def _do_restore(self, _: dict[str, Any]) -> None:
+        assert self._snapshot is not None
+        self._snapshot.restore([driven.optimizer for driven in self._known])
+        self._restored = True
+        self._outbox.clear()
+        self._tell(restored=1)
 
-    def _refuse(self, reason: str, about: str) -> NoReturn:
-        """Tell the parent that nothing can be measured here, and wait for the end."""
-        assert self._channel is not None
-        self._send_all()
-        self._channel.send(bye=reason, about=about, pid=os.getpid(), token=self._token)
-        while True:
-            for command in self._channel.receive():
-                if "end" in command:
-                    self._perform(command)
+    def _do_detach(self, _: dict[str, Any]) -> None:
+        self.detach()
 
-    def _detach(self) -> None:
+    def detach(self) -> None:
         """Leave the program to itself."""
         for hook in self._hooks:
             hook.remove()

@@ -38,11 +38,11 @@ class Channel:
         except OSError:
             os._exit(1)
 
-    def readable(self) -> bool:
-        """Whether `receive` would answer at once."""
+    def readable(self, seconds: float = 0) -> bool:
+        """Whether `receive` would answer at once, within so many seconds."""
         poll = select.poll()  # unlike select.select, for any number of open files
         poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(0))
+        return bool(poll.poll(1000 * seconds))
 
     def receive(self) -> list[dict[str, Any]]:
         """The messages that have arrived; waits for some."""

@@ -22,11 +22,11 @@ class GradientSum:
     def __init__(self) -> None:
         self._sums: dict[int, Tensor] = {}  # by the parameter's id
         self._squares: Any = 0.0
-        self._count = 0
+        self._counts: dict[int, int] = {}  # by the optimizer's id: several take a step together
 
     def note(self, optimizer: Optimizer, *_: Any) -> None:
         """Take in its gradients; to be called before it steps."""
-        self._count += 1
+        self._counts[id(optimizer)] = self._counts.get(id(optimizer), 0) + 1
         key = _second_moment(optimizer)
         for group in optimizer.param_groups:
             for parameter in group["params"]:
@@ -47,12 +47,12 @@ class GradientSum:
             known.add_(gradient)
 
     def totals(self) -> tuple[int, float, float]:
-        """How many gradients there were, the sum of their squared norms, and the squared norm of their sum.
+        """How many steps there were, the sum of their squared norms, and the squared norm of their sum.
 
         Where parameters are sharded, the norms are those of this rank's share, and add up over the ranks.
         """
         square = sum(float(total.square().sum()) for total in self._sums.values())
-        return self._count, float(self._squares), square
+        return max(self._counts.values(), default=0), float(self._squares), square
 
 
 def _second_moment(optimizer: Optimizer) -> str | None:

@@ -45,7 +45,7 @@ class Losses:
         for tensor in (tensors,) if isinstance(tensors, torch.Tensor) else tensors:
             if isinstance(tensor, torch.Tensor) and tensor.numel() == 1:
                 loss = next((loss for scaled, loss in self._scaled if scaled() is tensor), tensor.detach())
-                self._parts.append(float(loss) if loss.device.type == "cpu" else _OnDevice(loss))
+                self._parts.append(_taken(loss))
 
     def _forget(self) -> None:
         self._parts, self._scaled = [], []
@@ -80,6 +80,11 @@ class Loss:
     def __init__(self, parts: list[Any]) -> None:
         self._parts = parts
 
+    @classmethod
+    def of(cls, loss: torch.Tensor) -> Loss:
+        """The loss of a step that is told as a whole, without its graph."""
+        return cls([_taken(loss)])
+
     def arrived(self) -> bool:
         """Whether its value can be had without waiting."""
         return all(isinstance(part, float) or part.arrived() for part in self._parts)
@@ -87,6 +92,10 @@ class Loss:
     def value(self) -> float:
         """Its value, which may mean to wait for the device."""
         return sum(part if isinstance(part, float) else part.value() for part in self._parts)
+
+
+def _taken(loss: torch.Tensor) -> Any:
+    return float(loss) if loss.device.type == "cpu" else _OnDevice(loss)
 
 
 class _OnDevice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -53,15 +54,7 @@ class Driven:
 
     def facts(self) -> dict[str, Any]:
         """What the parent is told of it."""
-        groups = [
-            {
-                "name": None if group.get("name") is None else str(group["name"]),
-                "parameters": sum(parameter.numel() for parameter in group["params"]),
-                "lr": rate,
-            }
-            for group, rate in zip(self.optimizer.param_groups, self._rates)
-        ]
-        return {"name": type(self.optimizer).__name__, "groups": groups}
+        return facts_of(self.optimizer, self._rates)
 
     def set_lr(self, lr: float, alone: bool = False) -> None:
         """Set all groups' rates, of which the largest becomes `lr`; unless `alone`, undo what else a schedule did."""
@@ -85,6 +78,19 @@ class Driven:
         self._cycled += [{key: group[key] for key in CYCLED if key in group} for group in groups]
         largest = max(self._rates, default=0.0)
         self._shares = [rate / largest if largest > 0 else 1.0 for rate in self._rates]
+
+
+def facts_of(optimizer: Optimizer, rates: Sequence[float]) -> dict[str, Any]:
+    """What the parent is told of an optimizer whose groups have these rates of their own."""
+    groups = [
+        {
+            "name": None if group.get("name") is None else str(group["name"]),
+            "parameters": sum(parameter.numel() for parameter in group["params"]),
+            "lr": rate,
+        }
+        for group, rate in zip(optimizer.param_groups, rates)
+    ]
+    return {"name": type(optimizer).__name__, "groups": groups}
 
 
 def _own_rates(groups: list[dict[str, Any]], made: list[float]) -> list[float]:

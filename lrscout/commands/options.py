@@ -24,6 +24,7 @@ from lrscout.errors import UsageError, perhaps
 from lrscout.report.exports import EXPORTS
 from lrscout.report.output import COLORS, Output
 from lrscout.results import CommandTarget
+from lrscout.settings import COMMANDS as SECTIONS
 from lrscout.settings import Field, Settings, fields_of
 
 S = TypeVar("S", bound=Settings)
@@ -79,6 +80,15 @@ def takes_settings(
         return command_line
 
     return decorate
+
+
+def commands_with(flag: str) -> list[str]:
+    """The commands that have a setting with this flag."""
+    return [
+        command.replace("_", "-")
+        for command, settings in SECTIONS.items()
+        if any(flag in (field.flag, *field.option.flags) for field in fields_of(settings))
+    ]
 
 
 def _naming_variables(error: UsageError, ctx: typer.Context) -> UsageError:

@@ -19,7 +19,7 @@ from lrscout.commands.show import show_record
 from lrscout.commands.signals import EndingSignals, ended_by_signals
 from lrscout.commands.stdin import no_stdin
 from lrscout.commands.watchdog import Watchdog
-from lrscout.errors import ForeignError, LrscoutError, OutputError, RecordError, WorkloadError, summary
+from lrscout.errors import ForeignError, LrscoutError, OutputError, RecordError, exited, summary
 from lrscout.files import is_stream
 from lrscout.history import new_record_path, remember
 from lrscout.processes.deaths import SIGNALLED
@@ -247,10 +247,7 @@ def running(command: str, invocation: Invocation[Any]) -> Iterator[Run]:
             raise typer.Exit(run.exit_code("interrupted")) from None
         except SystemExit as error:
             run.fail("failed", "sys.exit")
-            raise WorkloadError(
-                f"The target's code called sys.exit({error.code!r}) during the run.",
-                hint="Raise an exception instead, which shows where it happened.",
-            ) from error
+            raise exited(error) from error
         except BrokenPipeError:
             raise
         except LrscoutError as error:

@@ -159,7 +159,9 @@ class _Tuning:
         if earlier is not None and earlier.record is not None and earlier.status == "ok":
             self._run.output.note(f"Taken over from {earlier.record}")
             self._stages.append(earlier)
-            self._take_in(name, load(Path(earlier.record)))
+            taken = load(Path(earlier.record))
+            self._environment = taken.environment or self._environment
+            self._take_in(name, taken)
             return
         path = new_record_path(COMMANDS_OF[name], self._target.label)
         if earlier is not None and earlier.record is not None and name == "schedule":
@@ -170,6 +172,7 @@ class _Tuning:
         finally:
             record = loaded(path)
             if record is not None:
+                self._environment = record.environment or self._environment
                 seconds = time.monotonic() - began
                 self._stages.append(_stage(name, record, seconds, asked, path))
                 if record.result is not None:
@@ -210,7 +213,6 @@ class _Tuning:
     def _take_in(self, name: str, record: RunRecord[Any]) -> None:
         """Learn what a stage has found."""
         result = record.result
-        self._environment = record.environment or self._environment
         if name == "check":
             return
         if name == "batch-size":

@@ -52,7 +52,7 @@ class WeightAverage:
         if self._mean is None:
             yield
             return
-        restore = module_state(list(self._session.workload.model.modules())) if self._norms else _nothing
+        restore = module_state([self._session.workload.model]) if self._norms else _nothing
         self._exchange(self._mean)
         try:
             if self._norms:
@@ -94,18 +94,20 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     return [each for each in modules if isinstance(each, _BatchNorm) and each.training and each.track_running_stats]
 
 
-def check_can_average(label: str, session: Session, needs_metric: bool) -> None:
+def check_can_average(label: str, session: Session, lacks: str | None, needs_metric: bool) -> None:
     """See that the mean of the weights can be evaluated, and that the training does not depend on that.
+
+    `lacks` says why nothing can be evaluated, if so.
 
     Raises:
         UsageError: there is no held-out data, the schedule depends on evaluations, or the statistics of batch norms
             cannot be updated.
     """
-    if session.workload.val_loader is None:
+    if lacks is not None:
+        data = f"Give the target held-out data ({session.workload.host.held_out_data})"
         raise UsageError(
-            f"{label} needs held-out data to tell what the averaged weights are worth, but the target has no"
-            " val_loader.",
-            hint="Give the target a val_loader.",
+            f"{label} needs held-out data with a loss to tell what the averaged weights are worth. {lacks}",
+            hint=f"{data if session.workload.val_loader is None else 'Let it return one'}, or leave out +swa.",
         )
     if needs_metric:
         raise UsageError(

@@ -65,9 +65,15 @@ def _describe_optimizers(named: Optimizers) -> dict[str, Any]:
     }
 
 
-def _arguments(optimizer: Optimizer) -> dict[str, Any]:
-    """What an optimizer was made with beside its rate, where that differs from what its class does by itself."""
+def _arguments(optimizer: Optimizer) -> dict[str, Any] | None:
+    """What an optimizer was made with beside its rate, where that differs from what its class does by itself.
+
+    None where it has arguments that its groups do not tell, as an optimizer around another one has.
+    """
     declared = inspect.signature(type(optimizer)).parameters
+    needed = [each for each in declared.values() if each.default is each.empty or each.kind is each.VAR_KEYWORD]
+    if any(each.name not in optimizer.defaults for each in needed[1:]):  # the first are the parameters
+        return None
     return {
         name: value
         for name, value in optimizer.defaults.items()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim import Optimizer
+
+from lrscout.errors import WorkloadError
 
 if TYPE_CHECKING:
     from lrscout.engine.workload import Workload
@@ -20,10 +22,10 @@ class Host:
     names_rate: bool = True  # whether the user tells the framework the learning rate, and not an optimizer
     settings: Mapping[str, Any] = {}  # for those of the session that are not given
     divides: bool = False  # whether the losses are already divided by the number of micro-batches
-    training_steps: int | None = None  # optimizer steps that the framework's trainer would take
+    held_out_data: str = "val_loader"  # as the user calls it
     warnings: tuple[str, ...] = ()
 
-    def open(self, workload: Workload, device: torch.device) -> AbstractContextManager[None]:
+    def open(self, workload: Workload, device: torch.device, accumulate: int = 1) -> AbstractContextManager[None]:
         """Entered while a session of the workload is open, with the model on its device."""
         return nullcontext()
 
@@ -42,6 +44,14 @@ class Host:
 
     def batch_ended(self) -> None:
         """All about a micro-batch is done, with the step that follows the last one."""
+
+    def training_steps(self, batches: int | None) -> int | None:
+        """The optimizer steps that the framework's trainer would take, with so many batches in an epoch, if known."""
+        return None
+
+    def no_val_loss(self, compute: Callable[[], Any]) -> WorkloadError | None:
+        """Why held-out data has no loss, if it has none; `compute` returns that of the first batch."""
+        return None
 
     def with_batch_size(self, workload: Workload, batch_size: int) -> Workload | None:
         """The workload with batches of another size; None if only its loaders can be rebuilt."""

@@ -24,11 +24,12 @@ from lrscout.engine.checks import (
 )
 from lrscout.engine.devices import autocast, move_optimizer_state, resolve_device, spans_devices
 from lrscout.engine.losses import Losses, backward, detached_loss, loss_of, losses_in, total_of, val_loss_of
+from lrscout.engine.modes import backend_flags, compiled, eval_mode
 from lrscout.engine.optimizers import make_optimizers, parameters_of
 from lrscout.engine.pending import PENDING_LIMIT, PendingLoss
 from lrscout.engine.randomness import seed_everything
 from lrscout.engine.rates import own_rates, ratios_of, set_rates
-from lrscout.engine.state import backend_flags, eval_mode, preserved, reachable
+from lrscout.engine.state import preserved, reachable
 from lrscout.engine.workload import Workload, groups_of, own_clipping
 from lrscout.errors import UsageError, WorkloadError
 from lrscout.settings import SessionSettings
@@ -57,7 +58,7 @@ class Session:
         self._groups = groups_of(self.driven)
         self._ratios = ratios_of(self._groups)
         self._loss_of, self._val_loss_of = loss_of(workload), val_loss_of(workload)
-        self._by_closure = not workload.manual and any(map(needs_closure, self.optimizers))
+        self.by_closure = not workload.manual and any(map(needs_closure, self.optimizers))
         self.autocast = autocast(self.device, self.precision)
         self._scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
         self._skipped: Tensor | int = 0
@@ -70,6 +71,7 @@ class Session:
         self._held_out: list[Any] = []
         self._held_out_given = val_batches
         self.on_batch: list[Callable[[Any], None]] = []  # called with every batch before its step
+        self.on_closure: list[Callable[[Optimizer], None]] = []  # called with the gradients that a closure starts from
         self._has_gradients = False  # whether any parameter of the optimizers has received a gradient
 
     @contextmanager
@@ -79,15 +81,14 @@ class Session:
         With `preserve=False`, the workload is not restored, which saves the memory of a copy.
         """
         workload, settings = self.workload, self.settings
-        parts = (workload.model, workload.loss_fn, workload.step, workload.val_step)
         optimizers = reachable(Optimizer, *self.optimizers, workload.step)
         loaders = [loader for loader in (workload.train_loader, workload.val_loader) if loader is not None]
         with ExitStack() as stack:
             if preserve:
-                stack.enter_context(preserved(reachable(torch.nn.Module, *parts), optimizers, loaders))
+                stack.enter_context(preserved(self.modules, optimizers, loaders))
             stack.enter_context(backend_flags(settings.deterministic, settings.cudnn_benchmark))
             if settings.compile:
-                stack.enter_context(_compiled(workload.model))
+                stack.enter_context(compiled(workload.model))
             seed_everything(settings.seed)
             self._to_device()
             others = groups_of(each for each in self.optimizers if each not in self.driven)
@@ -96,7 +97,7 @@ class Session:
                 workload.model.train()  # otherwise keep the modes: a frozen submodule may be in eval mode
             if self._val_batches:
                 self._held_out = self._take_held_out()
-            stack.enter_context(self._host.open(workload, self.device))
+            stack.enter_context(self._host.open(workload, self.device, self.accumulate))
             self._batches = Batches(workload.train_loader)
             stack.callback(self._close)
             yield self
@@ -105,6 +106,12 @@ class Session:
         self._batches.close()
         self._pending.clear()
         self._held_out.clear()
+
+    @property
+    def modules(self) -> list[torch.nn.Module]:
+        """The modules that a step may change, with all below them."""
+        workload = self.workload
+        return reachable(torch.nn.Module, workload.model, workload.loss_fn, workload.step, workload.val_step)
 
     @property
     def skipped_steps(self) -> int:
@@ -164,7 +171,7 @@ class Session:
         if self.workload.manual:
             return self._manual_step()
         batches = self._host.gathered(self._micro_batches(), self.device)
-        if self._by_closure:
+        if self.by_closure:
             return self._closure_step(list(batches))
         loss = self._add_gradients(batches)
         self._update()
@@ -179,15 +186,15 @@ class Session:
                 listen(batch)
             yield to_device(batch, self.device) if self._moves else batch
 
-    def _add_gradients(self, batches: Iterable[Any]) -> Tensor:
-        """Set the gradients to the mean over the micro-batches; return their mean loss."""
+    def _add_gradients(self, batches: Iterable[Any], again: bool = False) -> Tensor:
+        """Set the gradients to the mean over the micro-batches, maybe seen before; return their mean loss."""
         for parameter in self._parameters:  # like Optimizer.zero_grad, but without its profiler hook (15 us)
             parameter.grad = None
         for optimizer in self._overrides_zero_grad:
             optimizer.zero_grad()
         total = None
         for batch in batches:
-            if total is not None:
+            if total is not None and not again:
                 self._host.batch_ended()
             losses = self._losses(self._loss_of, batch)
             for loss in losses.values():
@@ -217,9 +224,11 @@ class Session:
         losses: list[Tensor] = []
 
         def closure() -> Tensor:
-            losses.append(self._add_gradients(batches))
+            losses.append(self._add_gradients(batches, again=bool(losses)))
             self._host.update_begins(self.optimizers)
             self._clip()
+            for listen in self.on_closure if len(losses) == 1 else ():
+                listen(optimizer)
             return losses[-1]
 
         if steps_twice(optimizer):
@@ -329,14 +338,3 @@ class Session:
             raise WorkloadError("The val_loader is empty.", hint="Check its dataset, or leave out --val-batches.")
         self._held_out_given = len(batches)
         return [to_device(batch, self.device) if self._moves else batch for batch in batches]
-
-
-@contextmanager
-def _compiled(model: torch.nn.Module) -> Iterator[None]:
-    """Compile the model in place, so that a custom step that refers to it runs compiled too."""
-    before = model._compiled_call_impl
-    model.compile()
-    try:
-        yield
-    finally:
-        model._compiled_call_impl = before

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import CellType
@@ -37,17 +36,16 @@ def preserved(
     generators that modules and loaders own; the persistent workers of a loader.
     Objects keep their identity: values are copied back into the original tensors.
     """
-    all_modules = _unique(module for root in modules for module in root.modules())
     loaders = list(loaders)
     parameters = _parameters_of(modules, optimizers)
     with ExitStack() as stack:  # runs all of its callbacks even if one raises
         owners = [owner for loader in loaders for owner in generator_owners(loader)]
-        stack.callback(random_state([*all_modules, *owners]))
+        stack.callback(random_state([*_modules_below(modules), *owners]))
         stack.callback(_persistent_iterators(loaders))
         for optimizer in optimizers:
             stack.callback(_optimizer_state(optimizer))
         stack.callback(_parameter_state(parameters))
-        stack.callback(module_state(all_modules))
+        stack.callback(module_state(modules))
         for parameter in parameters:
             parameter.grad = None  # set aside: backward would add to the user's gradients
         yield
@@ -64,42 +62,6 @@ def reachable(kind: type[T], *parts: Any) -> list[T]:
     return _unique(found for found in everything if isinstance(found, kind))
 
 
-@contextmanager
-def backend_flags(deterministic: bool, cudnn_benchmark: bool | None) -> Iterator[None]:
-    """Set torch's process-wide switches, and restore them on exit."""
-    before = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-        torch.backends.cudnn.benchmark,
-        torch.backends.cudnn.deterministic,
-    )
-    try:
-        if deterministic:
-            # cuBLAS reads this when its handle is created; without it, deterministic mode raises on CUDA
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            torch.use_deterministic_algorithms(True)
-            torch.backends.cudnn.deterministic = True
-        if cudnn_benchmark is not None:
-            torch.backends.cudnn.benchmark = cudnn_benchmark
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.backends.cudnn.benchmark = before[2]
-        torch.backends.cudnn.deterministic = before[3]
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put the model into eval mode; restore the mode of every module on exit."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
 def _unique(objects: Iterable[T]) -> list[T]:
     return list({id(each): each for each in objects}.values())
 
@@ -109,16 +71,21 @@ def _references(part: Any) -> list[Any]:
         return [part.func, *part.args, *part.keywords.values()]
     if inspect.isfunction(part):
         named = [part.__globals__[name] for name in part.__code__.co_names if name in part.__globals__]
-        return [*named, *(found for cell in part.__closure__ or () for found in _cell_contents(cell))]
+        return [*named, *(found for cell in part.__closure__ or () for found in cell_contents(cell))]
     owner = getattr(part, "__self__", part)
     return [owner, *getattr(owner, "__dict__", {}).values()]
 
 
-def _cell_contents(cell: CellType) -> list[Any]:
+def cell_contents(cell: CellType) -> list[Any]:
+    """What a variable around a function holds, if anything yet."""
     try:
         return [cell.cell_contents]
     except ValueError:  # the variable is not assigned yet
         return []
+
+
+def _modules_below(roots: Iterable[nn.Module]) -> list[nn.Module]:
+    return _unique(module for root in roots for module in root.modules())
 
 
 def _parameters_of(modules: Iterable[nn.Module], optimizers: Iterable[Optimizer]) -> list[Tensor]:
@@ -134,7 +101,7 @@ class _SavedTensor:
         self._tensor = tensor
         self._data = tensor.data  # moving a module replaces the data of its parameters
         # in host memory: the device needs its memory for the training step
-        self._value = None if _is_read_only(tensor) else tensor.detach().to("cpu", copy=True)
+        self._value = None if is_read_only(tensor) else tensor.detach().to("cpu", copy=True)
 
     @torch.no_grad()
     def restored(self) -> Tensor:
@@ -145,7 +112,7 @@ class _SavedTensor:
         return self._tensor
 
 
-def _is_read_only(tensor: Tensor) -> bool:
+def is_read_only(tensor: Tensor) -> bool:
     """Whether torch refuses to write to the tensor, because it is expanded or from inference mode."""
     if tensor.layout is not torch.strided:
         return False
@@ -166,13 +133,14 @@ def _parameter_state(parameters: Iterable[Tensor]) -> Restore:
     return restore
 
 
-def module_state(modules: Sequence[nn.Module]) -> Restore:
-    """Save the attributes, registered names and modes of the modules, and the values of all tensors among them.
+def module_state(roots: Iterable[nn.Module]) -> Restore:
+    """Save the attributes, registered names and modes of modules and all below, and the values of tensors among them.
 
     Moving a module replaces its buffers, and so may the user's step.
     """
     contents: list[tuple[Any, Any]] = []
     tensors: list[Tensor] = []
+    modules = _modules_below(roots)
     modes = [(module, module.training) for module in modules]
     for module in modules:
         registries = [vars(module), *(getattr(module, name, None) for name in REGISTRIES)]

@@ -224,21 +224,25 @@ def _attribute(owner: Any, name: str, path: str) -> Any:
     try:
         found = getattr(owner, name)
     except AttributeError:
-        if inspect.ismodule(owner):
-            known = tuple(n for n in vars(owner) if not n.startswith("_"))
-            subject = f"The module {owner.__name__!r}"
-        else:
-            known = tuple(n for n in dir(owner) if not n.startswith("_"))
-            described = _describe(owner)
-            subject = described[0].upper() + described[1:]
-        raise TargetError(f"{subject} has no attribute {name!r}.", hint=_known_attributes(name, known)) from None
+        described = f"the module {owner.__name__!r}" if inspect.ismodule(owner) else _describe(owner)
+        subject = described[0].upper() + described[1:]
+        raise TargetError(f"{subject} has no attribute {name!r}.", hint=_known_attributes(owner, name)) from None
     if inspect.isclass(owner) and inspect.isfunction(inspect.getattr_static(owner, name)):
         return getattr(_call(owner, {}, path.rpartition(".")[0]), name)  # a method needs an instance
     return found
 
 
-def _known_attributes(name: str, known: tuple[str, ...]) -> str | None:
-    return did_you_mean(name, known) if len(known) <= MAX_LISTED else perhaps(name, known)
+def _known_attributes(owner: Any, name: str) -> str:
+    """The attribute that is meant, as far as its name tells, or those that are defined there and not imported."""
+    if inspect.ismodule(owner):
+        everything, module = vars(owner), owner.__name__
+    else:
+        kind = owner if inspect.isclass(owner) else type(owner)
+        everything, module = {each: inspect.getattr_static(owner, each, None) for each in dir(owner)}, kind.__module__
+    known = tuple(each for each in everything if not each.startswith("_"))
+    own = [each for each in known if getattr(everything[each], "__module__", None) == module]
+    listed = known if len(known) <= MAX_LISTED else own[:MAX_LISTED]
+    return perhaps(name, known) or did_you_mean(name, tuple(listed))
 
 
 def _describe(found: Any) -> str:

@@ -41,6 +41,9 @@ class NotAttachedError(TargetError):
     """The command has no torch optimizer that steps."""
 
 
+LENGTHEN = "Raise the program's own number of steps or epochs: lrscout ends it when it has seen enough."
+
+
 class CommandEndedError(LrscoutError):
     """The command ended in the middle of a search."""
 
@@ -81,32 +84,32 @@ def refused(refusal: Refusal, steps: int) -> LrscoutError:
     )
 
 
-def never_stepped(code: int | None, seen: Seen, output: Sequence[str]) -> LrscoutError:
+def never_stepped(subject: str, code: int | None, seen: Seen, output: Sequence[str]) -> LrscoutError:
     """The command ended before the first step."""
     if code:
-        return CommandFailedError(
-            f"The command {Died(code)} before its first optimizer step.", hint=_last_lines(output)
-        )
+        return CommandFailedError(f"{subject} {Died(code)} before its first optimizer step.", hint=_last_lines(output))
     return NotAttachedError(
-        f"The command ended without a step of a torch optimizer. {seen}", hint=_joined(seen.hint, _last_lines(output))
+        f"{subject} ended without a step of a torch optimizer. {seen}", hint=_joined(seen.hint, _last_lines(output))
     )
 
 
-def timed_out(seconds: float, here: int, expected: int, seen: Seen, output: Sequence[str]) -> NotAttachedError:
+def timed_out(
+    subject: str, seconds: float, here: int, expected: int, seen: Seen, output: Sequence[str]
+) -> NotAttachedError:
     """No first step came in time, or not on every rank."""
     if here:
         message = f"Only {here} of {expected} ranks came to an optimizer step within {seconds:g} s."
         return NotAttachedError(message, hint=_joined("Do all ranks train?", _last_lines(output)))
     return NotAttachedError(
-        f"The command took no step of a torch optimizer within {seconds:g} s. {seen}",
+        f"{subject} took no step of a torch optimizer within {seconds:g} s. {seen}",
         hint=_joined("If it needs longer to start, raise --timeout.", seen.hint, _last_lines(output)),
     )
 
 
-def stalled(seconds: float, steps: int, output: Sequence[str]) -> LrscoutError:
+def stalled(subject: str, seconds: float, steps: int, output: Sequence[str]) -> LrscoutError:
     """No further step came in time."""
     return TargetError(
-        f"The command took no further step within {seconds:g} s, after {steps} optimizer steps.",
+        f"{subject} took no further step within {seconds:g} s, after {steps} optimizer steps.",
         hint=_joined(
             "If it pauses that long by itself, to evaluate, raise --timeout. A program that leaves out steps whose loss"
             " is not finite never steps again: give a smaller range, for example --max-lr 0.1.",
@@ -115,16 +118,18 @@ def stalled(seconds: float, steps: int, output: Sequence[str]) -> LrscoutError:
     )
 
 
-def ended(code: int | None, steps: int, rank: int, output: Sequence[str]) -> CommandEndedError:
+def ended(
+    code: int | None, steps: int, rank: int, output: Sequence[str], subject: str = "The command"
+) -> CommandEndedError:
     """The command, or one of its ranks, ended in the middle."""
     taken = "1 optimizer step" if steps == 1 else f"{steps} optimizer steps"
     if code == 0:
         return CommandEndedError(
-            f"The command ended after {taken}, and the search needs more.",
-            hint="Raise the program's own number of steps or epochs: lrscout ends it when it has seen enough.",
+            f"{subject} ended after {taken}, and the search needs more.",
+            hint=f"{LENGTHEN} Or lower --steps.",
             steps=steps,
         )
-    what = f"The command {Died(code)}" if code is not None else f"The process of rank {rank} ended"
+    what = f"{subject} {Died(code)}" if code is not None else f"The process of rank {rank} ended"
     kind = CommandKilledError if code is not None and code < 0 else CommandFailedError
     return kind(f"{what} after {taken}.", hint=_last_lines(output), steps=steps)
 

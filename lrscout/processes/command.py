@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import math
 import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
 from lrscout.errors import LrscoutError
 from lrscout.processes import attach_errors
+from lrscout.processes.connections import Connections
 from lrscout.processes.driving import AttachedSession, shares_of
 from lrscout.processes.launch_environment import launch_environment
 from lrscout.processes.listener import Listener
-from lrscout.processes.ranks import Attachment, Measured, OptimizerFacts, Rank, asked, attachment_of
+from lrscout.processes.ranks import Attachment, Measured, OptimizerFacts, asked, attachment_of
 from lrscout.processes.supervised import SupervisedCommand
+from lrscout.processes.transport import lines_of
 from lrscout.processes.waiting import speakers
 
 LOG = logging.getLogger("lrscout")
@@ -32,7 +33,7 @@ class AttachedCommand:
     HOST:PORT. Files from before `since`, in seconds since the epoch, are put back afterwards. `measured` is a
     type of device ("any" where it is not known yet) and a limit in bytes: memory is counted and limited there from when
     torch has been imported. While the command is waited for, `on_wait` is called several times a second; what it raises
-    ends the waiting.
+    ends the waiting. `subject` is what messages call it.
 
     Raises:
         UsageError: the command cannot be started, or lrscout cannot listen there.
@@ -52,22 +53,22 @@ class AttachedCommand:
         measured: tuple[str, int | None] | None = None,
         on_output: Callable[[str], None] | None = None,
         on_wait: Callable[[], None] | None = None,
+        subject: str = "The command",
     ) -> None:
         self._timeout, self._patience = timeout, timeout if patience is None else patience
-        self._on_wait = on_wait
-        self._token = secrets.token_hex(16)
-        self._connections: list[Rank] = []  # all who have connected
-        self._ranks: list[Rank] = []  # those who train together, by their numbers
+        self._on_wait, self._subject = on_wait, subject
         self._attachment: Attachment | None = None
         self._session: AttachedSession | None = None
         self._error: LrscoutError | None = None  # there is nothing to listen to any more
         self._closed = False
         self._interrupted = False
         self._listener = Listener(listen)
+        self._connections = Connections(self._listener)
+        self._ranks = self._connections.ranks
         try:
             surroundings = launch_environment(
                 self._listener,
-                self._token,
+                self._connections.token,
                 cwd or ".",
                 environment,
                 keep=keep_environment,
@@ -92,8 +93,8 @@ class AttachedCommand:
 
     @property
     def output(self) -> tuple[str, ...]:
-        """The last lines that the command has printed."""
-        return self._command.lines
+        """The last lines that the command has printed, and what one of its processes has failed with."""
+        return (*self._command.lines, *lines_of(self._connections.failure))
 
     @property
     def exit_code(self) -> int | None:
@@ -134,7 +135,9 @@ class AttachedCommand:
         while not self._is_complete():
             if (seconds := deadline - monotonic()) <= 0:
                 here, expected = len(self._ranks), self._ranks[0].world_size if self._ranks else 1
-                raise attach_errors.timed_out(self._timeout, here, expected, self._listener.seen(), self.output)
+                raise attach_errors.timed_out(
+                    self._subject, self._timeout, here, expected, self._listener.seen(), self.output
+                )
             self._listen(seconds)
         self._ranks.sort(key=lambda rank: rank.number)
         self._attachment = attachment_of(self._ranks)
@@ -162,7 +165,9 @@ class AttachedCommand:
         if self._session is not None:
             self._session.losses(wait=True)
         shares = shares_of(self._attachment.optimizers, drive or (0,))
-        self._session = AttachedSession(self._ranks, shares, self._listen, real)
+        program = self._attachment.program
+        evaluates = program is not None and program.held_out
+        self._session = AttachedSession(self._ranks, shares, self._listen, real, evaluates)
         return self._session
 
     def release(self, lr: float | None) -> None:
@@ -192,12 +197,12 @@ class AttachedCommand:
             return
         self._closed = True
         try:
-            for rank in self._connections:
+            for rank in self._connections.everybody:
                 rank.send(end=1)
-            self._command.end(END_SECONDS if self._connections and not self._interrupted else 0)
+            self._command.end(END_SECONDS if self._connections.everybody and not self._interrupted else 0)
         finally:
             self._command.kill()
-            for rank in self._connections:
+            for rank in self._connections.everybody:
                 rank.close()
             self._listener.close()
         if self._command.restored:
@@ -224,14 +229,14 @@ class AttachedCommand:
             spoken = self._hear(self._patience if seconds is None else seconds)
             self._check()
             if seconds is None and not spoken:
-                raise attach_errors.stalled(self._patience, self.steps, self.output)
+                raise attach_errors.stalled(self._subject, self._patience, self.steps, self.output)
         except LrscoutError as error:
             self._error = error
             raise
 
     def _hear(self, seconds: float) -> bool:
         """Take in what is said within so many seconds; whether anything was."""
-        present = [rank for rank in self._connections if not rank.gone]
+        present = [rank for rank in self._connections.everybody if not rank.gone]
         try:
             speaking: list[Any] = speakers((self._listener, self._command, *present), seconds, self._on_wait)
         except KeyboardInterrupt:
@@ -239,26 +244,11 @@ class AttachedCommand:
             raise
         for speaker in speaking:
             if speaker is self._listener:
-                self._connections.append(Rank(self._listener.accept()))
+                self._connections.accept()
             else:
                 speaker.listen()
-        self._admit()
+        self._connections.admit(awaited=self._attachment is None)
         return bool(speaking)
-
-    def _admit(self) -> None:
-        """Take in those who have said hello; whoever is one too many goes on by itself."""
-        for rank in [each for each in self._connections if each not in self._ranks]:
-            known = {each.number for each in self._ranks}
-            is_ours = rank.token is not None and secrets.compare_digest(rank.token, self._token)
-            is_awaited = is_ours and self._attachment is None
-            if is_awaited and rank.refusal is not None:
-                raise attach_errors.refused(rank.refusal, 0)
-            if is_awaited and rank.number not in known:
-                self._ranks.append(rank)
-            elif rank.gone or rank.token is not None:
-                rank.send(detach=1)
-                rank.close()
-                self._connections.remove(rank)
 
     def _check(self) -> None:
         for rank in self._ranks:
@@ -267,9 +257,10 @@ class AttachedCommand:
         lost = next((rank for rank in self._ranks if rank.gone), None)
         if lost is None and self._command.exit_code is None:
             return
-        code = self._command.wait(AFTERMATH_SECONDS)
+        code = self.wait(AFTERMATH_SECONDS)
         if code is not None:
             self._command.kill()  # and with it, its last lines are here
+        who = self._subject if self._connections.dead is None else f"Rank {self._connections.dead}"
         if self._attachment is None and (code == 0 or lost is None):
-            raise attach_errors.never_stepped(code, self._listener.seen(), self.output)
-        raise attach_errors.ended(code, self.steps, lost.number if lost is not None else 0, self.output)
+            raise attach_errors.never_stepped(who, code, self._listener.seen(), self.output)
+        raise attach_errors.ended(code, self.steps, lost.number if lost is not None else 0, self.output, who)

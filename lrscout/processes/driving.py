@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from time import monotonic
 
 from lrscout.processes.ranks import OptimizerFacts, Rank, asked
@@ -20,7 +21,7 @@ class AttachedSession:
     It is the session of a sweep (lrscout.search.range_test.SweepSession) and, with `set_lr`, that of a training
     (lrscout.search.training.TrainingSession). `listen` takes in what the ranks say, within so many seconds, or None to
     wait for something; it raises where a rank is lost. A `real` training is not ended where its optimizer is replaced,
-    and keeps its own schedules of momentum and weight decay.
+    and keeps its own schedules of momentum and weight decay. A program that `evaluates` has held-out data.
     """
 
     def __init__(
@@ -29,8 +30,9 @@ class AttachedSession:
         shares: Mapping[int, float],
         listen: Callable[[float | None], None],
         real: bool = False,
+        evaluates: bool = False,
     ) -> None:
-        self._ranks, self._listen = ranks, listen
+        self._ranks, self._listen, self.evaluates = ranks, listen, evaluates
         self._lr: float | None = None
         self._arrived: list[float] = []
         self._unsent: list[float | None] = []  # rates of steps that the program does not know of yet
@@ -69,8 +71,15 @@ class AttachedSession:
         arrived, self._arrived = self._arrived, []
         return arrived
 
-    def evaluate(self) -> None:
-        """There is no held-out data: what the program does with its own cannot be told from outside."""
+    def evaluate(self) -> float | None:
+        """The loss of held-out data, each rank's share of which counts alike, once all steps are taken.
+
+        None where a program is not lrscout's own: what it does with held-out data cannot be told from outside.
+        """
+        if not self.evaluates:
+            return None
+        self._send_steps()
+        return fmean(asked(self._ranks, self._listen, "evaluated", evaluate=1))
 
     def begin_gradients(self) -> None:
         """Add up the gradients that the leading optimizer steps with from now on; right after `losses(wait=True)`."""

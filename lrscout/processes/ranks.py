@@ -40,6 +40,18 @@ class OptimizerFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ProgramFacts:
+    """What a program of lrscout's own tells of itself."""
+
+    environment: Mapping[str, Any]  # for the record
+    driven: tuple[int, ...]  # the numbers of the optimizers that the settings name
+    steps_per_epoch: float | None
+    length: tuple[str, int] | None  # what knows the steps of its training, and how many they are
+    held_out: bool  # whether it has held-out data
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Attachment:
     """What was found in the program at its first optimizer step."""
 
@@ -51,6 +63,7 @@ class Attachment:
     python: str
     threads: int
     framework: str | None = None  # whose training loop it has
+    program: ProgramFacts | None = None  # where it is lrscout's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +99,8 @@ class Rank:
         self.hello: dict[str, Any] | None = None
         self.token: str | None = None
         self.refusal: Refusal | None = None
+        self.failure: Sequence[Any] | None = None  # what it raised (lrscout.processes.transport.told)
+        self.dead: int | None = None  # the number of a rank that has ended without a word, as its launcher tells
         self.announced: list[OptimizerFacts] = []  # optimizers that came later
         self.stepping: set[int] = set()  # the numbers of those that have stepped
         self.answers: dict[str, Any] = {}  # by what was asked for
@@ -155,6 +170,12 @@ class Rank:
         elif "gradients" in message:
             count, squares, square = message["gradients"]
             self.answers["gradients"] = int(count), float(squares), float(square)
+        elif "evaluated" in message:
+            self.answers["evaluated"] = float(message["evaluated"])
+        elif "failed" in message:
+            self.failure = message["failed"]
+        elif "dead" in message:
+            self.dead = int(message["dead"])
         elif "bye" in message:
             self.refusal = Refusal(message["bye"], message["about"])
 
@@ -183,4 +204,19 @@ def attachment_of(ranks: list[Rank]) -> Attachment:
     hello = ranks[0].hello
     assert hello is not None
     facts = {key: hello[key] for key in ("device", "device_name", "torch", "python", "threads", "framework")}
-    return Attachment(len(ranks), tuple(optimizer_facts(each) for each in hello["optimizers"]), **facts)
+    known = tuple(optimizer_facts(each) for each in hello["optimizers"])
+    return Attachment(len(ranks), known, **facts, program=_program_facts(hello.get("program")))
+
+
+def _program_facts(message: dict[str, Any] | None) -> ProgramFacts | None:
+    if message is None:
+        return None
+    per_epoch, length = message["length"]
+    return ProgramFacts(
+        message["environment"],
+        tuple(message["driven"]),
+        per_epoch,
+        None if length is None else tuple(length),
+        message["held_out"],
+        tuple(message["warnings"]),
+    )

@@ -55,7 +55,8 @@ class RayCluster:
             import ray  # here and not above: it is an extra, and takes a second
         except ImportError:
             raise UsageError(
-                "--engine ray needs Ray, which is not installed.", hint="pip install 'lrscout[ray]'"
+                "--engine ray needs Ray, which is not installed.",
+                hint="pip install ray, or install lrscout with its extra [ray].",
             ) from None
         if ray.is_initialized():
             raise UsageError("This process is connected to Ray already.", hint="Call ray.shutdown() before.")

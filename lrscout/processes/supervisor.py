@@ -12,6 +12,7 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ ADOPT_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER
 
 
 def main(control_fd: int, command: list[str]) -> None:
-    control = socket.socket(fileno=control_fd)
+    lrscout, control = os.getppid(), socket.socket(fileno=control_fd)
     woken, waker = socket.socketpair()
     waker.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler nothing is written to the waker
@@ -40,6 +41,8 @@ def main(control_fd: int, command: list[str]) -> None:
     finally:
         _kill_all(process.pid)
         _restore(control)
+        if os.getppid() != lrscout:  # it was killed, and nobody else removes its folder
+            shutil.rmtree(os.environ["LRSCOUT_ATTACH_FOLDER"], ignore_errors=True)
 
 
 def _attend(control: socket.socket, woken: socket.socket, pid: int) -> None:

@@ -9,9 +9,11 @@ import sys
 from contextlib import suppress
 from time import sleep
 
-from lrscout.errors import LrscoutError, UsageError
+from lrscout.errors import LrscoutError, UsageError, exited
+from lrscout.processes.transport import told
 from lrscout.ranks.arguments import read
 from lrscout.ranks.launcher import END_SECONDS, STORE, is_first_to_fail, launch
+from lrscout.ranks.telling import tell
 from lrscout.tracebacks import user_traceback
 
 PLACES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")  # what a launcher tells each rank
@@ -27,15 +29,20 @@ def main() -> int:
         _check_started()
         from lrscout.ranks.program import train  # here and not above: it brings torch
 
-        train(arguments)
+        try:
+            train(arguments)
+        except SystemExit as end:
+            if type(end) is SystemExit:
+                raise exited(end) from end
+            raise  # lrscout has seen enough
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except BaseException as error:
         sleep(LET_END_SECONDS)
-        if is_first_to_fail():
-            os.write(2, _told(error).encode(errors="replace"))  # in one piece, since others write as well
-        else:
+        if not is_first_to_fail(os.environ.get(STORE)):
             sleep(END_SECONDS)  # until it is ended: its error is the same
+        elif not tell(failed=told(error, f" on rank {os.environ.get('RANK', 0)}")):
+            os.write(2, _shown(error).encode(errors="replace"))  # in one piece, since others write as well
         return error.exit_code if isinstance(error, LrscoutError) else 1
     return 0
 
@@ -49,7 +56,7 @@ def _check_started() -> None:
         )
 
 
-def _told(error: BaseException) -> str:
+def _shown(error: BaseException) -> str:
     if isinstance(error, LrscoutError):
         cause = user_traceback(error.__cause__) + "\n" if error.shows_cause and error.__cause__ else ""
         return f"{cause}{error}\n"

@@ -16,6 +16,7 @@ from time import monotonic, sleep
 
 from lrscout.processes.cores import cpu_cores
 from lrscout.processes.deaths import Died
+from lrscout.ranks.telling import tell
 
 STORE = "LRSCOUT_RANKS_STORE"  # the file in which the ranks find each other: unlike a port, nobody else can take it
 LOOK_SECONDS = 0.02  # between two looks at the ranks
@@ -28,27 +29,36 @@ def launch(ranks: int, argv: Sequence[str]) -> int:
     Returns:
         The exit code of the first that failed, minus the signal's number where a signal killed it; 0 if none did.
     """
-    with tempfile.TemporaryDirectory(prefix="lrscout-") as folder:
-        processes = [_start(rank, ranks, argv, os.path.join(folder, "store")) for rank in range(ranks)]
-        signal.signal(signal.SIGTERM, lambda number, _: _tell(processes, number))
+    # below lrscout's own folder, which is removed even if this process is killed
+    with tempfile.TemporaryDirectory(dir=os.environ.get("LRSCOUT_ATTACH_FOLDER"), prefix="lrscout-") as folder:
+        store = os.path.join(folder, "store")
+        processes = [_start(rank, ranks, argv, store) for rank in range(ranks)]
+        told_to_end = False
+
+        def pass_on(number: int, _: object) -> None:
+            nonlocal told_to_end
+            told_to_end = True
+            _send(processes, number)
+
+        signal.signal(signal.SIGTERM, pass_on)
         signal.signal(signal.SIGINT, lambda *_: None)  # a terminal sends it to them as well
         while True:
             codes = [process.poll() for process in processes]
             failed = next((rank for rank, code in enumerate(codes) if code), None)
             if failed is not None:
-                _end(processes)
                 code = codes[failed] or 0
-                if code < 0:
+                silent = not told_to_end and is_first_to_fail(store)
+                if silent and not tell(dead=failed) and code < 0:
                     print(f"Rank {failed} {Died(code)}.", file=sys.stderr, flush=True)
+                _end(processes)
                 return code
             if None not in codes:
                 return 0
             sleep(LOOK_SECONDS)
 
 
-def is_first_to_fail() -> bool:
-    """Whether no other rank has said yet that it failed; each asks once."""
-    store = os.environ.get(STORE)
+def is_first_to_fail(store: str | None) -> bool:
+    """Whether no rank has said yet that it failed; each asks once."""
     with suppress(FileExistsError):
         if store is not None:
             os.close(os.open(f"{store}.failed", os.O_CREAT | os.O_EXCL))
@@ -66,7 +76,7 @@ def _start(rank: int, ranks: int, argv: Sequence[str], store: str) -> subprocess
     return subprocess.Popen([sys.executable, "-m", str(__package__), *argv], env=environment)
 
 
-def _tell(processes: Sequence[subprocess.Popen[bytes]], number: int) -> None:
+def _send(processes: Sequence[subprocess.Popen[bytes]], number: int) -> None:
     for process in processes:
         with suppress(ProcessLookupError):
             process.send_signal(number)
@@ -74,11 +84,11 @@ def _tell(processes: Sequence[subprocess.Popen[bytes]], number: int) -> None:
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """Terminate the ranks that are still running, and kill what is left a little later."""
-    _tell(processes, signal.SIGTERM)
+    _send(processes, signal.SIGTERM)
     deadline = monotonic() + END_SECONDS
     for process in processes:
         with suppress(subprocess.TimeoutExpired):
             process.wait(max(0.0, deadline - monotonic()))
-    _tell(processes, signal.SIGKILL)
+    _send(processes, signal.SIGKILL)
     for process in processes:
         process.wait()

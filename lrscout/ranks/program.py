@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from lrscout.engine.randomness import seed_everything
 from lrscout.engine.session import Session
 from lrscout.engine.target import load_target
+from lrscout.engine.training import Trainee
 from lrscout.engine.trials.source import Source
 from lrscout.engine.workload import Workload, make_workload
 from lrscout.errors import UsageError, WorkloadError
 from lrscout.ranks.arguments import Arguments
+from lrscout.ranks.guide import guide
 from lrscout.ranks.launcher import STORE
-from lrscout.ranks.loaders import shared
-from lrscout.ranks.strategies import parameters_in, wrapped
+from lrscout.ranks.loaders import begin_anew, shared
+from lrscout.ranks.strategies import check_closures, parameters_in, wrapped
+from lrscout.settings.optimizers import ALL, EACH
 
 SHOWN = 3  # names in a message
+UNFINISHED = "Expected to have finished reduction"  # torch/csrc/distributed/c10d/reducer.cpp
 
 
 def train(arguments: Arguments) -> None:
-    """Train without an end.
+    """Train without an end, or for as long as a search has steps to take.
 
     Raises:
         LrscoutError: the target cannot be loaded, or not be trained.
@@ -37,18 +40,49 @@ def train(arguments: Arguments) -> None:
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store and f"file://{store}", rank=rank, world_size=ranks)
     workload = _built(arguments)
-    loader, warning = shared(workload.train_loader, ranks, rank, arguments.settings.seed)
-    if warning is not None and rank == 0:
-        print(f"Warning: {warning}", file=sys.stderr)
-    workload = wrapped(replace(workload, train_loader=loader), arguments.strategy, device)
+    settings = arguments.settings
+    train_loader, warning = shared(workload.train_loader, ranks, rank, settings.seed)
+    val_loader, _ = shared(workload.val_loader, ranks, rank, settings.seed)  # what all ranks read is as good
+    workload = replace(workload, train_loader=train_loader, val_loader=val_loader)
     # each draws its own dropout; the weights are the same already
-    settings = replace(arguments.settings, device=str(device), seed=arguments.settings.seed + rank)
-    with Session(workload, settings).open(preserve=False) as session:
-        session.train_step()
-        if arguments.strategy == "ddp":
-            _check_all_train(parameters_in(workload))
-        while True:
-            session.train_step()
+    own = replace(settings, device=str(device), seed=settings.seed + rank, optimizer=_together(settings.optimizer))
+    session = Session(wrapped(workload, arguments.strategy, device), own)
+    check_closures(session.optimizers, arguments.strategy)
+    evaluates = arguments.batch_size is None  # which is given where one is searched for
+    _train(session, arguments.strategy, [warning] if warning is not None else [], evaluates)
+
+
+def _train(session: Session, strategy: str, warnings: Sequence[str], evaluates: bool) -> None:
+    """Take steps as the search asks for them, each sweep from the same state and on the same batches; or on and on."""
+    checked = strategy != "ddp"
+
+    def step() -> Tensor:
+        nonlocal checked
+        try:
+            loss = session.train_step()
+        except RuntimeError as error:
+            if UNFINISHED in str(error):  # DDP refuses a second micro-batch after a first one without some parameters
+                _check_all_train(parameters_in(session.workload))
+            raise
+        if not checked:
+            checked = True
+            _check_all_train(parameters_in(session.workload))
+        return loss
+
+    guided = guide(session, warnings, evaluates)
+    while True:
+        for loader in (session.workload.train_loader, session.workload.val_loader):
+            begin_anew(loader)
+        with session.open(preserve=guided is not None and guided.keeps):
+            if guided is not None:
+                guided.train(step, Trainee(session).evaluate)
+            while guided is None:
+                step()
+
+
+def _together(optimizer: str | None) -> str | None:
+    """The optimizers whose rates are set: all, where each is searched for in turn."""
+    return ALL if optimizer == EACH else optimizer
 
 
 def _device(name: str) -> torch.device:

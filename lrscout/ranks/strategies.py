@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +13,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from lrscout.engine.checks import needs_closure, steps_twice
 from lrscout.engine.devices import move_optimizer_state
-from lrscout.engine.losses import loss_of
+from lrscout.engine.losses import loss_of, val_loss_of
 from lrscout.engine.workload import Workload
 from lrscout.errors import UsageError, WorkloadError
 
@@ -30,13 +31,38 @@ class LossOfBatch(nn.Module):
         self.model = workload.model
         if isinstance(workload.loss_fn, nn.Module):
             self.loss_fn = workload.loss_fn
-        self._loss_of = loss_of(workload)
+        self._loss_of, self._val_loss_of = loss_of(workload), val_loss_of(workload)
 
-    def forward(self, batch: Any) -> Any:
-        loss = self._loss_of(batch)
+    def forward(self, batch: Any, held_out: bool = False) -> Any:
+        loss = self._val_loss_of(batch) if held_out else self._loss_of(batch)
         if isinstance(loss, Mapping):  # each would need a backward pass of its own
             raise _not_on_ranks("has a loss for each of its optimizers")
         return loss
+
+
+def check_closures(optimizers: Iterable[Optimizer], strategy: str) -> None:
+    """See that none evaluates the loss as often as it likes: by its own share of the data, each rank would step apart.
+
+    One of two steps, like SAM, evaluates it alike on all. With fsdp, it may put back weights that have no effect: what
+    is assigned to the `data` of a divided parameter is lost.
+
+    Raises:
+        UsageError: one does.
+    """
+    for optimizer in optimizers:
+        if steps_twice(optimizer) and strategy == "fsdp":
+            raise UsageError(
+                f"{type(optimizer).__name__} moves the weights and puts them back in every step, which cannot be relied"
+                " on where FSDP has divided them.",
+                hint="Use --strategy ddp.",
+            )
+        if needs_closure(optimizer) and not steps_twice(optimizer):
+            raise UsageError(
+                f"{type(optimizer).__name__} evaluates the loss in its step, which several ranks cannot do alike: each"
+                " sees the loss of its own batches.",
+                hint="Search in one process, without --nproc, or train with an optimizer that needs no closure, such as"
+                " AdamW or SGD.",
+            )
 
 
 def _not_on_ranks(what: str) -> UsageError:
@@ -94,7 +120,9 @@ def wrapped(workload: Workload, strategy: str, device: torch.device) -> Workload
     for optimizer in _instances(workload.optimizer):
         _check_shared(optimizer, parameters_in(workload))
     module = STRATEGIES[strategy](workload)
-    return replace(workload, step=lambda batch: module(batch))
+    # DDP exchanges buffers in evaluation too, and ranks may have different numbers of batches to evaluate
+    alone = module.module if isinstance(module, DistributedDataParallel) else module
+    return replace(workload, step=lambda batch: module(batch), val_step=lambda batch: alone(batch, held_out=True))
 
 
 def parameters_in(workload: Workload) -> dict[str, nn.Parameter]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +33,8 @@ class TextCode:
 
 Block = str | TextTable | TextPlot | TextCode
 """A paragraph, a table, a plot or code."""
+
+
+def setting_text(value: Any) -> str:
+    """A setting as a recipe has it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

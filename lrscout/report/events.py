@@ -31,7 +31,7 @@ def to_events(record: RunRecord[Any]) -> bytes:
 
 
 def _sweep(result: LrResult) -> Iterator[Scalar]:
-    for number, each in enumerate([result, *(other.result for other in result.others)], 1):
+    for number, each in enumerate(result.of_each, 1):
         place = f"optimizer {number}/" if result.others else "find-lr/"
         for point in each.points:
             yield f"{place}lr", point.step, point.lr

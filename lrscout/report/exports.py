@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from lrscout.errors import LrscoutError, RecordError, UsageError
 from lrscout.files import check_folder, check_writable, make_folder, write_bytes, write_text
 from lrscout.records import to_json
+from lrscout.report.blocks import setting_text
 from lrscout.report.markdown import code, inline, markdown_block, markdown_table
 from lrscout.report.views import printed, view_of
 from lrscout.results import RunRecord
@@ -48,11 +48,6 @@ def to_markdown(record: RunRecord[Any]) -> str:
         settings = [(code(name), code(setting_text(value))) for name, value in given]
         blocks.append("### Settings\n\n" + markdown_table(("setting", "value"), settings))
     return "\n\n".join(filter(None, blocks)) + "\n"
-
-
-def setting_text(value: Any) -> str:
-    """A setting as a recipe has it."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def to_html(record: RunRecord[Any]) -> str:

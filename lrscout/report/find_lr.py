@@ -11,7 +11,16 @@ from rich.table import Table
 from lrscout.formatting import format_lr, format_seconds
 from lrscout.report.blocks import Block, TextPlot, TextTable
 from lrscout.report.lr_plot import plot_sweep
-from lrscout.report.lr_tables import OPTIMIZER_HEAD, USES, group_table, optimizer_rows, rule_rows, use_table
+from lrscout.report.lr_tables import (
+    OPTIMIZER_HEAD,
+    USES,
+    group_table,
+    optimizer_rows,
+    rate_or_none,
+    rule_rows,
+    searched_optimizers,
+    use_table,
+)
 from lrscout.report.paste import rate_lines, with_lines
 from lrscout.report.tables import (
     add_row,
@@ -38,24 +47,33 @@ def details(record: LrRecord, style: Style) -> str:
     known, groups = facts(record), result.suggestion.groups
     if result.suggestions and not style.verbose:
         known["rules"] = f"{_rates_of_rules(result)} (-v describes them)"
-    blocks: list[RenderableType] = [fact_grid(known), plot_sweep(result, style)]
+    blocks: list[RenderableType] = [fact_grid(known), *_plots(record, style)]
     if result.suggestions and style.verbose:
         blocks.append(_rules(result, style))
     if result.others:
         blocks.append(_filled(table(style, *OPTIMIZER_HEAD), optimizer_rows(record)))
     if len(groups) > 1:
         blocks.append(_groups(groups, record.environment, style))
-    if len(set(result.uses.values())) > 1:
+    if len(set(result.uses.values())) > 1 and not result.others:
         blocks.append(_uses(result, style))
     return stacked(blocks, style)
+
+
+def _plots(record: LrRecord, style: Style) -> list[str]:
+    """The sweep, or that of each optimizer below its name."""
+    result = record.result
+    assert result is not None
+    if not result.others:
+        return [plot_sweep(result, style)]
+    named = zip(searched_optimizers(record), result.of_each, strict=True)
+    return [f"{label}\n\n{plot_sweep(each, style)}" for (label, *_), each in named]
 
 
 def closing(record: LrRecord, style: Style) -> str:
     """The answer: the suggested rate and its reasons, and the lines to paste."""
     if record.result is None:
         return headline(record)
-    suggestion = record.result.suggestion
-    found = answer_block(record, headline(record), reasons(suggestion), suggestion.lr is not None)
+    found = answer_block(record, headline(record), _all_reasons(record), record.result.suggestion.lr is not None)
     return with_lines(found, rate_lines(record), style)
 
 
@@ -64,18 +82,20 @@ def headline(record: LrRecord) -> str:
     result = record.result
     if result is None or record.status == "failed":
         return unfinished(record)
-    lr = result.suggestion.lr
-    if lr is None or record.status == "inconclusive":
+    found = [each.suggestion for each in result.of_each]
+    if record.status == "inconclusive" or all(suggestion.lr is None for suggestion in found):
         return "No learning rate suggested"
-    first = " for the first optimizer" if result.others else ""
-    return f"Suggested learning rate{first}: {format_lr(lr)}"
+    if result.others:
+        told = (f"{rate_or_none(suggestion)} ({label})" for label, _, suggestion in searched_optimizers(record))
+        return f"Suggested learning rates: {', '.join(told)}"
+    return f"Suggested learning rate: {rate_or_none(result.suggestion)}"
 
 
 def answer(record: LrRecord) -> str | None:
     """The suggested rate alone; one a line where there are several parameter groups or optimizers."""
     if record.result is None:
         return None
-    found = [result.suggestion for result in _results(record.result)]
+    found = [result.suggestion for result in record.result.of_each]
     if all(suggestion.lr is None for suggestion in found):
         return None
     rates = [lr for each in found for lr in (each.groups if len(each.groups) > 1 else (each.lr,))]
@@ -88,7 +108,7 @@ def problem(record: LrRecord) -> str | None:
         return None
     lacking = [
         (number, result.suggestion.reason)
-        for number, result in enumerate(_results(record.result), 1)
+        for number, result in enumerate(record.result.of_each, 1)
         if result.suggestion.lr is None
     ]
     if not lacking:
@@ -99,14 +119,9 @@ def problem(record: LrRecord) -> str | None:
     return f"No learning rate suggested for {told}"
 
 
-def _results(result: LrResult) -> list[LrResult]:
-    """That of the first optimizer, and those of the others."""
-    return [result, *(other.result for other in result.others)]
-
-
 def rows(record: LrRecord) -> Iterator[Sequence[object]]:
     """A header, then the points of the sweep, or of the sweeps of all optimizers."""
-    results = _results(record.result) if record.result is not None else []
+    results = record.result.of_each if record.result is not None else ()
     several = len(results) > 1
     yield (*(["optimizer"] if several else []), "step", "lr", "loss", "smoothed_loss")
     for number, result in enumerate(results, 1):
@@ -119,10 +134,10 @@ def blocks(record: LrRecord) -> list[Block]:
     result = record.result
     if result is None:
         return []
-    found: list[Block] = [*reasons(result.suggestion)]
+    found: list[Block] = [*_all_reasons(record)]
     if result.others:
         found.append(TextTable(OPTIMIZER_HEAD, optimizer_rows(record)))
-    if len(set(result.uses.values())) > 1:
+    if len(set(result.uses.values())) > 1 and not result.others:
         head, uses = use_table(result)
         found.append(TextTable(head, [(name, *rates) for name, rates, _ in uses]))
     rules = rule_rows(result)
@@ -130,7 +145,15 @@ def blocks(record: LrRecord) -> list[Block]:
     found.append(TextTable(("rule", "learning rate", "description"), [row[:3] for row in rules], chosen))
     if len(result.suggestion.groups) > 1:
         found.append(TextTable(*group_table(result.suggestion.groups, record.environment)))
-    return [*found, TextPlot(plot_sweep(result, PAGE))]
+    return [*found, *map(TextPlot, _plots(record, PAGE))]
+
+
+def _all_reasons(record: LrRecord) -> list[str]:
+    """The reasons for the rate, or for that of each optimizer in a line."""
+    assert record.result is not None
+    if not record.result.others:
+        return reasons(record.result.suggestion)
+    return [f"{label}: {' '.join(reasons(found))}" for label, _, found in searched_optimizers(record)]
 
 
 def reasons(suggestion: Suggestion) -> list[str]:
@@ -172,7 +195,8 @@ def facts(record: LrRecord) -> dict[str, str]:
         if result.probing is not None and result.probing.probes:
             known["probes"] = _probes(result.probing)
         if result.suggestion.confidence is not None:
-            known["horizon"] = f"training for about {_count(record.settings.get('horizon'))} steps (--horizon)"
+            given = f" ({result.length_from})" if result.length_from is not None else ""
+            known["horizon"] = f"training for about {_count(record.settings.get('horizon'))} steps{given}"
         known["time"] = format_seconds(result.seconds)
     known |= common_facts(record)
     return {name: str(value) for name, value in known.items() if value not in (None, "")}

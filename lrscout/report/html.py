@@ -10,9 +10,8 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from lrscout.report.blocks import Block, TextCode, TextPlot, TextTable
+from lrscout.report.blocks import Block, TextCode, TextPlot, TextTable, setting_text
 from lrscout.report.charts import Chart, charts
-from lrscout.report.exports import setting_text
 from lrscout.report.terminal import printable
 from lrscout.report.views import printed, view_of
 from lrscout.results import RunRecord

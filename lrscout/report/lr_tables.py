@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lrscout.formatting import format_lr
-from lrscout.results import LrRecord, LrResult, Use
+from lrscout.report.terminal import printable
+from lrscout.results import LrRecord, LrResult, Suggestion, Use
 
 USES: dict[Use, str] = {"decay": "the peak of a decaying schedule", "constant": "a constant rate"}
 OPTIMIZER_HEAD = ("optimizer", "parameters", "learning rate", "confidence")
@@ -43,23 +44,36 @@ def rule_rows(result: LrResult) -> list[tuple[str, str, str, bool]]:
 
 def optimizer_rows(record: LrRecord) -> list[list[str]]:
     """For each optimizer its number and class, its size, its rate now and as suggested, and the confidence."""
-    result = record.result
-    assert result is not None
-    first = (1, record.environment.get("optimizer"), record.environment.get("groups") or (), result.suggestion)
-    others = [(other.number, other.optimizer, other.groups, other.result.suggestion) for other in result.others]
     rows = []
-    for number, name, groups, suggestion in (first, *others):
-        suggested = "none" if suggestion.lr is None else format_lr(suggestion.lr)
+    for label, groups, suggestion in searched_optimizers(record):
+        suggested = rate_or_none(suggestion)
         own = max((group["lr"] for group in groups), default=None)
         rows.append(
             [
-                f"{number} {str(name).partition(' (')[0]}",
+                label,
                 f"{sum(group['parameters'] for group in groups):,}",
                 suggested if own is None else f"{format_lr(own)} -> {suggested}",
                 suggestion.confidence or "",
             ]
         )
     return rows
+
+
+def searched_optimizers(record: LrRecord) -> list[tuple[str, Sequence[Mapping[str, Any]], Suggestion]]:
+    """For each optimizer that was searched in turn its number and class, its groups, and what was found."""
+    result = record.result
+    assert result is not None
+    first = (1, record.environment.get("optimizer"), record.environment.get("groups") or (), result.suggestion)
+    others = [(other.number, other.optimizer, other.groups, other.result.suggestion) for other in result.others]
+    return [
+        (printable(f"{number} {str(name).partition(' (')[0]}"), groups, found)
+        for number, name, groups, found in (first, *others)
+    ]
+
+
+def rate_or_none(suggestion: Suggestion) -> str:
+    """The suggested rate as text."""
+    return "none" if suggestion.lr is None else format_lr(suggestion.lr)
 
 
 def group_table(rates: Sequence[float], environment: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

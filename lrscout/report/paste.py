@@ -12,10 +12,10 @@ from rich.console import RenderableType
 
 from lrscout.errors import UsageError
 from lrscout.formatting import format_lr
-from lrscout.report.paste_optimizers import literal, optimizer_lines
+from lrscout.report.paste_optimizers import lines_of_each, literal, model_of, optimizer_lines
 from lrscout.report.tables import rendered
 from lrscout.report.terminal import Style
-from lrscout.results import CompareRecord, LrRecord, RunRecord
+from lrscout.results import CompareRecord, LrRecord, LrResult, RunRecord
 from lrscout.schedules import TORCH, ScheduleSpec, parse_schedule
 
 NARROW = 60  # columns; with fewer, lines that do not fit are left out
@@ -34,13 +34,23 @@ def with_lines(found: RenderableType, lines: Sequence[str], style: Style) -> str
 
 
 def rate_lines(record: LrRecord) -> list[str]:
-    """The rate that find-lr suggests, as the target takes it; empty where there is none, or one for each optimizer."""
+    """The rate that find-lr suggests, as the target takes it; empty where there is none."""
     result = record.result
-    if record.status != "ok" or result is None or result.suggestion.lr is None or result.others:
+    if record.status != "ok" or result is None:
         return []
-    rates = result.suggestion.groups or (result.suggestion.lr,)
+    if result.others:
+        return lines_of_each(record.environment, [_rates_of(each) for each in result.of_each])
+    if result.suggestion.lr is None:
+        return []
+    rates = _rates_of(result)
     run = _run_lines(record, result.suggestion.lr, "constant" if result.suggestion.use == "constant" else None)
     return [*optimizer_lines(record.environment, rates), *run]
+
+
+def _rates_of(result: LrResult) -> Sequence[float]:
+    """One for each parameter group; none where no rate is suggested."""
+    found = result.suggestion
+    return found.groups or (() if found.lr is None else (found.lr,))
 
 
 def schedule_lines(record: CompareRecord) -> list[str]:
@@ -61,7 +71,7 @@ def schedule_lines(record: CompareRecord) -> list[str]:
 def _run_lines(record: RunRecord[Any], lr: float, label: str | None) -> list[str]:
     """How to train a training command with a rate and a schedule, without an edit to it."""
     command = record.target.get("command")
-    if not command:
+    if not command or "lrscout.ranks" in command:  # which trains for a search, without an end of its own
         return []
     schedule = "" if label is None else f" -s {shlex.quote(label)}"
     return [f"lrscout run --lr {format_lr(lr)}{schedule} --steps N -- {shlex.join(command)}  # without an edit"]
@@ -75,31 +85,40 @@ def _scheduler_of(environment: Mapping[str, Any], label: str) -> list[str]:
     if environment.get("framework") == "transformers":
         spec = parse_schedule(label)
         named = HUGGING_FACE.get(spec.name)
-        if named is not None and not spec.params.get("min_ratio") and spec.warmup < 1:
-            arguments = f'lr_scheduler_type="{named}", warmup_ratio={spec.warmup},  # in TrainingArguments'
-            return [arguments, *_averaging_lines(spec, "total_steps")]
-    return scheduler_lines(label)
+        if named is not None and not spec.params.get("min_ratio"):
+            return [_training_arguments(spec, named), *_averaging_lines(spec, "total_steps", "model")]
+    return scheduler_lines(label, model=model_of(environment))
 
 
-def scheduler_lines(label: str, steps: str = "total_steps") -> list[str]:
+def _training_arguments(spec: ScheduleSpec, name: str) -> str:
+    """A schedule as arguments of transformers."""
+    if not spec.warmup:
+        return f'lr_scheduler_type="{spec.name}",  # in TrainingArguments'
+    if spec.warmup >= 1:
+        return f'lr_scheduler_type="{name}", warmup_steps={spec.warmup:g},  # in TrainingArguments'
+    older = f"; before transformers 5: warmup_ratio={spec.warmup:g}"
+    return f'lr_scheduler_type="{name}", warmup_steps={spec.warmup:g},  # in TrainingArguments{older}'
+
+
+def scheduler_lines(label: str, steps: str = "total_steps", model: str = "model") -> list[str]:
     """A schedule as torch's scheduler, to be stepped after every optimizer step; `steps` is the length of the training.
 
     The rates are those of the schedule at every step. What torch has no form for is called from lrscout; `plateau` is
     stepped with the evaluations it depends on.
     """
     spec = parse_schedule(label)
-    return [*_rates_lines(spec, steps), *_averaging_lines(spec, steps)]
+    return [*_rates_lines(spec, steps), *_averaging_lines(spec, steps, model)]
 
 
-def _averaging_lines(spec: ScheduleSpec, steps: str) -> list[str]:
+def _averaging_lines(spec: ScheduleSpec, steps: str, model: str) -> list[str]:
     """The weights averaged by torch, beside the training."""
     if spec.averaging is None:
         return []
     return [
         "from torch.optim.swa_utils import AveragedModel, update_bn",
-        "averaged = AveragedModel(model)",
+        f"averaged = AveragedModel({model})",
         f"swa_start = {_steps(spec.averaging.start, steps)}  # counted from 0",
-        "# after every optimizer step from there on: averaged.update_parameters(model)",
+        f"# after every optimizer step from there on: averaged.update_parameters({model})",
         "# and in the end, for batch norms: update_bn(train_loader, averaged)",
     ]
 

@@ -38,10 +38,9 @@ def optimizer_lines(environment: Mapping[str, Any], rates: Sequence[float]) -> l
     several = environment.get("optimizers")
     if isinstance(several, (list, tuple)) and all(isinstance(each, Mapping) for each in several):
         return _lines_of_several(several, rates)
-    model = "self" if environment.get("framework") == "lightning" else "model"
     if len(set(rates)) == 1:
         name = str(environment.get("optimizer") or "").partition(" ")[0]
-        trained = f"{model}.parameters()" if len(rates) == 1 else "groups"
+        trained = f"{model_of(environment)}.parameters()" if len(rates) == 1 else "groups"
         made = _made(name, trained, rates[0], environment.get("optimizer_arguments"))
         return [f"optimizer = {made}"] if made else []
     groups = environment.get("groups") or ()
@@ -51,23 +50,44 @@ def optimizer_lines(environment: Mapping[str, Any], rates: Sequence[float]) -> l
     return [f"for group, lr in zip(optimizer.param_groups, [{listed}], strict=True):{told}", SET]
 
 
+def model_of(environment: Mapping[str, Any]) -> str:
+    """What the model is called where the lines go: the code of a LightningModule is its own."""
+    return "self" if environment.get("framework") == "lightning" else "model"
+
+
+def lines_of_each(environment: Mapping[str, Any], rates: Sequence[Sequence[float]]) -> list[str]:
+    """Several optimizers with their rates, of which each has one for each of its groups; nothing for one without any.
+
+    Those of a training command are not known well enough.
+    """
+    described = environment.get("optimizers")
+    if not isinstance(described, (list, tuple)) or len(described) != len(rates):
+        return []
+    found = zip(described, rates, strict=True)
+    return [line for place, (optimizer, own) in enumerate(found) for line in _lines_of_one(place, optimizer, own)]
+
+
 def _lines_of_several(optimizers: Sequence[Mapping[str, Any]], rates: Sequence[float]) -> list[str]:
-    """A line for each of several optimizers, or a loop for one whose groups differ."""
+    """Several optimizers that share the rates, one for each group of each."""
     lines, left = [], list(rates)
     for place, optimizer in enumerate(optimizers):
         count = optimizer.get("groups") or 1
         own, left = left[:count], left[count:]
-        name = optimizer.get("name")
-        entry = f"optimizers[{place if name is None else json.dumps(name)}]"
-        if len(set(own)) > 1:
-            listed = ", ".join(map(format_lr, own))
-            lines += [f"for group, lr in zip({entry}.param_groups, [{listed}], strict=True):", SET]
-            continue
-        is_plain = count == 1 and name is not None and name.isidentifier()
-        trained = f"{name}.parameters()" if is_plain else "groups" if count > 1 else "parameters"
-        made = _made(str(optimizer.get("class")), trained, own[0], optimizer.get("arguments")) if own else None
-        lines += _folded(f"{entry} = {made}") if made else []
+        lines += _lines_of_one(place, optimizer, own)
     return lines
+
+
+def _lines_of_one(place: int, optimizer: Mapping[str, Any], rates: Sequence[float]) -> list[str]:
+    """A line for one of several optimizers, or a loop if its groups differ."""
+    name, count = optimizer.get("name"), len(rates)
+    entry = f"optimizers[{place if name is None else json.dumps(name)}]"
+    if len(set(rates)) > 1:
+        listed = ", ".join(map(format_lr, rates))
+        return [f"for group, lr in zip({entry}.param_groups, [{listed}], strict=True):", SET]
+    is_plain = count == 1 and name is not None and name.isidentifier()
+    trained = f"{name}.parameters()" if is_plain else "groups" if count > 1 else "parameters"
+    made = _made(str(optimizer.get("class")), trained, rates[0], optimizer.get("arguments")) if rates else None
+    return _folded(f"{entry} = {made}") if made else []
 
 
 def _folded(line: str) -> list[str]:

@@ -113,12 +113,18 @@ class LrResult:
     probing: Probing | None = None  # short trainings with the first seed, if its sweep was not conclusive
     refinement: Refinement | None = None  # with --refine
     by_length: Mapping[str, Mapping[Use, float | None]] = field(default_factory=dict)  # `uses` by steps of training
-    others: tuple[OptimizerResult, ...] = ()  # of a training command, searched in turn after the first
+    length_from: str | None = None  # what gave the length of the training, in a few words: "--horizon"
+    others: tuple[OptimizerResult, ...] = ()  # of further optimizers, searched in turn after the first
+
+    @property
+    def of_each(self) -> tuple[LrResult, ...]:
+        """What was found for each optimizer, this one first."""
+        return self, *(other.result for other in self.others)
 
 
 @dataclass(frozen=True, slots=True)
 class OptimizerResult:
-    """What was found for a further optimizer of a training command, while the others had their own rates."""
+    """What was found for a further optimizer, while the others had their own rates."""
 
     number: int  # from 1, in the order of their first steps
     optimizer: str

@@ -6,7 +6,7 @@ import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -45,6 +45,8 @@ class CommandTarget:
     cwd: str
     since: float = field(default_factory=time.time, compare=False)  # what is older, a search must leave as it is
 
+    subject: ClassVar[str] = "The command"  # of what messages say about it
+
     @property
     def start(self) -> str:
         """What is done until it trains, as the progress line says it."""
@@ -76,6 +78,7 @@ class TargetOnRanks(CommandTarget):
     """A target, and the command that trains it on several ranks."""
 
     target: Target = field(default_factory=lambda: Target(None))
+    subject: ClassVar[str] = "The target"
 
     @property
     def start(self) -> str:

@@ -16,7 +16,7 @@ from lrscout.processes.driving import AttachedSession
 from lrscout.processes.ranks import Attachment, OptimizerFacts
 from lrscout.results import PLACEHOLDERS, CommandTarget, TargetOnRanks
 from lrscout.settings import CommandSettings, LaunchSettings
-from lrscout.settings.optimizers import chosen_numbers
+from lrscout.settings.optimizers import EACH, chosen_numbers
 
 OnOutput = Callable[[str], None]
 """Receives each line that a command prints, in another thread."""
@@ -131,6 +131,7 @@ def start_command(
         since=since,
         listen=settings.listen,
         on_output=on_output,
+        subject=target.subject,
         **options,
     )
 
@@ -144,14 +145,18 @@ def on_this_node(target: CommandTarget) -> CommandTarget:
     return dataclasses.replace(target, command=command, cwd=os.getcwd(), since=time.time())
 
 
-def chosen_optimizers(optimizers: Sequence[OptimizerFacts], wanted: str | None) -> tuple[int, ...]:
+def chosen_optimizers(found: Attachment, wanted: str | None) -> tuple[int, ...]:
     """The numbers of the optimizers that --optimizer names, counted from 0; without it, all.
+
+    A program of lrscout's own has chosen them itself.
 
     Raises:
         UsageError: there is no such optimizer, or there are several of that class.
     """
-    known = [(each.name,) for each in optimizers]
-    return chosen_numbers(known, [described(each) for each in optimizers], wanted, "The program")
+    if found.program is not None:
+        return found.program.driven
+    known = [(each.name,) for each in found.optimizers]
+    return chosen_numbers(known, [described(each) for each in found.optimizers], wanted, "The program")
 
 
 def described(optimizer: OptimizerFacts) -> str:
@@ -160,8 +165,17 @@ def described(optimizer: OptimizerFacts) -> str:
     return f"{optimizer.name} of {values:,} parameters"
 
 
-def target_facts(target: CommandTarget, found: Attachment, optimizer: OptimizerFacts) -> dict[str, Any]:
+def takes_turns(found: Attachment, wanted: str | None) -> bool:
+    """Whether a rate is searched for each optimizer in turn: in somebody's program, unless --optimizer says otherwise.
+
+    Those of a target are driven by one multiplier, as in one process.
+    """
+    return wanted == EACH or (wanted is None and found.program is None)
+
+
+def target_facts(target: CommandTarget, found: Attachment, drive: Sequence[int]) -> dict[str, Any]:
     """What is trained, for the record."""
+    optimizer = driven_together(found.optimizers, drive)
     return {
         **target.as_dict(),
         "ranks": found.ranks,
@@ -170,8 +184,11 @@ def target_facts(target: CommandTarget, found: Attachment, optimizer: OptimizerF
     }
 
 
-def environment_facts(target: CommandTarget, found: Attachment, optimizer: OptimizerFacts) -> dict[str, Any]:
+def environment_facts(target: CommandTarget, found: Attachment, drive: Sequence[int]) -> dict[str, Any]:
     """Versions, device, optimizer and parameter groups, for the record."""
+    if found.program is not None and tuple(drive) == found.program.driven:
+        return dict(found.program.environment)
+    optimizer = driven_together(found.optimizers, drive)
     owner = "" if isinstance(target, TargetOnRanks) else " (the program's own)"
     return {
         "lrscout": lrscout.__version__,

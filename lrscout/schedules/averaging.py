@@ -62,15 +62,20 @@ def _averaging(given: Mapping[str, Any]) -> Averaging:
         raise UsageError(f"{SUFFIX}: {error.message}", hint=error.hint) from None
 
 
-def check_without_averaging(specs: Iterable[ScheduleSpec]) -> None:
-    """See that no schedule averages weights, for a program that has them in processes of its own.
+def check_without_averaging(specs: Iterable[ScheduleSpec], on_ranks: bool = False) -> None:
+    """See that no schedule averages weights, for a program or a target that has them in processes of its own.
 
     Raises:
         UsageError: one does.
     """
     for spec in specs:
-        if spec.averaging is not None:
+        if spec.averaging is None:
+            continue
+        if on_ranks:
             raise UsageError(
-                f"{spec.label} is for targets alone, in one process: a program averages its weights itself.",
-                hint=f"Use {spec.rates}, and torch.optim.swa_utils.AveragedModel in the program.",
+                f"{spec.label} is for targets in one process.", hint=f"Leave out --nproc, or use {spec.rates}."
             )
+        raise UsageError(
+            f"{spec.label} is for targets alone, in one process: a program averages its weights itself.",
+            hint=f"Use {spec.rates}, and torch.optim.swa_utils.AveragedModel in the program.",
+        )

@@ -6,7 +6,7 @@ Across all benchmark suites, `high` meant a regret within 5% in 94% of cases; se
 from __future__ import annotations
 
 import math
-from collections import Counter
+import re
 from collections.abc import Sequence
 
 from lrscout.results import Confidence, Probing
@@ -20,6 +20,7 @@ NARROW_BAND = 0.25  # decades; if the band of usable rates is narrower, small er
 MAX_SEED_RATIO = 3.0  # seeds that differ by a larger factor disagree
 MAX_EXTRAPOLATION = 10.0  # factor between the horizon and the one that the constants were measured for
 MANY_EPOCHS = 100
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def judge(
@@ -30,9 +31,9 @@ def judge(
     `curves` are those of all seeds, `rates` the suggestions of the seeds that have one. `epochs` is the horizon in
     passes over the data, or None if unknown.
     """
-    unsure = Counter(doubt for curve in curves if (doubt := _grave_doubt(curve)) is not None)
+    unsure = [doubt for curve in curves if (doubt := _grave_doubt(curve)) is not None]
     if unsure:
-        by_seed = (f"in {count} of {len(curves)} seeds, {doubt}" for doubt, count in unsure.items())
+        by_seed = (f"in {count} of {len(curves)} seeds, {doubt}" for doubt, count in _told_once(unsure))
         return "low", tuple(unsure if len(curves) == 1 else by_seed)
     first, probing = curves[0], curves[0].sweep.probing
     doubts = [] if first.too_few else doubts_of_reading(first)
@@ -46,6 +47,24 @@ def judge(
             f"{epochs:.0f} epochs may overfit, so that any rate that trains is too high: watch the held-out loss"
         )
     return ("medium" if doubts else "high"), tuple(doubts)
+
+
+def _told_once(doubts: Sequence[str]) -> list[tuple[str, int]]:
+    """Doubts that differ in their numbers alone as one, with the range of these, and how many there are of each."""
+    alike: dict[str, list[str]] = {}
+    for doubt in doubts:
+        alike.setdefault(NUMBER.sub("#", doubt), []).append(doubt)
+    return [(_merged(same), len(same)) for same in alike.values()]
+
+
+def _merged(alike: Sequence[str]) -> str:
+    ranges = iter([_range(numbers) for numbers in zip(*map(NUMBER.findall, alike))])
+    return NUMBER.sub(lambda match: next(ranges), alike[0])
+
+
+def _range(numbers: Sequence[str]) -> str:
+    least, most = min(numbers, key=float), max(numbers, key=float)
+    return least if least == most else f"{least} to {most}"
 
 
 def _grave_doubt(curve: Curve) -> str | None:

@@ -50,7 +50,11 @@ class CompareSchedulersSettings(JobsSettings, RanksSettings):
     )
     min_effect: float = option(0.0, "Smallest difference that matters: up to it, schedules tie.", at_least=0)
     evaluations: int = option(
-        5, "Evaluations in the last 5% of a run; their mean is what is compared.", at_least=1, only="target"
+        5,
+        "Evaluations in the last 5% of a run; their mean is what is compared.",
+        at_least=1,
+        only="target",
+        ranks_too=True,
     )
     eval_every: int | None = option(
         None,
@@ -106,7 +110,7 @@ class CompareSchedulersSettings(JobsSettings, RanksSettings):
     def check_for(self, kind: Kind) -> None:
         """See that weights are averaged only where they are at hand."""
         if kind != "target":
-            check_without_averaging(parse_schedules(self.schedules))
+            check_without_averaging(parse_schedules(self.schedules), on_ranks=kind == "ranks")
 
     @property
     def metric_pattern(self) -> re.Pattern[str] | None:

@@ -32,7 +32,7 @@ class Option:
     number_too: bool = False  # a number is accepted as text
     amount: str | None = None  # of what a text is, to tell whoever gives a number
     only: Kind | None = None  # what it is for; None: both
-    ranks_too: bool = False  # of what is for commands: for a target on several ranks as well
+    ranks_too: bool = False  # whether what is for one of them is for a target on several ranks as well
     instead: str | None = None  # the hint where it is given for the other kind
     group: str | None = None  # in --help; by default that of the class that declares it
 

@@ -68,6 +68,7 @@ class FindLrSettings(JobsSettings, RanksSettings):
         above=0,
         below=1e9,
         only="target",
+        ranks_too=True,
         instead="How long an epoch of a command is cannot be told from outside; give its steps: --horizon N.",
     )
     refine: str | None = option(

@@ -75,7 +75,7 @@ class TuneSettings(EngineSettings, SessionSettings):
     def check_for(self, kind: Kind) -> None:
         """See that weights are averaged only where they are at hand."""
         if kind != "target":
-            check_without_averaging(parse_schedules(self.schedules))
+            check_without_averaging(parse_schedules(self.schedules), on_ranks=kind == "ranks")
 
     @property
     def budget_seconds(self) -> float | None:

@@ -84,6 +84,7 @@ COMMANDS = {
     "compare --": (
         *("compare-schedulers", "--steps", "500", "--lr", "1e-3", "--jobs", "2", "--", sys.executable, "victim.py"),
     ),
+    "find-lr, 2 ranks": ("find-lr", "victim.py:build", "--steps", "5000", "--nproc", "2"),
     "tune": ("tune", "victim.py:build", "--skip", "check", "--skip", "batch-size"),
     "run": ("run", "-s", "cosine", "--lr", "1e-3", "--steps", "500", "--", sys.executable, "victim.py"),
 }
@@ -123,8 +124,9 @@ class Ended:
             found.append(f"record: {self.record}")
         if self.alive:
             found.append(f"alive: {self.alive}")
-        if self.temporary and wanted_code != 137:
-            found.append(f"TMPDIR: {self.temporary}")
+        lost = [each for each in self.temporary if wanted_code != 137 or not each.startswith("pymp-")]  # of workers
+        if lost:
+            found.append(f"TMPDIR: {lost}")
         if wanted_code != 137 and self.text.rfind("\x1b[?25l") > self.text.rfind("\x1b[?25h"):
             found.append("the cursor is hidden")
         left = {name for name in self.files if name not in ("victim.py", "run.json", "__pycache__", "there", "cache")}

@@ -27,7 +27,11 @@ def check(folder, command, phase, end):
 
 @pytest.mark.parametrize(
     ("command", "phase", "end"),
-    [("find-lr, 2 workers", "stepping", "SIGTERM"), ("find-batch-size, 2 workers", "in a step", "SIGKILL")],
+    [
+        ("find-lr, 2 workers", "stepping", "SIGTERM"),
+        ("find-batch-size, 2 workers", "in a step", "SIGKILL"),
+        ("find-lr, 2 ranks", "stepping", "SIGKILL"),
+    ],
 )
 def test_nothing_is_left_of_a_command_that_a_signal_ends(tmp_path, command, phase, end):
     check(tmp_path, command, phase, end)

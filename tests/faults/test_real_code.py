@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import multiprocessing
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import lrscout as lrscout_package
 from lrscout.cli import main
+from lrscout.engine.losses import loss_of
 from lrscout.engine.training import MOST_VAL_BATCHES, Trainee
 from lrscout.errors import TargetError, UsageError, WorkloadError
 
@@ -163,6 +165,16 @@ def test_a_batch_of_one_sample_from_a_list_is_explained_without_numbers():
     with pytest.raises(ValueError, match="more than 1 value") as caught:
         steps(linear_workload(model=model, train_loader=[(torch.ones(1, 3), torch.ones(1, 1))]), 1)
     assert "A batch norm cannot train on a batch of one sample. Give" in caught.value.__notes__[0]
+
+
+def test_it_is_explained_once_where_a_loss_calls_another_as_on_ranks():
+    inner = linear_workload(
+        model=nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1)), train_loader=[(torch.ones(1, 3), torch.ones(1, 1))]
+    )
+    loss = loss_of(inner)
+    with pytest.raises(ValueError, match="more than 1 value") as caught:
+        steps(dataclasses.replace(inner, step=lambda batch: loss(batch), loss_fn=None), 1)
+    assert len(caught.value.__notes__) == 1
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lrscout.engine.adapters.lightning_losses import NoLossError, training_loss, validation_loss
 from lrscout.engine.adapters.lightning_trainer import StandIn, in_place_of_trainer
 from lrscout.engine.batches import batches_in
 from lrscout.engine.host import Host
@@ -65,6 +66,7 @@ class LightningHost(Host):
     """Calls the hooks of a LightningModule in the order in which Lightning does."""
 
     framework = "lightning"
+    held_out_data = "val_dataloader"
 
     def __init__(self, module: Any, datamodule: Any) -> None:
         self._module, self._datamodule = module, datamodule
@@ -87,7 +89,8 @@ class LightningHost(Host):
                     owner.setup("fit")
             module.configure_model()
             train_loader, val_loader = self._loaders()
-            self._trainer.batches = batches_in(train_loader)
+            self._trainer.begin(train_loader)
+            self._trainer.val_dataloaders = val_loader
             optimizer = parts.get("optimizer") or self._optimizers()
         return Workload(
             model=module,
@@ -118,7 +121,8 @@ class LightningHost(Host):
             )
         if isinstance(val, (list, tuple)) and not _is_batches(val):
             if len(val) > 1:
-                self.warnings += (f"Only the first of {len(val)} validation loaders is evaluated.",)
+                told = f"Only the first of {len(val)} validation loaders is evaluated."
+                self.warnings = tuple(dict.fromkeys((*self.warnings, told)))  # loaders may be made again
             val = val[0] if val else None
         return train, val if self._overrides("validation_step") else None
 
@@ -126,11 +130,18 @@ class LightningHost(Host):
         """What configure_optimizers returns, without the schedulers."""
         found = self._module.configure_optimizers()
         if found is None:
-            raise TargetError(f"{type(self._module).__name__}.configure_optimizers returns None.")
+            raise TargetError(
+                f"{type(self._module).__name__}.configure_optimizers returns None.",
+                hint="Is a return statement missing? For an optimizer besides the module, let the target return"
+                ' {"model": module, "optimizer": ...}.',
+            )
         optimizers, schedulers = _split(found)
         self._trainer.schedulers = len(schedulers)
         if not optimizers or not all(isinstance(each, Optimizer) for each in optimizers):
-            raise TargetError(f"configure_optimizers returns {type(found).__name__!r}, without an optimizer in it.")
+            raise TargetError(
+                f"configure_optimizers returns {type(found).__name__!r}, without an optimizer in it.",
+                hint="Return an optimizer, or one of the forms that Lightning lists for it.",
+            )
         if len(optimizers) > 1 and self._module.automatic_optimization:
             raise TargetError(
                 f"configure_optimizers returns {len(optimizers)} optimizers, which needs manual optimization.",
@@ -138,21 +149,22 @@ class LightningHost(Host):
             )
         self._trainer.set_optimizers(optimizers)
         if schedulers:
-            names = ", ".join(sorted({type(each).__name__ for each in schedulers}))
-            self.warnings += (f"{names} of configure_optimizers is left out: lrscout sets the rates.",)
+            names = sorted({type(each).__name__ for each in schedulers})
+            are = "is" if len(names) == 1 else "are"
+            self.warnings += (f"{', '.join(names)} of configure_optimizers {are} left out: lrscout sets the rates.",)
             self._kept = [] if self._trainer.was_asked_for_length else schedulers
         return optimizers if len(optimizers) > 1 else optimizers[0]
 
     @contextmanager
-    def open(self, workload: Workload, device: torch.device) -> Iterator[None]:
+    def open(self, workload: Workload, device: torch.device, accumulate: int = 1) -> Iterator[None]:
         """Stand in for the Trainer, and begin a fit."""
-        self._trainer.begin(batches_in(workload.train_loader))  # of a rank's share, for example
+        self._trainer.begin(workload.train_loader, accumulate)  # of a rank's share, for example
         with in_place_of_trainer(self._trainer):
             for hook in ("on_fit_start", "on_train_start", "on_train_epoch_start"):
                 getattr(self._module, hook)()
             yield
 
-    def step(self, batch: Any) -> Tensor:
+    def step(self, batch: Any) -> Any:
         """The loss of training_step."""
         batch = self._transferred(batch)
         trainer, module = self._trainer, self._module
@@ -161,35 +173,28 @@ class LightningHost(Host):
         index = (batch, trainer.batch_index) if self._takes_index else (batch,)
         module.on_train_batch_start(batch, trainer.batch_index)
         self._output = module.training_step(*index)
-        return self._loss_in(self._output, "training_step")
+        return training_loss(self._output, trainer.logged, f"{type(module).__name__}.training_step")
 
-    def val_step(self, batch: Any) -> Tensor:
-        """The loss of validation_step, or the val_loss that it logs."""
-        self._trainer.logged.clear()
-        step = self._module.validation_step
-        batch = self._transferred(batch)
-        return self._loss_in(step(batch, 0) if _takes(step, 2) else step(batch), "validation_step")
+    def val_step(self, batch: Any) -> Any:
+        """The loss of validation_step."""
+        module, logged = self._module, self._trainer.logged
+        logged.clear()
+        given = (self._transferred(batch), 0, 0)  # with the numbers of the batch and of the loader
+        count = next((count for count in (2, 1, 3) if _takes(module.validation_step, count)), 2)
+        output = module.validation_step(*given[:count])
+        return validation_loss(output, logged, f"{type(module).__name__}.validation_step")
+
+    def no_val_loss(self, compute: Callable[[], Any]) -> WorkloadError | None:
+        """See whether validation_step returns or logs one."""
+        try:
+            compute()
+        except NoLossError as error:
+            return error
+        return None
 
     def _transferred(self, batch: Any) -> Any:
         has_own = self._datamodule is not None and self._overrides("on_after_batch_transfer", self._datamodule)
         return (self._datamodule if has_own else self._module).on_after_batch_transfer(batch, 0)
-
-    def _loss_in(self, output: Any, name: str) -> Tensor:
-        """The loss that a step returned or else logged."""
-        loss = output.get("loss", output.get("val_loss")) if isinstance(output, Mapping) else output
-        if loss is not None:
-            return loss  # type: ignore[no-any-return]  # checked by the session
-        logged = self._trainer.logged
-        preferred = "val_loss" if name == "validation_step" else "train_loss"
-        found = [value for key, value in logged.items() if key == preferred]
-        found = found or [value for key, value in logged.items() if key.endswith("loss")]
-        if not found:
-            told = f"only logs {', '.join(map(repr, logged))}" if logged else "logs nothing"
-            raise WorkloadError(
-                f"{type(self._module).__name__}.{name} returns no loss, and {told}.",
-                hint=f"Return the loss, or call self.log({preferred!r}, loss).",
-            )
-        return torch.stack([torch.as_tensor(value).detach().float().reshape(()) for value in found]).sum()
 
     def backward_ended(self) -> None:
         """Only the gradients of automatic optimization are ours."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch.optim import Optimizer
+
+from lrscout.engine.batches import batches_in
 
 MAX_EPOCHS = 1  # what a module is told that asks for the length of the training
 
@@ -18,30 +22,36 @@ MAX_EPOCHS = 1  # what a module is told that asks for the length of the training
 class StandIn:
     """The `self.trainer` of a module that no Trainer trains."""
 
-    is_global_zero = training = True
+    training = True
     validating = testing = predicting = sanity_checking = fast_dev_run = barebones = should_stop = False
-    world_size = num_devices = num_nodes = accumulate_grad_batches = 1
-    global_rank = local_rank = node_rank = 0
-    logger = checkpoint_callback = early_stopping_callback = progress_bar_callback = None
+    num_nodes = accumulate_grad_batches = 1
+    node_rank = 0
+    checkpoint_callback = early_stopping_callback = progress_bar_callback = None
     gradient_clip_val = gradient_clip_algorithm = datamodule = None
     log_every_n_steps = 50
 
     def __init__(self, module: Any, datamodule: Any) -> None:
-        self.lightning_module, self.datamodule = module, datamodule
+        self.lightning_module = self.model = module
+        self.datamodule = datamodule
         self.batches: int | None = None  # in an epoch
+        self.train_dataloader: Any = None
+        self.val_dataloaders: Any = None
         self.schedulers = 1  # of configure_optimizers
         self.optimizers: list[Optimizer] = []
         self.logged: dict[str, Any] = {}
         self.callbacks: list[Any] = []
-        self.loggers: list[Any] = []
+        self.logger = _part(module, "loggers.logger").DummyLogger()  # which takes any call
+        self.loggers: list[Any] = [self.logger]
         self.lr_scheduler_configs: list[Any] = []
         self.strategy = _Strategy(self)
         self.was_asked_for_length = False
         self.begin()
 
-    def begin(self, batches: int | None = None) -> None:
-        """Count from the first batch again, with so many in an epoch, or else as many as before."""
-        self.batches = batches or self.batches
+    def begin(self, loader: Any = None, accumulate: int = 1) -> None:
+        """Count from the first batch of this loader again, or of the one before."""
+        if loader is not None:
+            self.train_dataloader, self.batches = loader, batches_in(loader) or self.batches
+        self.accumulate_grad_batches = accumulate
         self.batch_index = self.current_epoch = self.global_step = 0
         self.logged.clear()
 
@@ -83,7 +93,23 @@ class StandIn:
     @property
     def estimated_stepping_batches(self) -> int:
         self.was_asked_for_length = True
-        return MAX_EPOCHS * (self.batches or 1000)
+        return MAX_EPOCHS * math.ceil((self.batches or 1000) / self.accumulate_grad_batches)
+
+    @property
+    def world_size(self) -> int:
+        return dist.get_world_size() if _has_ranks() else 1
+
+    num_devices = world_size  # on one node
+
+    @property
+    def global_rank(self) -> int:
+        return dist.get_rank() if _has_ranks() else 0
+
+    local_rank = global_rank
+
+    @property
+    def is_global_zero(self) -> bool:
+        return self.global_rank == 0
 
     @property
     def default_root_dir(self) -> str:
@@ -96,6 +122,10 @@ class StandIn:
         )
 
 
+def _has_ranks() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
 class _Strategy:
     """What an optimizer of Lightning's steps with."""
 
@@ -105,12 +135,7 @@ class _Strategy:
         self._lightning_optimizers: list[Any] = []
 
     def set_optimizers(self, optimizers: Sequence[Optimizer]) -> None:
-        package = next(
-            kind.__module__.removesuffix(".core.module")
-            for kind in type(self.lightning_module).__mro__
-            if kind.__name__ == "LightningModule" and kind.__module__.endswith(".core.module")
-        )
-        wrapper = importlib.import_module(f"{package}.core.optimizer").LightningOptimizer
+        wrapper = _part(self.lightning_module, "core.optimizer").LightningOptimizer
         self._lightning_optimizers = [wrapper(optimizer) for optimizer in optimizers]
         for wrapped in self._lightning_optimizers:
             wrapped._strategy = self
@@ -131,6 +156,16 @@ class _Strategy:
 
     def reduce(self, data: Any, *args: Any, **more: Any) -> Any:
         return data
+
+
+def _part(module: Any, name: str) -> Any:
+    """A part of the package that the module's Lightning is, which has two names."""
+    package = next(
+        kind.__module__.removesuffix(".core.module")
+        for kind in type(module).__mro__
+        if kind.__name__ == "LightningModule" and kind.__module__.endswith(".core.module")
+    )
+    return importlib.import_module(f"{package}.{name}")
 
 
 @contextmanager
@@ -166,6 +201,7 @@ def _schedulers(count: int) -> Any:
 
 
 def _log(logged: dict[str, Any], name: str, value: Any) -> None:
+    value = getattr(value, "_forward_cache", value)  # of a metric of torchmetrics: that of the batch
     if isinstance(value, (int, float, torch.Tensor)):
         logged[name] = value.detach() if isinstance(value, torch.Tensor) else value
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lrscout.engine.batches import batches_in
 from lrscout.engine.host import Host
 from lrscout.engine.workload import Workload
 from lrscout.errors import TargetError
@@ -37,7 +36,6 @@ def adapted(trainer: Any) -> Workload:
         val_loader = (
             trainer.get_eval_dataloader(_first_of(trainer.eval_dataset)) if trainer.eval_dataset is not None else None
         )
-    host.training_steps = _training_steps(trainer.args, batches_in(train_loader))
     return Workload(
         model=trainer.model,
         train_loader=train_loader,
@@ -53,6 +51,7 @@ class TrainerHost(Host):
     """Computes the loss as the Trainer's own loop does."""
 
     framework = "transformers"
+    held_out_data = "eval_dataset"
 
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
@@ -69,7 +68,7 @@ class TrainerHost(Host):
         self.warnings = tuple(_warnings(trainer))
 
     @contextmanager
-    def open(self, workload: Workload, device: torch.device) -> Iterator[None]:
+    def open(self, workload: Workload, device: torch.device, accumulate: int = 1) -> Iterator[None]:
         """Checkpoint activations if the Trainer does."""
         self._device = device
         model, arguments = self._trainer.model, self._trainer.args
@@ -100,6 +99,17 @@ class TrainerHost(Host):
         loss: Tensor = self._trainer.compute_loss(self._trainer.model, copy.copy(batch), num_items_in_batch=items)
         return loss.mean()
 
+    def training_steps(self, batches: int | None) -> int | None:
+        """The optimizer steps of its training, as Trainer.set_initial_training_values counts them."""
+        arguments = self._trainer.args
+        if arguments.max_steps > 0:
+            return int(arguments.max_steps)
+        if batches is None:
+            return None
+        accumulate: int = arguments.gradient_accumulation_steps
+        epochs: float = arguments.num_train_epochs
+        return max(1, math.ceil(epochs * max(1, math.ceil(batches / accumulate))))
+
     def _items_in(self, batches: list[Any]) -> Any:
         return self._trainer.get_batch_samples(iter(batches), len(batches), self._device)[1]
 
@@ -111,17 +121,6 @@ class TrainerHost(Host):
             return bool(said)
         counted = trainer.model_accepts_loss_kwargs and self._items is not None
         return bool(counted or trainer.compute_loss_func is not None)
-
-
-def _training_steps(arguments: Any, batches: int | None) -> int | None:
-    """The optimizer steps of its training, as Trainer.set_initial_training_values counts them."""
-    if arguments.max_steps > 0:
-        return int(arguments.max_steps)
-    if batches is None:
-        return None
-    accumulate: int = arguments.gradient_accumulation_steps
-    epochs: float = arguments.num_train_epochs
-    return max(1, math.ceil(epochs * max(1, math.ceil(batches / accumulate))))
 
 
 def _warnings(trainer: Any) -> Iterator[str]:

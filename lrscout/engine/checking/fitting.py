@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from time import monotonic
@@ -14,16 +15,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lrscout.engine.batches import to_device
 from lrscout.engine.checking.copies import copied
+from lrscout.engine.modes import eval_mode
 from lrscout.engine.session import Session
-from lrscout.engine.state import eval_mode
 
 if TYPE_CHECKING:
     from lrscout.engine.checking.subject import Subject
 
-FACTORS = (1.0, 3.0, 10.0, 0.1)  # of the target's own rate, which may not have been chosen well yet
+RATES = (1.0, 3.0, 10.0)  # times the target's own, which may not have been chosen well yet
+HIGHER = (30.0, 100.0, 300.0)  # while the highest is the best: the default of a Trainer is for pretrained models
+LOWER = 0.1  # where the own is the best of them
 LEARNED = 0.5  # of the first loss: no other rate needs to be tried
 KNOWN_BY_HEART = 0.05  # of the first loss is left
-LEAST_STEPS, MOST_SECONDS = 10, 16.0  # of all rates together
+LEAST_STEPS, MOST_SECONDS = 10, 4.0  # of a rate
+LONGEST_SECONDS = 16.0  # of all rates, after which no higher one is tried
 TAIL = 3  # losses, whose mean is the last one
 SETTLING = 50  # forward passes, after which the averages of a batch norm are those of the weights as they are
 REPEATS = 5  # with other masks of dropout
@@ -51,12 +55,27 @@ def fit_one_batch(subject: Subject) -> list[Fit]:
     """Train on a small batch at several rates, until one has learned it; the best fit is first."""
     fits: list[Fit] = []
     started = monotonic()
-    for number, factor in enumerate(FACTORS, 1):
-        until = started + MOST_SECONDS * number / len(FACTORS)
+    for factor in _factors(fits, started + LONGEST_SECONDS):
+        until = started + MOST_SECONDS * (len(fits) + 1)
         fits.append(_fit(subject, factor * subject.own_lr, until))
         if fits[-1].fell >= LEARNED:
             break
     return sorted(fits, key=lambda fit: -fit.fell)
+
+
+def _factors(fits: Sequence[Fit], until: float) -> Iterator[float]:
+    """What to multiply the target's own rate with next, after the fits so far."""
+    yield from RATES
+    for factor in HIGHER:
+        if _best(fits) is not fits[-1] or monotonic() > until:
+            break
+        yield factor
+    if _best(fits) is fits[0]:
+        yield LOWER
+
+
+def _best(fits: Sequence[Fit]) -> Fit:
+    return max(fits, key=lambda fit: fit.fell)
 
 
 def _fit(subject: Subject, lr: float, until: float) -> Fit:

@@ -27,7 +27,7 @@ class Guess:
 
     function: str
     classes: int
-    loss: float
+    loss: float  # of a prediction, in the mean
     uniform: float  # the loss of a guess that gives all classes the same probability
     mistake: str | None  # what its input is, if that is not what the function takes; a key of MISTAKES in runs/check
 
@@ -56,11 +56,13 @@ class _Spy(TorchFunctionMode):
         if func in KNOWN and args:
             scores, rest = args[0].detach(), args[1:]
             classes, uniform = KNOWN[func](scores)
+            if kwargs.get("reduction") == "sum":  # as a Trainer calls it, which divides by the labels afterwards
+                kwargs = {**kwargs, "reduction": "mean"}
             self.seen.append(
                 Guess(
                     func.__name__,
                     classes,
-                    float(result.detach().float().mean()),
+                    float(func(scores, *rest, **kwargs).detach().float().mean()),
                     float(func(uniform, *rest, **kwargs).detach().float().mean()),
                     _mistake(func, scores.float(), classes),
                 )

@@ -58,7 +58,7 @@ def _losses(subject: Subject, rolls: bool) -> list[float]:
     losses: list[float] = []
     with preserved((), (), [loader]):
         feed = _Once(loader, rolls)
-        with Session(dataclasses.replace(subject.workload, train_loader=feed), settings).open() as session:
+        with subject.opened(Session(dataclasses.replace(subject.workload, train_loader=feed), settings)) as session:
             until = monotonic() + MOST_SECONDS
             session.set_lr(subject.fits[0].lr)
             for _ in range(steps):

@@ -40,7 +40,7 @@ def two_traces(subject: Subject) -> tuple[Trace, Trace] | None:
 def _trace(subject: Subject, workload: Workload) -> Trace:
     session, batches = Session(workload, subject.settings), list[str]()
     session.on_batch.append(lambda batch: batches.append(tensors_digest(tensors_in(batch))))
-    with session.open():
+    with subject.opened(session):
         weights = {name: tensors_digest(tensors_in(value)) for name, value in workload.model.state_dict().items()}
         session.set_lr(subject.own_lr)
         losses: list[float] = []

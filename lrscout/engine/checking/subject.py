@@ -11,6 +11,7 @@ from typing import Any
 from lrscout.engine.batches import Batches, samples_in, tensors_in
 from lrscout.engine.checking.copies import Copies
 from lrscout.engine.checking.fitting import Fit, fit_one_batch
+from lrscout.engine.checking.kept_state import kept_state
 from lrscout.engine.randomness import seed_everything
 from lrscout.engine.session import Session
 from lrscout.engine.state import preserved
@@ -80,7 +81,13 @@ class Subject:
         """An open session on kept batches, with other settings if need be; everything is put back on exit."""
         settings = dataclasses.replace(self.settings, **{"accumulate": 1, "compile": False, **changes})
         loader = Copies(self.batches if batches is None else batches)
-        with Session(dataclasses.replace(self.workload, train_loader=loader), settings).open() as session:
+        with self.opened(Session(dataclasses.replace(self.workload, train_loader=loader), settings)) as session:
+            yield session
+
+    @contextmanager
+    def opened(self, session: Session) -> Iterator[Session]:
+        """A session of a target, opened; what the target keeps beside its modules is put back too."""
+        with kept_state(session.workload), session.open():
             yield session
 
     def _first(self, loader: Iterable[Any], count: int) -> list[Any]:

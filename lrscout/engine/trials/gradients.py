@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 from lrscout.attached.gradients import GradientSum
 from lrscout.engine.session import Session
+from lrscout.errors import WorkloadError
+
+
+def with_gradients(session: Session, note: Callable[..., None]) -> Callable[[], None]:
+    """Call a function with each optimizer that is about to step; returns what ends that, more than once if need be."""
+    # one that is given a closure has no gradients before its step
+    hooks = [] if session.by_closure else [each.register_step_pre_hook(note) for each in session.driven]
+    session.on_closure.append(note)
+
+    def end() -> None:
+        while hooks:
+            hooks.pop().remove()
+        session.on_closure.clear()
+
+    return end
 
 
 class GradientSession:
@@ -15,7 +30,7 @@ class GradientSession:
         self.samples = samples  # in a step
         self._session = session
         self._sum = GradientSum()
-        self._hook: Any = None
+        self._end: Callable[[], None] = lambda: None
 
     @property
     def own_lr(self) -> float:
@@ -33,14 +48,20 @@ class GradientSession:
     def begin_gradients(self) -> None:
         """Add up the gradients of the steps from now on."""
         self._sum = GradientSum()
-        self._hook = self._session.optimizers[0].register_step_pre_hook(self._sum.note)
+        self._end = with_gradients(self._session, self._sum.note)
 
     def end_gradients(self) -> tuple[int, float, float]:
-        """How many were added up, the sum of their squared norms, and the squared norm of their sum."""
+        """How many were added up, the sum of their squared norms, and the squared norm of their sum.
+
+        Raises:
+            WorkloadError: no step of an optimizer was seen.
+        """
         self.close()
-        return self._sum.totals()
+        found = self._sum.totals()
+        if not found[0]:
+            raise WorkloadError("The optimizer's step was not called in any step of the target.")
+        return found
 
     def close(self) -> None:
-        """Leave the optimizer alone, which may be a live object."""
-        if self._hook is not None:
-            self._hook.remove()
+        """Leave the optimizers alone, which may be live objects."""
+        self._end()

@@ -40,6 +40,7 @@ class TargetFacts:
     source_digest: str  # hash of the files that define the target, its model and its dataset
     target: Mapping[str, Any] | None = None  # for the record, where more is known than was given
     ranks: int | None = None  # of a training command
+    warnings: tuple[str, ...] = ()  # of a target on several ranks
 
     def data(self, evaluates: bool) -> DataFacts:
         return self.evaluation if evaluates else self.training

@@ -10,8 +10,9 @@ from typing import Any
 from lrscout.attached.memory import memory_of
 from lrscout.engine.batches import shut_down_workers, to_device
 from lrscout.engine.devices import synchronize
-from lrscout.engine.randomness import generator_owners, preserved_random_state, random_state
+from lrscout.engine.randomness import Restore, generator_owners, preserved_random_state, random_state
 from lrscout.engine.session import Session
+from lrscout.engine.state import module_state
 from lrscout.engine.trials.feed import Feed
 from lrscout.engine.trials.loading import restartable, turns_of
 from lrscout.engine.trials.requests import TimedSteps
@@ -25,7 +26,8 @@ from lrscout.settings import FindBatchSizeSettings
 class Stopwatch:
     """Times steps at one size and then at another; the model, its optimizer and the data are built once.
 
-    With `own_process`, they stay as they are between two turns, until `close`; otherwise each turn restores them.
+    With `own_process`, the weights and the optimizer stay as they are between two turns, until `close`, while what a
+    model keeps beside them is put back, since it may have the shape of a batch; otherwise each turn restores all.
     """
 
     def __init__(self, source: Source, settings: FindBatchSizeSettings, evaluates: bool, own_process: bool) -> None:
@@ -35,6 +37,7 @@ class Stopwatch:
         self._given = _Given()
         self._workload: Workload | None = None
         self._session: Session | None = None
+        self._put_back: Restore = lambda: None
         self._opened = ExitStack()
 
     def time(self, batch_size: int) -> TimedSteps:
@@ -51,6 +54,7 @@ class Stopwatch:
                 stack.callback(random_state(generator_owners(loader)))
             turn, early = turns_of(loader)
             session = self._open(self._opened if self._keeps else stack)
+            stack.callback(self._put_back)
             feed = self._given.feed = Feed(loader, batch_size, longest=None)
             # the workers of another size would take the time of this one's
             stack.callback(shut_down_workers, feed)
@@ -74,7 +78,8 @@ class Stopwatch:
         session = Session(dataclasses.replace(self._workload, train_loader=self._given), self._settings)
         stack.enter_context(session.open(preserve=not self._keeps))
         memory_of(session.device).end()  # nothing is measured or limited here
-        self._session = session if self._keeps else None
+        if self._keeps:
+            self._session, self._put_back = session, module_state(session.modules)
         return session
 
     def _step(self, session: Session, turn: int) -> Any:

@@ -12,7 +12,7 @@ from time import monotonic
 from lrscout.engine.trials.judging import EXTRA_STEPS, over_limit
 from lrscout.engine.trials.requests import Attempt, DataFacts, ShapeEstimate, TargetFacts, TimedSteps
 from lrscout.engine.trials.timing import time_steps
-from lrscout.errors import LrscoutError, UsageError
+from lrscout.errors import LrscoutError, UsageError, UserCodeError
 from lrscout.processes.attach_errors import CommandEndedError, CommandFailedError
 from lrscout.processes.ranks import Measured
 from lrscout.results import CommandTarget, GradientNoise, LrRecord, NoiseMoment, Trial
@@ -69,24 +69,24 @@ class CommandTrials:
         with closing(self._start(size, None, on_output=self._on_output)) as started:
             try:
                 found = started.attach()
-                chosen = chosen_optimizers(found.optimizers, self._settings.optimizer)
+                chosen = chosen_optimizers(found, self._settings.optimizer)
                 measured = started.command.measure()
-            except CommandFailedError as error:
+            except (CommandFailedError, UserCodeError) as error:
                 where = f"This was at size {size}, without a limit.{ONE_SAMPLE * (size == 1)}"
-                raise error.extended(where) from None
-        optimizer = driven_together(found.optimizers, chosen)
+                raise error.extended(where) from error.__cause__
         self._device = found.device.partition(":")[0]
         unknown = DataFacts(None, None)
         return TargetFacts(
-            environment=environment_facts(self._target, found, optimizer),
+            environment=environment_facts(self._target, found, chosen),
             on_cpu=self._device == "cpu",
             training=unknown,
             evaluation=unknown,
             own=None,
             available_bytes=_available(measured, on_cpu=self._device == "cpu"),
             source_digest="",  # nobody knows which files the program is made of
-            target=target_facts(self._target, found, optimizer),
+            target=target_facts(self._target, found, chosen),
             ranks=found.ranks,
+            warnings=found.program.warnings if found.program is not None else (),
         )
 
     def estimate(self, longest: int | None) -> ShapeEstimate:
@@ -118,7 +118,7 @@ class CommandTrials:
         """
         with closing(self._start(batch_size, None, self._settings.timeout, measures=False)) as started:
             found = started.attach()
-            session = started.command.session(*chosen_optimizers(found.optimizers, self._settings.optimizer))
+            session = started.command.session(*chosen_optimizers(found, self._settings.optimizer))
 
             def step() -> None:
                 session.step()
@@ -145,7 +145,7 @@ class CommandTrials:
         timeout = seconds + self._settings.timeout
         with closing(self._start(batch_size, None, timeout, measures=False, steps=NOISE_STEPS)) as started:
             found = started.attach()
-            chosen = chosen_optimizers(found.optimizers, self._settings.optimizer)
+            chosen = chosen_optimizers(found, self._settings.optimizer)
             # the others too, since all weights are to stay where they are while gradients are compared
             every = sorted(range(len(found.optimizers)), key=lambda number: number not in chosen)
             session = started.command.session(*every)
@@ -192,7 +192,7 @@ class CommandTrials:
     def _measured(self, started: Started, size: int, limit: int | None) -> tuple[Trial, TimedSteps | None]:
         """Take the trial's steps, then time some more."""
         found = started.attach()
-        session = started.command.session(*chosen_optimizers(found.optimizers, self._settings.optimizer))
+        session = started.command.session(*chosen_optimizers(found, self._settings.optimizer))
 
         def step() -> None:
             session.step()

@@ -86,6 +86,7 @@ class _Run:
         self._budget = MemoryBudget(_budget_of(settings, facts), share(settings.margin, "--margin"))
         self._free = facts.on_cpu and settings.budget is None  # memory does not limit the size
         self._problems: tuple[str, ...] = ()
+        self._smallest = settings.min  # or more, where a batch norm or a squeeze() fails on one sample
         self._mode = settings.mode or ("power" if self._free or self._budget.bytes is None else "fit")
 
     def record(self) -> BatchSizeRecord:
@@ -137,15 +138,23 @@ class _Run:
         def on_trial(trial: Trial) -> None:
             self._observer.tried(trial, lambda: so_far(result_of(SearchEnd(tuple(search.trials), "interrupted", 0.0))))
 
-        end = run_search(
-            sizes,
-            self._mode,
-            search,
-            stops_at_plateau=self._free or self._budget.bytes is None,
-            friendly_of=power_of_two_below if step is None else lambda size: multiple_below(size, step),
-            on_trial=on_trial,
-            ceiling_reason=ceiling_reason,
-        )
+        def searched_from(smallest: int) -> SearchEnd:
+            search.smallest, search.trials = smallest, []
+            return run_search(
+                sizes,
+                self._mode,
+                search,
+                stops_at_plateau=self._free or self._budget.bytes is None,
+                friendly_of=power_of_two_below if step is None else lambda size: multiple_below(size, step),
+                on_trial=on_trial,
+                ceiling_reason=ceiling_reason,
+            )
+
+        end = searched_from(self._smallest)
+        if end.stop_reason == "failed" and [each.batch_size for each in end.trials] == [1] and search.ceiling > 1:
+            self._problems += (f"Size 1 was left out, since its trial failed: {end.trials[0].reason}",)
+            self._smallest = 2
+            end = searched_from(2)
         if end.stop_reason == "failed":
             raise failure_of(sizes.last)
         result = result_of(end)
@@ -182,7 +191,7 @@ class _Run:
     def _sizes_to_time(self, result: BatchSizeResult) -> list[int]:
         """Powers of two up to the largest size that fits, times --prefer's step; the target's own size; the largest."""
         largest, step = result.largest_fitting or 1, friendly_step(self._settings.prefer) or 1
-        smallest = max(self._settings.min, step)
+        smallest = max(self._smallest, step)
         sizes = {step << k for k in range(largest.bit_length()) if smallest <= step << k <= largest}
         own = self._facts.own
         if own is not None and step == 1 and smallest <= own.batch_size <= largest:
@@ -214,7 +223,7 @@ class _Run:
             resolution = share(settings.resolution, "--resolution")
         ends_with_data = samples is not None and samples <= most
         ceiling = most if samples is None else min(samples, most)
-        search = Search(settings.min, ceiling, self._budget.limit_bytes, resolution)
+        search = Search(self._smallest, ceiling, self._budget.limit_bytes, resolution)
         return search, "dataset" if ends_with_data else "max"
 
     def _completed(self, result: BatchSizeResult, evaluates: bool) -> BatchSizeResult:
@@ -252,6 +261,7 @@ class _Run:
             environment=self._facts.environment,
             result=result,
             warnings=(
+                *self._facts.warnings,
                 *self._warnings(),
                 *self._problems,
                 *warnings_about(result, friendly_step(self._settings.prefer), tried_find_lr=self._settings.find_lr),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from lrscout.engine.trials.requests import Attempt, TargetFacts, TimedSteps
 from lrscout.errors import LrscoutError
 from lrscout.results import Trial
-from lrscout.runs.batch_size.command import ONE_SAMPLE
 from lrscout.runs.batch_size.observer import BatchSizeObserver
 from lrscout.runs.batch_size.trials import Trials
 
@@ -50,7 +49,7 @@ class Sizes:
 def failure_of(attempt: Attempt) -> BaseException:
     """The exception behind a failed trial, saying at which size."""
     size, error = attempt.trial.batch_size, attempt.error
-    where = f"This was the trial of size {size}.{ONE_SAMPLE * (size == 1)}"
+    where = f"This was the trial of size {size}."
     if error is None:
         return LrscoutError(f"{attempt.trial.reason} {where}")
     if isinstance(error, LrscoutError):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from lrscout.engine.checking.fitting import LEARNED, batch_norms
+from lrscout.engine.checking.kept_state import kept_state
 from lrscout.engine.checking.labels import LEAST_STEPS, compare_labels
 from lrscout.engine.checking.precisions import PrecisionFacts, examine_precisions
 from lrscout.engine.checking.repeating import first_difference, two_traces
@@ -34,26 +35,34 @@ ONCE = "the train_loader is an iterator, which can be read only once: a DataLoad
 def check_overfit(subject: Subject) -> Iterator[Finding]:
     """Whether the model can learn one small batch by heart."""
     best, *others = subject.fits
-    rates = f"lr {format_lr(best.lr)}" + (f", the best of {len(others) + 1} rates" if others else "")
+    is_highest = best.fell < LEARNED and best.lr > max((fit.lr for fit in others), default=math.inf)
+    which = f", the best{' and the highest' if is_highest else ''} of {len(others) + 1} rates" if others else ""
     told = (
-        f"{format_loss(best.first)} -> {format_loss(best.last)} in {counted(best.steps, 'step')} on one batch ({rates})"
+        f"{format_loss(best.first)} -> {format_loss(best.last)} in {counted(best.steps, 'step')} on one batch"
+        f" (lr {format_lr(best.lr)}{which})"
+    )
+    too_low = (
+        f"The highest rate that was tried learned the most, so the target's own {format_lr(subject.own_lr)} may be far"
+        " too low: see `lrscout find-lr`. "
+        if is_highest
+        else ""
     )
     if best.fell >= LEARNED:
         yield ok(told)
     elif best.fell >= HARDLY_LEARNED:
         yield warn(
             told,
-            "A model that is large enough learns one batch by heart. One reason why it does not is a loss that cannot"
-            " come near 0 (label smoothing, soft labels, a softmax too many), another too small a model. --steps gives"
-            " it longer.",
+            f"{too_low}A model that is large enough learns one batch by heart. One reason why it does not is a loss"
+            " that cannot come near 0 (label smoothing, soft labels, a softmax too many), another too small a model."
+            " --steps gives it longer.",
         )
     elif not best.fell >= 0:
         yield fail(told, "It diverges at every rate that was tried: `lrscout find-lr` finds one where it does not.")
     else:
         yield fail(
             told,
-            "It does not learn even one batch: see that the loss depends on the inputs and on the labels, that the"
-            " model's output is not rounded, cut or detached, and that the inputs are scaled.",
+            f"{too_low}It does not learn even one batch: see that the loss depends on the inputs and on the labels,"
+            " that the model's output is not rounded, cut or detached, and that the inputs are scaled.",
         )
 
 
@@ -158,7 +167,8 @@ class _Timer:
         subject = self._subject
         subject.tick("with loading" if loads else "without loading")
         try:  # any batch will do, so batches of one sample are asked for
-            return time_step(subject.workload, subject.settings, 1, None, loads=loads, preserve=True)
+            with kept_state(subject.workload):
+                return time_step(subject.workload, subject.settings, 1, None, loads=loads, preserve=True)
         except TooFewSamples as error:
             raise WorkloadError(str(error)) from None
 
@@ -168,7 +178,7 @@ def check_precision(subject: Subject) -> Iterator[Finding]:
     facts = examine_precisions(subject)
     full = facts["fp32"]
     if isinstance(full, str):
-        yield skip(f"fp32 cannot be used ({full})")
+        yield skip(f"fp32 {full}")
         return
     yield ok(f"a loss of {_told(full)} in fp32")
     for precision in ("bf16", "fp16"):
@@ -179,7 +189,7 @@ def _beside_full(
     name: Precision, facts: PrecisionFacts | str, full: PrecisionFacts, used: Precision
 ) -> Iterator[Finding]:
     if isinstance(facts, str):
-        yield warn(f"{name} cannot be used: {facts}") if used == name else ok(f"{name} cannot be used ({facts})")
+        yield warn(f"{name} {facts}") if used == name else ok(f"{name} {facts}")
         return
     told = f"{_told(facts)} in {name}"
     if not math.isfinite(facts.loss) and math.isfinite(full.loss):

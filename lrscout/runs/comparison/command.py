@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from lrscout.errors import LrscoutError
 from lrscout.processes import attach_errors
-from lrscout.processes.attach_errors import CommandEndedError, CommandFailedError, CommandKilledError
+from lrscout.processes.attach_errors import LENGTHEN, CommandEndedError, CommandFailedError, CommandKilledError
 from lrscout.processes.command import AttachedCommand
 from lrscout.processes.cores import cpu_cores
 from lrscout.processes.driving import AttachedSession
@@ -42,7 +42,7 @@ from lrscout.runs.schedules import ProgramSchedule
 from lrscout.schedules import ScheduleSpec, parse_schedules
 from lrscout.search.budget import Cost
 from lrscout.search.comparison import PlannedRun, failed, scored
-from lrscout.search.training import final_steps, run_training
+from lrscout.search.training import evaluation_steps, final_steps, run_training
 from lrscout.settings import CompareSchedulersSettings
 
 COMPARED_LOSSES = 3  # of two starts: the first may be the same on any data, as that of a head that begins with zeros
@@ -75,7 +75,6 @@ class CommandWorkbench:
         self._target, self._settings = target, settings
         self._specs = parse_schedules(settings.schedules)
         self._environment = {} if settings.threads is None else {"OMP_NUM_THREADS": str(settings.threads)}
-        self._metric = metric_of(settings, held_out=False)
 
     def inspect(self, on_output: OnOutput | None = None) -> Inspection:
         """Start the command, with two seeds if there are several, and see what is in it and whether they differ.
@@ -86,19 +85,23 @@ class CommandWorkbench:
         found, beginning = self._look(settings.seed, on_output, check=True)
         several = settings.seeds > 1 or settings.lr_mode == "tune"
         ignores_seed = several and self._look(settings.seed + 1)[1] == beginning
-        drive = chosen_optimizers(found.optimizers, settings.optimizer)
-        driven = driven_together(found.optimizers, drive)
+        drive = chosen_optimizers(found, settings.optimizer)
         on_cpu = found.device.startswith("cpu")
         return Inspection(
-            target=target_facts(self._target, found, driven),
-            environment=environment_facts(self._target, found, driven),
-            held_out=False,
-            own_lr=driven.own_lr,
+            target=target_facts(self._target, found, drive),
+            environment=environment_facts(self._target, found, drive),
+            held_out=found.program is not None and found.program.held_out,
+            own_lr=driven_together(found.optimizers, drive).own_lr,
             devices=0 if on_cpu else 1,  # how many there are is not known without torch
             cores=max(1, cpu_cores() // found.ranks),
-            warnings=(IGNORES_SEED if self._target.takes("seed") else SEEDS_ITSELF,) if ignores_seed else (),
+            warnings=(*(found.program.warnings if found.program is not None else ()), *self._about_seed(ignores_seed)),
             ignores_seed=ignores_seed,
         )
+
+    def _about_seed(self, is_ignored: bool) -> tuple[str, ...]:
+        if not is_ignored:
+            return ()
+        return (IGNORES_SEED if self._target.takes("seed") else SEEDS_ITSELF,)
 
     def _look(self, seed: int, on_output: OnOutput | None = None, check: bool = False) -> tuple[Attachment, str]:
         """What is found in a command with this seed, and what tells its beginning from that of others."""
@@ -121,14 +124,14 @@ class CommandWorkbench:
         settings = settings_of_sweep(self._settings)
         with Program(self._target, settings, environment=self._environment) as program:
             found = program.start(**values_for(settings, settings.seed))
-            drive = chosen_optimizers(found.optimizers, settings.optimizer)
+            drive = chosen_optimizers(found, settings.optimizer)
             try:
                 return suggested(search_lr(CommandTrainer(program, settings, drive, settings.seed), settings))
             except CommandFailedError:
                 raise
             except CommandEndedError as error:
                 hint = "Or give a rate to start from with --lr: finding one takes up to {:,} steps."
-                hint = f"{error.hint}\n{hint.format(settings.most_steps)}"
+                hint = f"{LENGTHEN}\n{hint.format(settings.most_steps)}"
                 raise CommandEndedError(error.message, hint=hint, steps=error.steps) from None
 
     def measure_cost(self) -> Cost:
@@ -137,12 +140,15 @@ class CommandWorkbench:
         began = time.perf_counter()
         printed = Printed(self._settings.metric_pattern)
         with self._start(printed.line, self._settings.seed, steps) as command:
-            warm, step_seconds = timed_steps(self._begin(command).session)
+            session = self._begin(command).session
+            warm, step_seconds = timed_steps(session)
             stepped = time.perf_counter()
+            session.evaluate()
+            evaluated = time.perf_counter() if session.evaluates else stepped
             if self._is_let_end:
                 self._let_end(command, None, steps)
         ended = time.perf_counter()
-        return Cost(warm - began + ended - stepped, step_seconds, 0.0)
+        return Cost(warm - began + ended - evaluated, step_seconds, evaluated - stepped)
 
     def run(self, plan: PlannedRun, steps: int, jobs: int, on_point: OnPoint) -> FinishedRun:
         """Make one run; one that fails says why."""
@@ -177,17 +183,20 @@ class CommandWorkbench:
         if problem is not None:
             raise problem
         began = f"{fingerprint} {_rounded(result.points[0].loss)}"
-        warnings = (EARLY.format(metric=self._metric.name),) if result.status == "ok" and printed.is_early else ()
-        return FinishedRun(scored(plan, spec, result, self._metric, began, printed.values), warnings)
+        metric = metric_of(self._settings, session.evaluates)
+        warnings = (EARLY.format(metric=metric.name),) if result.status == "ok" and printed.is_early else ()
+        return FinishedRun(scored(plan, spec, result, metric, began, printed.values), warnings)
 
     def _train(
         self, session: AttachedSession, schedule: ProgramSchedule, printed: Printed, steps: int, on_point: OnPoint
     ) -> TrainingResult:
-        told = steps_between(steps, self._settings) if schedule.needs_metric else ()
+        evaluated = set(steps_between(steps, self._settings) if schedule.needs_metric else ())
+        if session.evaluates:
+            evaluated |= evaluation_steps(steps, self._settings.evaluations)
         watched: AttachedSession | WatchedSession = session
         if self._settings.metric_regex is not None and not self._is_let_end:
             watched = WatchedSession(session, final_steps(steps).start, printed.last_steps_begin)
-        return run_training(watched, schedule, steps, told, on_point=on_point)
+        return run_training(watched, schedule, steps, evaluated, on_point=on_point)
 
     @property
     def _is_let_end(self) -> bool:
@@ -212,7 +221,7 @@ class CommandWorkbench:
         """Wait for the first optimizer step, and drive the optimizers that are asked for."""
         found = command.attach(keep=False)
         fingerprint = command.fingerprint()
-        drive = chosen_optimizers(found.optimizers, self._settings.optimizer)
+        drive = chosen_optimizers(found, self._settings.optimizer)
         return _Begun(found, fingerprint, command.session(*drive))
 
 

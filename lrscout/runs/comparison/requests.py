@@ -35,11 +35,12 @@ class Inspection:
 
     target: Mapping[str, Any]  # as the record shows it
     environment: Mapping[str, Any]
-    held_out: bool
+    held_out: bool  # whether there are held-out data that can be evaluated
     own_lr: float  # the largest rate of the optimizer's groups
     devices: int  # accelerators
     cores: int
     warnings: tuple[str, ...]
+    no_val_loss: str | None = None  # why held-out data cannot be, though there are some
     ignores_seed: bool = False  # all runs are the same, whatever their seeds
 
 

@@ -26,14 +26,7 @@ from lrscout.results import (
 from lrscout.runs.comparison.executors import open_command, open_target, rate_to_start_from
 from lrscout.runs.comparison.metric import metric_of
 from lrscout.runs.comparison.observer import ComparisonObserver
-from lrscout.runs.comparison.requests import (
-    FinishedRun,
-    Host,
-    Inspection,
-    LiveTarget,
-    MakeRun,
-    MeasureCost,
-)
+from lrscout.runs.comparison.requests import FinishedRun, Host, Inspection, LiveTarget, MakeRun, MeasureCost
 from lrscout.runs.comparison.warnings import warnings_about
 from lrscout.schedules import parse_schedules, schedule_among
 from lrscout.search.agenda import Agenda
@@ -60,6 +53,8 @@ def compare(
     else:
         executor, inspection = open_target(target, settings, live)
     observer.opened()
+    if inspection.no_val_loss is not None:
+        observer.say(f"{inspection.no_val_loss} Comparing training losses.")
     with closing(executor):
         comparison = _Comparison(executor, inspection, target, settings, observer, before, began)
         try:
@@ -189,7 +184,8 @@ class _Comparison:
             step(taken.total(), point.lr, point.loss)
 
         go_on()
-        self._keep()
+        if self._runs or self._center != self._settings.lr:  # the rate was found, which takes a sweep
+            self._keep()
         if not requests:
             return
         self._started = time.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from lrscout.results import CommandTarget, ComparedRun, Target
+from lrscout.results import CommandTarget, ComparedRun, Target, TargetOnRanks
 from lrscout.schedules import ScheduleSpec
 from lrscout.search.comparison import PlannedRun, began_alike, weights_alike
 from lrscout.settings import CompareSchedulersSettings
@@ -52,7 +52,7 @@ def warnings_about(
 
 
 def _how_to_pair(target: Target | CommandTarget) -> str:
-    if not isinstance(target, CommandTarget):
+    if isinstance(target, Target | TargetOnRanks):
         return "Let build() draw random numbers from Python, NumPy or torch only."
     if target.takes("seed"):
         return "The command draws random numbers that {seed} does not determine."
@@ -60,6 +60,7 @@ def _how_to_pair(target: Target | CommandTarget) -> str:
 
 
 def _how_to_draw_weights(target: Target | CommandTarget) -> str:
+    target = target.target if isinstance(target, TargetOnRanks) else target
     if isinstance(target, CommandTarget):
         return "Unless they are pretrained, seed the command before it makes its model."
     where = "in the function that is the target" if target.path is not None else "in a function, and pass that"

@@ -53,25 +53,25 @@ class Workbench:
     def inspect(self, on_output: OnOutput = lambda line: None) -> Inspection:
         """Build the workload once and check that everything can be used, before the first run."""
         with self._session(self._settings.seed) as session:
+            trainee = Trainee(session, self._metric_fn())
             for spec in self._specs:
                 scheduler = make_scheduler(spec, session.driven, 1.0, self._settings.steps, self._target.app_dir)
                 if spec.averaging is not None:
-                    check_can_average(spec.label, session, scheduler.needs_metric)
-            held_out = session.workload.val_loader is not None
-            if self._settings.metric_fn is not None and not held_out:
+                    check_can_average(spec.label, session, trainee.lacks, scheduler.needs_metric)
+            if self._settings.metric_fn is not None and trainee.lacks is not None:
                 raise UsageError(
-                    "--metric-fn needs held-out data, but the target has no val_loader.",
-                    hint="Give the target a val_loader.",
+                    f"--metric-fn needs held-out data. {trainee.lacks}",
+                    hint="Give it some, or leave out --metric-fn.",
                 )
-            self._metric_fn()
             return Inspection(
                 self._target.as_dict(),
                 describe_environment(session),
-                held_out,
+                trainee.lacks is None,
                 session.own_lr,
                 device_count(),
                 cpu_cores(),
-                session.warnings,
+                (*session.warnings, *trainee.warnings),
+                None if session.workload.val_loader is None else trainee.lacks,
             )
 
     def sweep(self) -> float:
@@ -100,17 +100,16 @@ class Workbench:
         """Make one run; `jobs` of them share a machine at the same time."""
         spec, settings = self._specs[plan.schedule], self._settings
         with self._session(plan.seed, jobs) as session:
-            began = Fingerprint(session)
+            began, average = Fingerprint(session), None
+            if spec.averaging is not None:
+                average = WeightAverage(session, spec.averaging.first_step(steps))
+            trainee = Trainee(session, self._metric_fn(), average=average)
             schedule = make_scheduler(spec, session.driven, plan.peak_lr, steps, self._target.app_dir)
             evaluated = set(evaluation_steps(steps, settings.evaluations))
             if schedule.needs_metric:
                 evaluated |= set(steps_between(steps, settings))
-            elif session.workload.val_loader is None:
+            elif trainee.lacks is not None:
                 evaluated = set()
-            average = None
-            if spec.averaging is not None:
-                average = WeightAverage(session, spec.averaging.first_step(steps))
-            trainee = Trainee(session, self._metric_fn(), average=average)
             result = run_training(
                 trainee,
                 schedule,
@@ -119,7 +118,7 @@ class Workbench:
                 larger_is_better=settings.metric_mode == "max",
                 on_point=at_times(on_point),
             )
-            metric = metric_of(settings, session.workload.val_loader is not None)
+            metric = metric_of(settings, held_out=trainee.lacks is None)
             return FinishedRun(scored(plan, spec, result, metric, began.text()), (*session.warnings, *trainee.warnings))
 
     @contextmanager

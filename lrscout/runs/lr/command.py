@@ -12,7 +12,7 @@ from lrscout.results import CommandTarget, LrRecord
 from lrscout.runs.lr.in_turn import search_in_turn
 from lrscout.runs.lr.observer import LrObserver
 from lrscout.runs.lr.search import search_lr
-from lrscout.runs.lr.trainer import Scheduled, TrainingLength
+from lrscout.runs.lr.trainer import Scheduled, TrainingLength, length_of
 from lrscout.runs.lr.work import WorkHere
 from lrscout.runs.programs import (
     OnOutput,
@@ -21,6 +21,7 @@ from lrscout.runs.programs import (
     described,
     driven_together,
     environment_facts,
+    takes_turns,
     target_facts,
 )
 from lrscout.runs.schedules import ProgramSchedule
@@ -44,11 +45,11 @@ def search_command(
         LrscoutError: the command cannot be started, or not be attached to.
     """
     with Program(target, settings, on_output, restart=settings.restart) as program:
-        known = program.start(**values_for(settings, settings.seed)).optimizers
-        if settings.optimizer not in (None, EACH):
-            chosen = chosen_optimizers(known, settings.optimizer)
+        found = program.start(**values_for(settings, settings.seed))
+        if not takes_turns(found, settings.optimizer):
+            chosen = chosen_optimizers(found, settings.optimizer)
             return search_lr(CommandTrainer(program, settings, chosen, settings.seed), settings, observer)
-        return search_in_turn(_each(program, settings, len(known)), settings, observer)
+        return search_in_turn(_each(program, settings, len(found.optimizers)), settings, observer)
 
 
 def _each(program: Program, settings: FindLrSettings, known: int) -> Iterator[tuple[int, WorkHere]]:
@@ -66,11 +67,14 @@ class CommandTrainer:
         found = program.start(**self._values)
         self.known = len(found.optimizers)  # at the first step
         self._optimizer = driven_together(found.optimizers, drive)
-        self.target: Mapping[str, Any] = target_facts(program.target, found, self._optimizer)
-        self.environment: Mapping[str, Any] = environment_facts(program.target, found, self._optimizer)
+        self._own = found.program
+        self.target: Mapping[str, Any] = target_facts(program.target, found, drive)
+        self.environment: Mapping[str, Any] = environment_facts(program.target, found, drive)
 
     @property
     def warnings(self) -> tuple[str, ...]:
+        if self._own is not None:
+            return self._own.warnings
         if self._settings.optimizer not in (None, ALL, EACH):
             return ()  # whoever names one asks for no other
         return tuple(late_optimizer(described(each)) for each in self._program.late)
@@ -80,7 +84,8 @@ class CommandTrainer:
         return not self._program.stepping.issubset(self.drive)
 
     def length(self) -> TrainingLength:
-        return TrainingLength(self._settings.horizon or HORIZON, None)
+        own = self._own
+        return length_of(self._settings, *((own.steps_per_epoch, own.length) if own is not None else (None, None)))
 
     def group_lrs(self, lr: float) -> tuple[float, ...]:
         return self._optimizer.group_lrs(lr)

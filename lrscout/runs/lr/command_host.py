@@ -9,9 +9,8 @@ from lrscout.processes.cores import cpu_cores
 from lrscout.results import CommandTarget
 from lrscout.runs.lr.command import CommandTrainer, check_takes_seed, values_for
 from lrscout.runs.lr.requests import Census, Described
-from lrscout.runs.programs import OnOutput, Program, chosen_optimizers
+from lrscout.runs.programs import OnOutput, Program, chosen_optimizers, takes_turns
 from lrscout.settings import FindLrSettings
-from lrscout.settings.optimizers import EACH
 
 
 class CommandHost:
@@ -19,8 +18,8 @@ class CommandHost:
 
     def __init__(self, target: CommandTarget, settings: FindLrSettings, threads: int | None = None) -> None:
         self._target, self._settings = target, settings
-        self._takes_turns = settings.optimizer in (None, EACH)
         self._environment = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+        self._takes_turns = False  # once it is known what is in the command
         self._census = Census((), False)
 
     def describe(self, optimizer: int | None, on_output: OnOutput | None = None) -> Described:
@@ -55,8 +54,9 @@ class CommandHost:
         return self._census
 
     def _trainer(self, program: Program, optimizer: int | None, seed: int) -> CommandTrainer:
-        known = program.start(**values_for(self._settings, seed)).optimizers
-        drive = (optimizer or 0,) if self._takes_turns else chosen_optimizers(known, self._settings.optimizer)
+        found, wanted = program.start(**values_for(self._settings, seed)), self._settings.optimizer
+        self._takes_turns = takes_turns(found, wanted)
+        drive = (optimizer or 0,) if self._takes_turns else chosen_optimizers(found, wanted)
         return CommandTrainer(program, self._settings, drive, seed)
 
     def _counted(self, program: Program, trainer: CommandTrainer) -> Census:

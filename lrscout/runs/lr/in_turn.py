@@ -64,10 +64,12 @@ class _Onward(LrObserver):
         before = self._before
         assert before.result is not None
         assert further.result is not None
-        groups = self._subject.environment["groups"]
-        found = OptimizerResult(self._number + 1, self._subject.environment["optimizer"], groups, further.result)
+        own = self._subject.environment
+        found = OptimizerResult(self._number + 1, own["optimizer"], own["groups"], further.result)
+        described = [*before.environment.get("optimizers", ()), *own.get("optimizers", ())]
         return dataclasses.replace(
             before,
+            environment={**before.environment, **({"optimizers": described} if described else {})},
             status=further.status if further.status == "interrupted" else before.status,
             result=dataclasses.replace(before.result, others=(*before.result.others, found)),
             warnings=tuple(dict.fromkeys([*before.warnings, *further.warnings])),

@@ -7,24 +7,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from lrscout.engine.batches import batches_in
 from lrscout.engine.environment import describe_environment
 from lrscout.engine.fingerprint import weights_digest
-from lrscout.engine.schedulers import attached_total, make_scheduler
+from lrscout.engine.length import own_length
+from lrscout.engine.schedulers import make_scheduler
 from lrscout.engine.session import Session
 from lrscout.engine.training import MOST_VAL_BATCHES, Trainee
 from lrscout.engine.workload import Workload
-from lrscout.errors import UsageError
 from lrscout.results import LrRecord, Target
 from lrscout.runs.lr.in_turn import search_in_turn
 from lrscout.runs.lr.observer import LrObserver
 from lrscout.runs.lr.search import search_lr
-from lrscout.runs.lr.trainer import Scheduled, TrainingLength
+from lrscout.runs.lr.trainer import Scheduled, TrainingLength, length_of
 from lrscout.runs.lr.work import WorkHere
 from lrscout.runs.targets import open_workload
 from lrscout.schedules import ScheduleSpec
-from lrscout.search.rules import CALIBRATED
-from lrscout.search.scout import HORIZON
 from lrscout.settings import FindLrSettings
 from lrscout.settings.optimizers import ALL, EACH
 
@@ -95,24 +92,8 @@ class LiveTrainer:
         return (*self._session.warnings, *self._trained)
 
     def length(self) -> TrainingLength:
-        settings, batches = self._settings, batches_in(self._workload.train_loader)
-        each = None if batches is None else batches / self._session.accumulate
-        if settings.horizon is not None:
-            return TrainingLength(settings.horizon, settings.horizon / each if each else None)
-        if settings.epochs is not None:
-            if each is None:
-                raise UsageError(
-                    "--epochs needs a train_loader with a length, but this one has none.",
-                    hint="Give the length in optimizer steps: --horizon N.",
-                )
-            return TrainingLength(max(1, round(settings.epochs * each)), settings.epochs)
-        steps = self._workload.host.training_steps
-        found = (f"{self._workload.host.framework} Trainer", steps) if steps else attached_total(self._session.driven)
-        if found is None or settings.rule not in CALIBRATED:
-            return TrainingLength(HORIZON, None)
-        name, total = found
-        warning = f"Assuming a training of {total} steps, the length of the target's {name} (--horizon sets another)."
-        return TrainingLength(total, total / each if each else None, warning)
+        own = own_length(self._session)
+        return length_of(self._settings, own.steps_per_epoch, own.length)
 
     def group_lrs(self, lr: float) -> tuple[float, ...]:
         return self._session.group_lrs(lr)

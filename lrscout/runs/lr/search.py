@@ -40,7 +40,7 @@ class LrSearch(StepObserver):
         self._work, self._observer = work, observer
         self._ended: dict[int, FoundBySeed] = {}  # by seed
         length = work.subject.length()
-        self._horizon, self._epochs = length.steps, length.epochs
+        self._horizon, self._epochs, self._length_from = length.steps, length.epochs, length.source
         self._length_warnings = [length.warning] if length.warning else []
         self._warnings: list[str] = []  # about --refine
         self._settings = dataclasses.replace(settings, horizon=self._horizon, epochs=None)
@@ -172,6 +172,7 @@ class LrSearch(StepObserver):
             coarse=coarse.points if (coarse := found[0].coarse) is not None else (),
             seeds=self._seeds(found),
             probing=first.probing,
+            length_from=self._length_from,
         )
 
     def _record(self, result: LrResult, status: Status | None = None) -> LrRecord:

@@ -7,9 +7,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from lrscout.errors import UsageError
 from lrscout.schedules import ScheduleSpec
 from lrscout.search.range_test import SweepSession
+from lrscout.search.rules import CALIBRATED
+from lrscout.search.scout import HORIZON
 from lrscout.search.training import Schedule, TrainingSession
+from lrscout.settings import FindLrSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +22,30 @@ class TrainingLength:
 
     steps: int  # of the optimizer
     epochs: float | None  # None if unknown: a stream has no epochs
+    source: str  # what gave it, in a few words
     warning: str | None = None  # if it was taken from the target
+
+
+def length_of(settings: FindLrSettings, per_epoch: float | None, own: tuple[str, int] | None) -> TrainingLength:
+    """The length that the settings give, or that the target has: what knows it, and how many steps it is.
+
+    Raises:
+        UsageError: the settings give it in epochs, but nobody knows the steps `per_epoch`.
+    """
+    if settings.horizon is not None:
+        return TrainingLength(settings.horizon, settings.horizon / per_epoch if per_epoch else None, "--horizon")
+    if settings.epochs is not None:
+        if per_epoch is None:
+            raise UsageError(
+                "--epochs needs a train_loader with a length, but this one has none.",
+                hint="Give the length in optimizer steps: --horizon N.",
+            )
+        return TrainingLength(max(1, round(settings.epochs * per_epoch)), settings.epochs, "--epochs")
+    if own is None or settings.rule not in CALIBRATED:
+        return TrainingLength(HORIZON, None, "by default")
+    name, total = own
+    warning = f"Assuming a training of {total} steps, the length of the target's {name} (--horizon sets another)."
+    return TrainingLength(total, total / per_epoch if per_epoch else None, f"the target's {name}", warning)
 
 
 class Scheduled(NamedTuple):

@@ -17,7 +17,6 @@ from lrscout.results import CommandTarget, RunRecord, Status, TrainRunRecord, Tr
 from lrscout.runs.programs import (
     OnOutput,
     chosen_optimizers,
-    driven_together,
     environment_facts,
     start_command,
     target_facts,
@@ -95,10 +94,9 @@ class _Training:
         self._command, self._settings, self._observer = command, settings, observer
         self._peak, self._steps, spec = settings.lr, settings.steps, parse_schedule(settings.schedule)
         found = command.attach(keep=False)
-        chosen = chosen_optimizers(found.optimizers, settings.optimizer)
-        optimizer = driven_together(found.optimizers, chosen)
-        self._target = target_facts(target, found, optimizer)
-        self._environment = environment_facts(target, found, optimizer)
+        chosen = chosen_optimizers(found, settings.optimizer)
+        self._target = target_facts(target, found, chosen)
+        self._environment = environment_facts(target, found, chosen)
         self._session = command.session(*chosen, real=True)
         self._schedule = ProgramSchedule(self._session, spec, self._peak, self._steps, target.cwd)
         self._takes_steps = target.takes("steps")
