@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+from functools import partial
 
 import pytest
 import torch
@@ -307,6 +308,14 @@ def test_a_lowest_loss_at_the_edge_of_what_was_tried_is_doubted():
     made = suggest([with_probes(found)], "scout", "decay", 400)
     assert made.confidence == "medium"
     assert "edge" in made.doubts[0]
+
+
+def test_a_loss_that_falls_alike_over_more_than_two_decades_of_rates_is_doubted():
+    easy = partial(bowl, best=BEST * 1000, floor=0.0, width=20.0)
+    made = suggest([with_probes(probed(BEST * 1000, reach=easy))], "scout", "decay", 400)
+    assert made.high / made.low > 100
+    assert made.confidence == "medium"
+    assert "hardly tells them apart" in made.doubts[0]
 
 
 def test_a_sweep_that_left_most_and_was_not_probed_is_answered_with_low_confidence():

@@ -17,6 +17,7 @@ from lrscout.search.scout import HORIZON
 
 MIN_STEPS_PER_DECADE = 12.0  # with fewer, the mean regret doubles
 NARROW_BAND = 0.25  # decades; if the band of usable rates is narrower, small errors are costly
+WIDE_BAND = 2.0  # decades; if it is wider, the loss hardly tells rates apart. The widest of the benchmarks: 1.3
 MAX_SEED_RATIO = 3.0  # seeds that differ by a larger factor disagree
 MAX_EXTRAPOLATION = 10.0  # factor between the horizon and the one that the constants were measured for
 MANY_EPOCHS = 100
@@ -92,7 +93,12 @@ def _doubts_of_probes(found: Probing) -> list[str]:
     rates = [probe.lr for probe in found.probes]
     if not min(rates) < found.best < max(rates):
         return ["the loss is lowest at the edge of the rates that were tried"]
-    if math.log10(found.high / found.low) < NARROW_BAND:
-        width = found.high / found.low
+    width = found.high / found.low
+    if math.log10(width) < NARROW_BAND:
         return [f"only a narrow band of rates, a factor of {width:.2g} wide, comes within {BAND:.0%} of the best"]
+    if math.log10(width) > WIDE_BAND:
+        return [
+            f"rates that differ by a factor of {width:.2g} come within {BAND:.0%} of the best, so the loss hardly tells"
+            " them apart: unless a lower loss is all that matters, take a rate from the lower end of the usable ones"
+        ]
     return []
