@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -372,6 +373,7 @@ SHARED: Any = None
 def recurrent(keeps: str) -> Workload:
     """Its step keeps a hidden state for the next batch, outside of the attributes of a module."""
     model, here, box, values = Recurrent(), None, {}, torch.zeros(32, 16)
+    queue, stack = deque([torch.zeros(32, 16)]), [torch.full((32, 16), 0.5)]
     expanded = torch.zeros(16).expand(32, 16)  # which nobody can write to
 
     def step(batch: Any) -> Any:
@@ -384,6 +386,8 @@ def recurrent(keeps: str) -> Workload:
             "dict": box.get("h"),
             "object": getattr(model.kept, "h", None),
             "in place": values,
+            "deque": queue[0] if queue else None,
+            "list": stack[-1] if stack else None,
         }
         scores, state = model(batch[0], before[keeps])
         if keeps == "global":
@@ -394,6 +398,10 @@ def recurrent(keeps: str) -> Workload:
             box["h"] = state
         elif keeps == "object":
             model.kept.h = state
+        elif keeps == "deque":
+            queue[0] = state
+        elif keeps == "list":
+            stack[:] = []
         else:
             values.copy_(state)
         return nn.functional.cross_entropy(scores, batch[1])

@@ -145,12 +145,59 @@ def failing(batch_size: int = 16) -> dict[str, Any]:
     return {**parts, "step": step}
 
 
+class Headed(nn.Module):
+    """Blocks, and a layer of its own after them."""
+
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.blocks, self.head = layers[:4], layers[4]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.blocks(inputs))
+
+
 def held_out(batch_size: int = 16) -> dict[str, Any]:
-    """The same, with held-out data."""
+    """The same with a head, and with held-out data."""
     parts = build(batch_size)
     generator = torch.Generator().manual_seed(1)
     data = TensorDataset(torch.randn(24, 16, generator=generator), torch.randn(24, 1, generator=generator))
-    return {**parts, "val_loader": DataLoader(data, batch_size // 2)}
+    return {**parts, "model": Headed(parts["model"]), "val_loader": DataLoader(data, batch_size // 2)}
+
+
+class Endless:
+    """The held-out batches again and again, without a length."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Any:
+        while True:
+            yield from self.loader
+
+
+def endless(batch_size: int = 16) -> dict[str, Any]:
+    """The same with held-out data that do not end."""
+    parts = held_out(batch_size)
+    return {**parts, "val_loader": Endless(parts["val_loader"])}
+
+
+def pretrained(batch_size: int = 16) -> dict[str, Any]:
+    """The same, trained for a few steps while it is built."""
+    parts = build(batch_size)
+    teacher = torch.optim.SGD(parts["model"].parameters(), lr=0.01)
+    for batch, target in DataLoader(parts["train_loader"].dataset, batch_size=64):
+        teacher.zero_grad()
+        parts["loss_fn"](parts["model"](batch), target).backward()
+        teacher.step()
+    return {**parts, "optimizer": torch.optim.AdamW([{"params": []}, {"params": parts["model"].parameters()}])}
+
+
+def resting(batch_size: int = 16) -> dict[str, Any]:
+    """Two optimizers with one loss, under schedulers that begin at a rate of 0."""
+    parts = several(batch_size=batch_size)
+    for optimizer in parts["optimizer"].values():
+        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, step / 100))
+    return parts
 
 
 def dying(batch_size: int = 16) -> dict[str, Any]:

@@ -399,7 +399,7 @@ def test_a_limit_of_time_holds_in_the_backward_pass_too():
         (Slow.apply(weights * 2)).sum().backward()
 
 
-@pytest.mark.parametrize("keeps", ["global", "closure", "dict", "object", "in place"])
+@pytest.mark.parametrize("keeps", ["global", "closure", "dict", "object", "in place", "deque", "list"])
 def test_a_state_between_batches_does_not_pass_from_one_check_to_the_next(keeps):
     made = settings("gradients", "precision", "determinism")
     checks = check_target(seeded(lambda: broken.recurrent(keeps)), made, Target(None)).result.checks

@@ -250,6 +250,18 @@ def test_the_only_loss_that_validation_logs_is_the_held_out_loss() -> None:
     assert [run.final for run in found.runs] == [run.final for run in expected.runs]
 
 
+class ReturnsPredictions(Regression):
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        super().validation_step(batch, batch_idx)
+        return self.net(batch[0]), batch[1]
+
+
+def test_validation_may_return_anything_besides_the_loss_that_it_logs() -> None:
+    targets: list[Any] = [lambda: ReturnsPredictions(), lambda: Regression()]
+    found, expected = (lrscout.compare_schedulers(each, schedules=["constant", "cosine"], **SHORT) for each in targets)
+    assert [run.final for run in found.runs] == [run.final for run in expected.runs]
+
+
 class LogsTwoLosses(Regression):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.log_dict({"val/loss_a": 1.0, "val/loss_b": 2.0})

@@ -31,7 +31,7 @@ from lrscout.engine.workload import Workload, make_workload
 from lrscout.errors import LrscoutError, UsageError, UserCodeError, WorkloadError
 from lrscout.ranks import __main__ as program
 from lrscout.ranks.arguments import on_ranks, read
-from lrscout.ranks.loaders import shared
+from lrscout.ranks.loaders import shared, shared_to_evaluate
 from lrscout.ranks.strategies import LossOfBatch, blocks, wrapped
 from lrscout.records import load
 from lrscout.results import Target, TargetOnRanks
@@ -87,6 +87,17 @@ def test_a_share_is_batched_and_collated_as_the_loader_was():
     share, _ = shared(loader, 2, 0, seed=0)
     assert [int(batch[0]) for batch in share] == [0 + 2, 4 + 6]  # the fifth sample of its share is left over
     assert len(share) == 2
+
+
+def test_held_out_samples_are_shared_without_leaving_one_out_and_are_the_same_in_every_pass():
+    loader = DataLoader(TensorDataset(torch.arange(6)), batch_size=4, drop_last=True, shuffle=True)
+    shares = [shared_to_evaluate(loader, 2, rank) for rank in range(2)]
+    assert [passed(share) for share in shares] == [[0, 2, 4], [1, 3, 5]] == [passed(share) for share in shares]
+
+
+def test_held_out_batches_that_cannot_be_shared_are_left_alone():
+    assert shared_to_evaluate([1, 2], 2, 0) == [1, 2]
+    assert shared_to_evaluate(None, 2, 0) is None
 
 
 class Stream(IterableDataset):
@@ -330,6 +341,8 @@ def losses(target: str, **settings: Any) -> list[float]:
         pytest.param("scaled", {"strategy": "fsdp"}, marks=pytest.mark.slow),
         pytest.param("several", {"strategy": "fsdp"}, marks=pytest.mark.slow),
         pytest.param("stepped_twice", {"strategy": "ddp"}, marks=pytest.mark.slow),
+        pytest.param("pretrained", {"strategy": "ddp"}, marks=pytest.mark.slow),
+        pytest.param("resting", {"strategy": "ddp", "optimizer": "each"}, marks=pytest.mark.slow),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value.values())),
 )
@@ -500,6 +513,33 @@ def test_schedules_are_compared_on_two_ranks_as_in_one_process():
         name, alone = compared(target, 16)
         assert name == metric
         assert compared(target, 8, nproc=2, strategy="fsdp") == (name, pytest.approx(alone, rel=1e-5))
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left", "one_thread")
+@pytest.mark.parametrize(
+    "more", [{"strategy": "fsdp"}, {"restart": True}, {"jobs": "2"}], ids=["fsdp", "restart", "jobs"]
+)
+def test_a_rate_is_refined_on_two_ranks_by_the_held_out_loss_of_one_process(more):
+    def refined(batch_size: int, **settings: Any) -> Any:
+        target = {"kwargs": {"batch_size": batch_size}, "device": "cpu", "refine": 600, "max_steps": 150}
+        return lrscout.find_lr(f"{PATH}held_out", **target, **settings).result.refinement
+
+    alone, ranks = refined(16), refined(8, nproc=2, **more)
+    assert (ranks.metric, ranks.initial) == ("held-out loss", pytest.approx(alone.initial, rel=1e-5))
+    assert [probe.loss for probe in ranks.probes] == [pytest.approx(probe.loss, rel=1e-3) for probe in alone.probes]
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left")
+def test_ranks_warn_of_what_happens_in_their_trainings():
+    runs = {"schedules": ["constant", "cosine"], "lr": 0.01, "lr_mode": "shared", "steps": 20, "seeds": 1}
+    given = {"kwargs": {"batch_size": 8}, "device": "cpu", "nproc": 2}
+    found = lrscout.compare_schedulers(f"{PATH}endless", **given, **runs)
+    assert found.record.result.metric.name == "held-out loss"
+    assert len([each for each in found.record.warnings if "did not end after 100 batches" in each]) == 1
 
 
 @linux

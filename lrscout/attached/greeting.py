@@ -17,9 +17,15 @@ FRAMEWORKS = {
 """The modules that a program has loaded if its training loop is that of a framework."""
 
 
+def device_of(optimizer: Optimizer) -> torch.device:
+    """The device of its first parameter; a group may have none."""
+    devices = (parameter.device for group in optimizer.param_groups for parameter in group["params"])
+    return next(devices, torch.device("cpu"))
+
+
 def greeting(optimizer: Optimizer) -> dict[str, Any]:
     """Its place among the ranks, its device and its versions."""
-    device = optimizer.param_groups[0]["params"][0].device
+    device = device_of(optimizer)
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():

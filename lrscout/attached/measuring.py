@@ -14,6 +14,7 @@ from torch.nn import Module
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
+from .greeting import device_of
 from .memory import CudaMemory, Memory, ProcessMemory, UnknownMemory, memory_of
 from .parts import Parts
 from .patches import Patches
@@ -88,7 +89,7 @@ class Measuring:
             self._memory.leave_out(amount)
 
     def report(self, optimizer: Optimizer, last: bool) -> dict[str, Any]:
-        self._settle(optimizer.param_groups[0]["params"][0].device)
+        self._settle(device_of(optimizer))
         peak, memory = self._memory.peak(), self._memory
         parts = self._parts.step_ended(memory.held(), self._weights(), self._optimizers.values())
         shapes, self._shapes, self._step_shapes = self._shapes or self._step_shapes, [], []

@@ -165,9 +165,9 @@ class AttachedCommand:
         if self._session is not None:
             self._session.losses(wait=True)
         shares = shares_of(self._attachment.optimizers, drive or (0,))
-        program = self._attachment.program
-        evaluates = program is not None and program.held_out
-        self._session = AttachedSession(self._ranks, shares, self._listen, real, evaluates)
+        self._session = AttachedSession(
+            self._ranks, shares, self._listen, real, own=self._attachment.program is not None
+        )
         return self._session
 
     def release(self, lr: float | None) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
 from statistics import fmean
 from time import monotonic
+from typing import Any
 
+from lrscout.errors import LrscoutError
 from lrscout.processes.ranks import OptimizerFacts, Rank, asked
 
 LEAST_AHEAD, MOST_AHEAD = 2, 64  # steps that the program may know of before their losses are here
@@ -21,7 +25,7 @@ class AttachedSession:
     It is the session of a sweep (lrscout.search.range_test.SweepSession) and, with `set_lr`, that of a training
     (lrscout.search.training.TrainingSession). `listen` takes in what the ranks say, within so many seconds, or None to
     wait for something; it raises where a rank is lost. A `real` training is not ended where its optimizer is replaced,
-    and keeps its own schedules of momentum and weight decay. A program that `evaluates` has held-out data.
+    and keeps its own schedules of momentum and weight decay. A program of lrscout's `own` also answers questions.
     """
 
     def __init__(
@@ -30,9 +34,9 @@ class AttachedSession:
         shares: Mapping[int, float],
         listen: Callable[[float | None], None],
         real: bool = False,
-        evaluates: bool = False,
+        own: bool = False,
     ) -> None:
-        self._ranks, self._listen, self.evaluates = ranks, listen, evaluates
+        self._ranks, self._listen, self._is_own = ranks, listen, own
         self._lr: float | None = None
         self._arrived: list[float] = []
         self._unsent: list[float | None] = []  # rates of steps that the program does not know of yet
@@ -71,15 +75,24 @@ class AttachedSession:
         arrived, self._arrived = self._arrived, []
         return arrived
 
-    def evaluate(self) -> float | None:
-        """The loss of held-out data, each rank's share of which counts alike, once all steps are taken.
+    @cached_property
+    def evaluates(self) -> bool:
+        """Whether there is held-out data that has a loss: what somebody's program does cannot be told from outside."""
+        return self._is_own and all(self._asked("evaluates", evaluates=1))
 
-        None where a program is not lrscout's own: what it does with held-out data cannot be told from outside.
-        """
-        if not self.evaluates:
-            return None
+    def evaluate(self) -> float | None:
+        """The loss of held-out data, each rank's share of which counts alike, once all steps are taken; or None."""
+        return fmean(self._asked("evaluated", evaluate=1)) if self.evaluates else None
+
+    def warnings(self) -> tuple[str, ...]:
+        """What the program tells its user about the steps so far, once all are taken; nothing if it has ended."""
+        with suppress(LrscoutError):  # steps ahead may have failed at a rate that is too high; whoever goes on is told
+            return tuple(self._asked("warnings", warnings=1)[0]) if self._is_own else ()
+        return ()
+
+    def _asked(self, answer: str, **question: object) -> list[Any]:
         self._send_steps()
-        return fmean(asked(self._ranks, self._listen, "evaluated", evaluate=1))
+        return asked(self._ranks, self._listen, answer, **question)
 
     def begin_gradients(self) -> None:
         """Add up the gradients that the leading optimizer steps with from now on; right after `losses(wait=True)`."""
@@ -96,11 +109,7 @@ class AttachedSession:
     def restore(self) -> None:
         """Put the state of the first step back on every rank, and drop the losses that are still to come."""
         self._unsent.clear()
-        for rank in self._ranks:
-            rank.restored = False
-        self._send(restore=1)
-        while not all(rank.restored for rank in self._ranks):
-            self._listen(None)
+        asked(self._ranks, self._listen, "restored", restore=1)
         self._arrived.clear()
         self._in_flight = self._measured = 0
 

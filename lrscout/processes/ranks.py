@@ -44,10 +44,10 @@ class ProgramFacts:
     """What a program of lrscout's own tells of itself."""
 
     environment: Mapping[str, Any]  # for the record
-    driven: tuple[int, ...]  # the numbers of the optimizers that the settings name
+    wanted: str | None  # what its own --optimizer names
+    driven: tuple[int, ...]  # the numbers of those
     steps_per_epoch: float | None
     length: tuple[str, int] | None  # what knows the steps of its training, and how many they are
-    held_out: bool  # whether it has held-out data
     warnings: tuple[str, ...]
 
 
@@ -64,6 +64,11 @@ class Attachment:
     threads: int
     framework: str | None = None  # whose training loop it has
     program: ProgramFacts | None = None  # where it is lrscout's own
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the program itself tells its user."""
+        return () if self.program is None else self.program.warnings
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,6 @@ class Rank:
         self.answers: dict[str, Any] = {}  # by what was asked for
         self.losses: deque[float] = deque()
         self.steps = 0  # taken, of the optimizers that were driven
-        self.restored = False
         self.gone = False
         self._buffer = b""
 
@@ -157,7 +161,7 @@ class Rank:
             self.hello = message
         elif "restored" in message:
             self.losses.clear()  # those of steps that nobody waits for any more
-            self.restored = True
+            self.answers["restored"] = True
         elif "optimizer" in message:
             self.announced.append(optimizer_facts(message["optimizer"]))
         elif "stepped" in message:
@@ -172,6 +176,10 @@ class Rank:
             self.answers["gradients"] = int(count), float(squares), float(square)
         elif "evaluated" in message:
             self.answers["evaluated"] = float(message["evaluated"])
+        elif "evaluates" in message:
+            self.answers["evaluates"] = bool(message["evaluates"])
+        elif "warnings" in message:
+            self.answers["warnings"] = tuple(map(str, message["warnings"]))
         elif "failed" in message:
             self.failure = message["failed"]
         elif "dead" in message:
@@ -214,9 +222,9 @@ def _program_facts(message: dict[str, Any] | None) -> ProgramFacts | None:
     per_epoch, length = message["length"]
     return ProgramFacts(
         message["environment"],
+        message["wanted"],
         tuple(message["driven"]),
         per_epoch,
         None if length is None else tuple(length),
-        message["held_out"],
         tuple(message["warnings"]),
     )

@@ -14,7 +14,6 @@ from lrscout.engine.environment import describe_environment
 from lrscout.engine.length import own_length
 from lrscout.engine.rates import own_rates, ratios_of, set_rates
 from lrscout.engine.session import Session
-from lrscout.engine.training import Trainee
 from lrscout.engine.trials.gradients import with_gradients
 
 ATTACHED = "_lrscout_attached"  # the package that lrscout has brought into this process
@@ -31,40 +30,40 @@ class OwnOptimizer:
         """Set all groups' rates, of which the largest becomes `lr`."""
         set_rates(self.optimizer.param_groups, self._ratios, lr)
 
+    def rest(self) -> None:
+        """Set the rates that the groups were configured with."""
+        set_rates(self.optimizer.param_groups, self.rates, 1.0)
 
-def guide(session: Session, warnings: Sequence[str], evaluates: bool) -> Any:
-    """Who names the rates of the steps (lrscout.attached.guided.Guided); None where nobody searches.
 
-    What is searched for may be such that held-out data is never evaluated.
+def watcher() -> Any:
+    """Who would look for optimizer steps in this process, without its hooks; None where nobody searches.
+
+    What a target trains while it is built is not what is searched.
     """
-    agent = sys.modules.get(f"{ATTACHED}.agent")
-    if agent is None or agent.present is None:
-        return None
+    module = sys.modules.get(f"{ATTACHED}.agent")
+    agent = None if module is None else module.present
+    if agent is not None:
+        agent.detach()
+    return agent
+
+
+def guide(watcher: Any, session: Session, wanted: str | None, warnings: Sequence[str]) -> Any:
+    """Who names the rates of the steps (lrscout.attached.guided.Guided), in the place of a watcher.
+
+    `wanted` is what --optimizer names.
+    """
     optimizers = [OwnOptimizer(each) for each in session.optimizers]
     guided: Any = importlib.import_module(f"{ATTACHED}.guided")
-    return guided.Guided(
-        agent.present, optimizers, _facts(session, warnings, evaluates), partial(with_gradients, session)
-    )
+    return guided.Guided(watcher, optimizers, _facts(session, wanted, warnings), partial(with_gradients, session))
 
 
-def _facts(session: Session, warnings: Sequence[str], evaluates: bool) -> dict[str, Any]:
+def _facts(session: Session, wanted: str | None, warnings: Sequence[str]) -> dict[str, Any]:
     names = list(session.named.all)
-    held_out, about_held_out = _held_out(session) if evaluates else (False, ())
     return {
         "environment": describe_environment(session),
+        "wanted": wanted,
         "driven": [names.index(name) for name in session.named.driven],
         "length": list(own_length(session)),
         "micro_batches": session.accumulate,
-        "held_out": held_out,
-        "warnings": [*session.warnings, *warnings, *about_held_out],
+        "warnings": [*session.warnings, *warnings],
     }
-
-
-def _held_out(session: Session) -> tuple[bool, tuple[str, ...]]:
-    """Whether there is held-out data that can be evaluated, and what the user should know about that."""
-    workload = session.workload
-    if workload.val_loader is None or workload.host.framework is None:
-        return workload.val_loader is not None, ()
-    with session.open():
-        trainee = Trainee(session)
-        return trainee.lacks is None, trainee.warnings

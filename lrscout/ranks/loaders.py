@@ -33,6 +33,14 @@ def shared(loader: Any, ranks: int, rank: int, seed: int) -> tuple[Any, str | No
     return loader, f"The train_loader {why}, {left}"
 
 
+def shared_to_evaluate(loader: Any, ranks: int, rank: int) -> Any:
+    """The held-out data of one rank, the same in every pass and without a sample left out; else the loader as it is."""
+    if _why_left_alone(loader) is not None:
+        return loader
+    sampler = DistributedSampler[Any](loader.dataset, ranks, rank, shuffle=False)
+    return rebuilt(loader, sampler=sampler, drop_last=False)
+
+
 def begin_anew(loader: Any) -> None:
     """Let the next pass be the first one again."""
     sampler = getattr(loader, "sampler", None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -18,9 +18,9 @@ from lrscout.engine.trials.source import Source
 from lrscout.engine.workload import Workload, make_workload
 from lrscout.errors import UsageError, WorkloadError
 from lrscout.ranks.arguments import Arguments
-from lrscout.ranks.guide import guide
+from lrscout.ranks.guide import guide, watcher
 from lrscout.ranks.launcher import STORE
-from lrscout.ranks.loaders import begin_anew, shared
+from lrscout.ranks.loaders import begin_anew, shared, shared_to_evaluate
 from lrscout.ranks.strategies import check_closures, parameters_in, wrapped
 from lrscout.settings.optimizers import ALL, EACH
 
@@ -39,45 +39,62 @@ def train(arguments: Arguments) -> None:
     store = os.environ.get(STORE)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store and f"file://{store}", rank=rank, world_size=ranks)
+    watched_by = watcher()
     workload = _built(arguments)
     settings = arguments.settings
     train_loader, warning = shared(workload.train_loader, ranks, rank, settings.seed)
-    val_loader, _ = shared(workload.val_loader, ranks, rank, settings.seed)  # what all ranks read is as good
+    val_loader = shared_to_evaluate(workload.val_loader, ranks, rank)
     workload = replace(workload, train_loader=train_loader, val_loader=val_loader)
     # each draws its own dropout; the weights are the same already
     own = replace(settings, device=str(device), seed=settings.seed + rank, optimizer=_together(settings.optimizer))
     session = Session(wrapped(workload, arguments.strategy, device), own)
     check_closures(session.optimizers, arguments.strategy)
-    evaluates = arguments.batch_size is None  # which is given where one is searched for
-    _train(session, arguments.strategy, [warning] if warning is not None else [], evaluates)
+    warnings = [warning] if warning is not None else []
+    guided = None if watched_by is None else guide(watched_by, session, settings.optimizer, warnings)
+    while True:
+        begin_anew(train_loader)
+        with session.open(preserve=guided is not None and guided.keeps):
+            training = SharedTraining(session, arguments.strategy)
+            while guided is None:
+                training.step()
+            guided.train(training)
 
 
-def _train(session: Session, strategy: str, warnings: Sequence[str], evaluates: bool) -> None:
-    """Take steps as the search asks for them, each sweep from the same state and on the same batches; or on and on."""
-    checked = strategy != "ddp"
+class SharedTraining:
+    """The steps of an open session, and the evaluations between them."""
 
-    def step() -> Tensor:
-        nonlocal checked
+    def __init__(self, session: Session, strategy: str) -> None:
+        self._session, self._trainee = session, Trainee(session)
+        self._checked = strategy != "ddp"
+
+    def step(self) -> Tensor:
+        """Take a step; its loss.
+
+        Raises:
+            WorkloadError: a parameter takes no part in it, which DDP does not allow.
+        """
         try:
-            loss = session.train_step()
+            loss = self._session.train_step()
         except RuntimeError as error:
             if UNFINISHED in str(error):  # DDP refuses a second micro-batch after a first one without some parameters
-                _check_all_train(parameters_in(session.workload))
+                _check_all_train(parameters_in(self._session.workload))
             raise
-        if not checked:
-            checked = True
-            _check_all_train(parameters_in(session.workload))
+        if not self._checked:
+            self._checked = True
+            _check_all_train(parameters_in(self._session.workload))
         return loss
 
-    guided = guide(session, warnings, evaluates)
-    while True:
-        for loader in (session.workload.train_loader, session.workload.val_loader):
-            begin_anew(loader)
-        with session.open(preserve=guided is not None and guided.keeps):
-            if guided is not None:
-                guided.train(step, Trainee(session).evaluate)
-            while guided is None:
-                step()
+    def evaluates(self) -> bool:
+        """Whether there is held-out data that has a loss."""
+        return self._trainee.lacks is None
+
+    def evaluate(self) -> float | None:
+        """The loss of this rank's held-out data."""
+        return self._trainee.evaluate()
+
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know about the training so far."""
+        return (*self._session.warnings, *self._trainee.warnings)
 
 
 def _together(optimizer: str | None) -> str | None:

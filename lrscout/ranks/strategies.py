@@ -120,9 +120,17 @@ def wrapped(workload: Workload, strategy: str, device: torch.device) -> Workload
     for optimizer in _instances(workload.optimizer):
         _check_shared(optimizer, parameters_in(workload))
     module = STRATEGIES[strategy](workload)
-    # DDP exchanges buffers in evaluation too, and ranks may have different numbers of batches to evaluate
-    alone = module.module if isinstance(module, DistributedDataParallel) else module
-    return replace(workload, step=lambda batch: module(batch), val_step=lambda batch: alone(batch, held_out=True))
+    return replace(workload, step=lambda batch: module(batch), val_step=lambda batch: _evaluated(module, batch))
+
+
+def _evaluated(module: Any, batch: Any) -> Any:
+    """The loss of a held-out batch, after which the ranks have divided all weights again."""
+    if isinstance(module, DistributedDataParallel):  # it exchanges buffers, and ranks may have more batches than others
+        return module.module(batch, held_out=True)
+    try:
+        return module(batch, held_out=True)
+    finally:
+        module.reshard()  # FSDP waits for the backward pass with those outside of blocks
 
 
 def parameters_in(workload: Workload) -> dict[str, nn.Parameter]:

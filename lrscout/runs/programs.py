@@ -148,12 +148,12 @@ def on_this_node(target: CommandTarget) -> CommandTarget:
 def chosen_optimizers(found: Attachment, wanted: str | None) -> tuple[int, ...]:
     """The numbers of the optimizers that --optimizer names, counted from 0; without it, all.
 
-    A program of lrscout's own has chosen them itself.
+    A program of lrscout's own that has the same option has chosen them itself: it knows them by more names.
 
     Raises:
         UsageError: there is no such optimizer, or there are several of that class.
     """
-    if found.program is not None:
+    if found.program is not None and wanted in (None, found.program.wanted):
         return found.program.driven
     known = [(each.name,) for each in found.optimizers]
     return chosen_numbers(known, [described(each) for each in found.optimizers], wanted, "The program")

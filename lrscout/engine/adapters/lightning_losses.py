@@ -25,9 +25,12 @@ def training_loss(output: Any, logged: Mapping[str, Any], name: str) -> Any:
 
 
 def validation_loss(output: Any, logged: Mapping[str, Any], name: str) -> Any:
-    """What the step called `name` returned, or logged as val_loss, or under the only name with loss in it."""
+    """What the step called `name` returned, or logged as val_loss, or under the only name with loss in it.
+
+    It may return anything else, such as predictions.
+    """
     loss = output.get("loss", output.get("val_loss")) if isinstance(output, Mapping) else output
-    if loss is not None:
+    if isinstance(loss, Tensor) and loss.numel() == 1:
         return loss
     named = [key for key in logged if "loss" in key.lower()]
     found = [key for key in logged if key == "val_loss"] or (named if len(named) == 1 else [])

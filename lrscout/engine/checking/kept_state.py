@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from lrscout.engine.state import REGISTRIES, cell_contents, is_read_only
 from lrscout.engine.workload import Workload
 
 DEEPEST = 3  # levels of attributes and items
-MOST_ITEMS = 100  # of a list or a dict: a longer one holds data
+ITEMS = (list, deque, dict)
+MOST_ITEMS = 100  # of one of them: a longer one holds data
 MOST_LOOKED_AT = 300  # items of items, in search of tensors
 MOST_HOLDERS = 1000
 MOST_VALUES = 1 << 20  # of a tensor: a larger one is data too
@@ -88,7 +90,7 @@ def _tensors_in(value: Any) -> list[Tensor]:
         each = waiting.pop()
         if isinstance(each, Tensor):
             found.append(each)
-        elif isinstance(each, (tuple, list, dict)) and len(each) <= MOST_ITEMS:
+        elif isinstance(each, (tuple, *ITEMS)) and len(each) <= MOST_ITEMS:
             waiting += each.values() if isinstance(each, dict) else each
     return found
 
@@ -132,9 +134,9 @@ def _within(value: Any, depth: int) -> Iterator[_Holder]:
     """A list, a dict or an object with attributes, and those in it."""
     if depth > DEEPEST or isinstance(value, OTHERS) or inspect.isroutine(value):
         return
-    own = value if isinstance(value, (list, dict)) else getattr(value, "__dict__", None)
-    if isinstance(own, list) and len(own) <= MOST_ITEMS:
-        yield _Holder(own, lambda: dict(enumerate(own)), own.__setitem__)
+    own = value if isinstance(value, ITEMS) else getattr(value, "__dict__", None)
+    if isinstance(own, (list, deque)) and len(own) <= MOST_ITEMS:
+        yield _Holder(own, lambda: dict(enumerate(own)), lambda place, item: _put_at(own, place, item))
         inner = list(own)
     elif isinstance(own, dict) and len(own) <= MOST_ITEMS:
         yield _Holder(own, lambda: dict(own), own.__setitem__, own.pop)
@@ -143,3 +145,11 @@ def _within(value: Any, depth: int) -> Iterator[_Holder]:
         return
     for item in inner:
         yield from _within(item, depth + 1)
+
+
+def _put_at(own: list[Any] | deque[Any], place: int, item: Any) -> None:
+    """Put an item back; called in the order of the places, for those beyond the end have been taken out."""
+    if place < len(own):
+        own[place] = item
+    else:
+        own.append(item)

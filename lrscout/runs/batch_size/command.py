@@ -86,7 +86,7 @@ class CommandTrials:
             source_digest="",  # nobody knows which files the program is made of
             target=target_facts(self._target, found, chosen),
             ranks=found.ranks,
-            warnings=found.program.warnings if found.program is not None else (),
+            warnings=found.warnings,
         )
 
     def estimate(self, longest: int | None) -> ShapeEstimate:

@@ -60,6 +60,15 @@ IGNORES_SEED = (
 )
 
 
+class _Seen(NamedTuple):
+    """What a look at a command has found."""
+
+    found: Attachment
+    beginning: str  # what tells it from that of others
+    evaluates: bool
+    warnings: tuple[str, ...]
+
+
 class _Begun(NamedTuple):
     """A command at its first optimizer step."""
 
@@ -82,19 +91,20 @@ class CommandWorkbench:
         `on_output` receives what the first start prints; all others print the same again.
         """
         settings = self._settings
-        found, beginning = self._look(settings.seed, on_output, check=True)
+        seen = self._look(settings.seed, on_output, check=True)
+        found = seen.found
         several = settings.seeds > 1 or settings.lr_mode == "tune"
-        ignores_seed = several and self._look(settings.seed + 1)[1] == beginning
+        ignores_seed = several and self._look(settings.seed + 1).beginning == seen.beginning
         drive = chosen_optimizers(found, settings.optimizer)
         on_cpu = found.device.startswith("cpu")
         return Inspection(
             target=target_facts(self._target, found, drive),
             environment=environment_facts(self._target, found, drive),
-            held_out=found.program is not None and found.program.held_out,
+            held_out=seen.evaluates,
             own_lr=driven_together(found.optimizers, drive).own_lr,
             devices=0 if on_cpu else 1,  # how many there are is not known without torch
             cores=max(1, cpu_cores() // found.ranks),
-            warnings=(*(found.program.warnings if found.program is not None else ()), *self._about_seed(ignores_seed)),
+            warnings=tuple(dict.fromkeys((*found.warnings, *seen.warnings, *self._about_seed(ignores_seed)))),
             ignores_seed=ignores_seed,
         )
 
@@ -103,8 +113,8 @@ class CommandWorkbench:
             return ()
         return (IGNORES_SEED if self._target.takes("seed") else SEEDS_ITSELF,)
 
-    def _look(self, seed: int, on_output: OnOutput | None = None, check: bool = False) -> tuple[Attachment, str]:
-        """What is found in a command with this seed, and what tells its beginning from that of others."""
+    def _look(self, seed: int, on_output: OnOutput | None = None, check: bool = False) -> _Seen:
+        """What is found in a command with this seed."""
         with self._start(on_output, seed, self._settings.steps) as command:
             found, fingerprint, session = self._begin(command)
             if check:
@@ -113,7 +123,8 @@ class CommandWorkbench:
                 session.set_lr(None)
             for _ in range(COMPARED_LOSSES):
                 session.step()
-            return found, " ".join([fingerprint, *map(_rounded, session.losses(wait=True))])
+            beginning = " ".join([fingerprint, *map(_rounded, session.losses(wait=True))])
+            return _Seen(found, beginning, session.evaluates, session.warnings())
 
     def sweep(self) -> float:
         """The rate that find-lr suggests.
@@ -173,6 +184,7 @@ class CommandWorkbench:
                     steps,
                     on_point,
                 )
+                told = session.warnings()
                 if result.status == "ok" and self._is_let_end:
                     self._let_end(command, result.points[-1].lr, steps)
             except CommandFailedError:
@@ -185,7 +197,7 @@ class CommandWorkbench:
         began = f"{fingerprint} {_rounded(result.points[0].loss)}"
         metric = metric_of(self._settings, session.evaluates)
         warnings = (EARLY.format(metric=metric.name),) if result.status == "ok" and printed.is_early else ()
-        return FinishedRun(scored(plan, spec, result, metric, began, printed.values), warnings)
+        return FinishedRun(scored(plan, spec, result, metric, began, printed.values), (*told, *warnings))
 
     def _train(
         self, session: AttachedSession, schedule: ProgramSchedule, printed: Printed, steps: int, on_point: OnPoint

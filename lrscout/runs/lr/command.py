@@ -64,17 +64,17 @@ class CommandTrainer:
 
     def __init__(self, program: Program, settings: FindLrSettings, drive: Sequence[int], seed: int) -> None:
         self._program, self._settings, self.drive, self._seed = program, settings, tuple(drive), seed
-        found = program.start(**self._values)
+        self._attached = found = program.start(**self._values)
         self.known = len(found.optimizers)  # at the first step
         self._optimizer = driven_together(found.optimizers, drive)
-        self._own = found.program
+        self._told = found.warnings  # by a program of lrscout's own
         self.target: Mapping[str, Any] = target_facts(program.target, found, drive)
         self.environment: Mapping[str, Any] = environment_facts(program.target, found, drive)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        if self._own is not None:
-            return self._own.warnings
+        if self._attached.program is not None:
+            return self._told
         if self._settings.optimizer not in (None, ALL, EACH):
             return ()  # whoever names one asks for no other
         return tuple(late_optimizer(described(each)) for each in self._program.late)
@@ -84,7 +84,7 @@ class CommandTrainer:
         return not self._program.stepping.issubset(self.drive)
 
     def length(self) -> TrainingLength:
-        own = self._own
+        own = self._attached.program
         return length_of(self._settings, *((own.steps_per_epoch, own.length) if own is not None else (None, None)))
 
     def group_lrs(self, lr: float) -> tuple[float, ...]:
@@ -92,7 +92,9 @@ class CommandTrainer:
 
     @contextmanager
     def sweep(self) -> Iterator[AttachedSession]:
-        yield self._program.session(self.drive, **self._values)
+        session = self._program.session(self.drive, **self._values)
+        yield session
+        self._told = tuple(dict.fromkeys((*self._attached.warnings, *session.warnings())))
 
     @contextmanager
     def probe(self, schedule: ScheduleSpec, peak: float, steps: int) -> Iterator[Scheduled]:
