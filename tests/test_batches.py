@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_sequence
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
 from lrscout.engine.batches import Batches, to_device
 from lrscout.errors import WorkloadError
@@ -51,6 +51,20 @@ def test_shuffling_loader_is_shuffled_anew() -> None:
 def test_empty_loader_is_a_clear_error(loader: Any) -> None:
     with pytest.raises(WorkloadError, match="train_loader is empty"):
         take(loader, 1)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "said"),
+    [
+        (None, "larger than the dataset (6 samples) leaves no batches"),
+        (DistributedSampler(range(6), 2, 0), "larger than the share of the dataset that each rank has (3 samples)"),
+    ],
+    ids=["one process", "ranks"],
+)
+def test_a_loader_that_drops_its_only_batch_says_how_many_samples_it_has(sampler: Any, said: str) -> None:
+    with pytest.raises(WorkloadError) as caught:
+        take(DataLoader(range(6), batch_size=8, drop_last=True, sampler=sampler), 1)
+    assert said in caught.value.hint
 
 
 def test_exhausted_generator_is_a_clear_error() -> None:

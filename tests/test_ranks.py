@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 from attaching import MARK, alive
 from torch import nn
+from torch.distributed import distributed_c10d
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, TensorDataset, WeightedRandomSampler
 
 import lrscout
@@ -32,6 +33,7 @@ from lrscout.errors import LrscoutError, UsageError, UserCodeError, WorkloadErro
 from lrscout.ranks import __main__ as program
 from lrscout.ranks.arguments import on_ranks, read
 from lrscout.ranks.loaders import shared, shared_to_evaluate
+from lrscout.ranks.program import train
 from lrscout.ranks.strategies import LossOfBatch, blocks, wrapped
 from lrscout.records import load
 from lrscout.results import Target, TargetOnRanks
@@ -490,6 +492,23 @@ def test_a_parameter_that_the_ranks_would_not_share_is_refused(strategy):
 def test_a_step_that_steps_its_optimizers_itself_is_refused():
     with pytest.raises(UsageError, match="steps its optimizers itself"):
         wrapped(make_workload(ranked.several(manual=True)), "ddp", torch.device("cpu"))
+
+
+def test_a_model_that_is_divided_already_is_refused(strategy):
+    parts = ranked.build()
+    torch.distributed.fsdp.fully_shard(parts["model"])
+    with pytest.raises(UsageError, match="divided its model among the ranks already"):
+        wrapped(make_workload(parts), strategy, torch.device("cpu"))
+
+
+def test_a_target_that_starts_a_process_group_is_told_that_there_is_one(one_rank, monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)  # that of lrscout, which one_rank has made
+    monkeypatch.setattr(ranked, "build", lambda: distributed_c10d.init_process_group("gloo"))
+    with pytest.raises(ValueError, match="twice") as raised:
+        train(read(["ranked:build", "--device", "cpu"]))
+    assert "is_initialized()" in raised.value.__notes__[0]
 
 
 def test_a_loss_for_each_optimizer_is_refused():

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import Dataset, DistributedSampler, IterableDataset
 
 from lrscout.errors import TargetError, WorkloadError
 from lrscout.processes.deaths import Died
@@ -56,7 +56,7 @@ class Batches(Iterator[Any]):
             )
         raise WorkloadError(
             f"The {self._name} is empty.",
-            hint="With drop_last=True, a batch size larger than the dataset leaves no batches.",
+            hint=f"With drop_last=True, a batch size larger than {_all_of(self._loader)} leaves no batches.",
         )
 
     def _explain(self, error: Exception) -> None:
@@ -128,6 +128,19 @@ def batches_in(loader: Any) -> int | None:
         return len(loader) or None
     except (TypeError, NotImplementedError):  # an iterable dataset has no length
         return None
+
+
+def samples_a_pass(loader: Any) -> int | None:
+    """The samples in one pass over a loader, of one that ranks share those of this rank; None if it is unknown."""
+    return batches_in(getattr(loader, "sampler", None))
+
+
+def _all_of(loader: Any) -> str:
+    """The samples of a loader, in words."""
+    samples = samples_a_pass(loader)
+    number = f" ({samples} sample{'s' if samples > 1 else ''})" if samples else ""
+    is_share = isinstance(getattr(loader, "sampler", None), DistributedSampler)
+    return f"{'the share of the dataset that each rank has' if is_share else 'the dataset'}{number}"
 
 
 def check_workers_can_send(loader: Any) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lrscout.engine.batches import batches_in
+from lrscout.engine.batches import samples_a_pass
 from lrscout.engine.optimizers import Optimizers
 from lrscout.engine.workload import Workload
 from lrscout.errors import TargetError, WorkloadError, summary
@@ -117,7 +117,7 @@ KEPT_STATE = (
 
 def _one_sample(loader: Any) -> str:
     """What to do about a batch of one sample in front of a batch norm."""
-    samples, size = batches_in(getattr(loader, "dataset", None)), getattr(loader, "batch_size", None)
+    samples, size = samples_a_pass(loader), getattr(loader, "batch_size", None)
     left = f": {samples} samples in batches of {size} leave 1" if samples and size and samples % size == 1 else ""
     return (
         f"A batch norm cannot train on a batch of one sample{left}. Give the train_loader drop_last=True, or another"

@@ -26,6 +26,11 @@ from lrscout.settings.optimizers import ALL, EACH
 
 SHOWN = 3  # names in a message
 UNFINISHED = "Expected to have finished reduction"  # torch/csrc/distributed/c10d/reducer.cpp
+TWICE = "initialize the default process group twice"  # torch/distributed/distributed_c10d.py
+STARTED = (
+    "lrscout has started the process group of these ranks already: leave init_process_group out of what builds the"
+    " target, or call it only if torch.distributed.is_initialized() says that there is none."
+)
 
 
 def train(arguments: Arguments) -> None:
@@ -40,7 +45,12 @@ def train(arguments: Arguments) -> None:
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store and f"file://{store}", rank=rank, world_size=ranks)
     watched_by = watcher()
-    workload = _built(arguments)
+    try:
+        workload = _built(arguments)
+    except ValueError as error:
+        if TWICE in str(error):
+            error.add_note(STARTED)
+        raise
     settings = arguments.settings
     train_loader, warning = shared(workload.train_loader, ranks, rank, settings.seed)
     val_loader = shared_to_evaluate(workload.val_loader, ranks, rank)

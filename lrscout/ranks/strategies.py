@@ -117,6 +117,8 @@ def wrapped(workload: Workload, strategy: str, device: torch.device) -> Workload
         workload.loss_fn.to(device)
     if not any(parameter.requires_grad for parameter in workload.model.parameters()):
         raise WorkloadError("No parameter of the model requires grad.", hint="Unfreeze some with requires_grad_().")
+    if any(hasattr(parameter, "device_mesh") for parameter in parameters_in(workload).values()):  # DTensors
+        raise _not_on_ranks("has divided its model among the ranks already")
     for optimizer in _instances(workload.optimizer):
         _check_shared(optimizer, parameters_in(workload))
     module = STRATEGIES[strategy](workload)

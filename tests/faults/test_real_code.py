@@ -17,7 +17,7 @@ import pytest
 import torch
 from small_workloads import linear_workload, make_session, steps
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, TensorDataset
 
 import lrscout as lrscout_package
 from lrscout.cli import main
@@ -149,11 +149,13 @@ def test_equal_weights_in_every_seed_of_a_search_are_told_of(lrscout, target, to
 # --- losses
 
 
-def test_a_last_batch_of_one_sample_before_a_batch_norm_is_explained_beside_torchs_error():
-    data = TensorDataset(torch.randn(33, 3), torch.ones(33, 1))
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_last_batch_of_one_sample_before_a_batch_norm_is_explained_beside_torchs_error(ranks):
+    data = TensorDataset(torch.randn(33 * ranks, 3), torch.ones(33 * ranks, 1))
     model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1))
+    loader = DataLoader(data, batch_size=16, sampler=DistributedSampler(data, ranks, 0))
     with pytest.raises(ValueError, match="more than 1 value") as caught:
-        steps(linear_workload(model=model, train_loader=DataLoader(data, batch_size=16)), 3)
+        steps(linear_workload(model=model, train_loader=loader), 3)
     assert caught.value.__notes__ == [
         "A batch norm cannot train on a batch of one sample: 33 samples in batches of 16 leave 1. "
         "Give the train_loader drop_last=True, or another batch size."
