@@ -73,6 +73,11 @@ GOOD, ALSO, BAD = [0.50, 0.61, 0.70], [0.51, 0.60, 0.71], [0.62, 0.74, 0.81]
             {},
             "cosine has the lowest held-out loss, but with 2 seeds .*",
         ),
+        (
+            {"cosine": GOOD[:1], "wsd": BAD},  # interrupted
+            {},
+            "cosine has the lowest held-out loss, but with 1 seed this may be chance",
+        ),
         ({"cosine": BAD, "constant": GOOD}, {"mode": "max"}, r"cosine is best; constant is worse by 0\.120 ± 0\.025"),
     ],
 )

@@ -55,6 +55,13 @@ def test_summary_ends_with_the_rate_the_reason_and_the_usable_range():
     ]
 
 
+@pytest.mark.parametrize(("ranks", "shown"), [(1, False), (2, True)])
+def test_the_ranks_of_a_command_are_shown_where_there_are_several(ranks, shown):
+    target = {"command": ["torchrun", "--nproc-per-node", "2", "train.py"], "ranks": ranks}
+    text = summary(dataclasses.replace(RECORD, target=target), PLAIN)
+    assert bool(re.search(r"^ranks +2$", text, re.MULTILINE)) == shown
+
+
 @pytest.mark.parametrize(
     ("given_by", "shown"), [("--epochs", "about 940 steps (--epochs)"), (None, "about 940 steps\n")]
 )

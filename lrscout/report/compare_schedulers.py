@@ -222,7 +222,7 @@ def _sentence(result: CompareResult) -> str:
         parts = _against_baseline(result, names)
     elif rows[0].verdict == "descriptive":
         first, extreme = names[rows[0].label], "highest" if result.metric.mode == "max" else "lowest"
-        count = max(final.n for final in ended)
+        count = min(final.n for final in ended)  # an interrupted comparison may have fewer of some
         seeds = f"{count} seed{'s' if count > 1 else ''}"
         parts = [f"{first} has the {extreme} {result.metric.name}, but with {seeds} this may be chance"]
     else:

@@ -77,6 +77,8 @@ def common_facts(record: RunRecord[Any]) -> dict[str, object]:
     known: dict[str, object] = {"target": target_text(record)}
     if record.settings.get("nproc"):
         known["ranks"] = f"{record.settings['nproc']} ({record.settings.get('strategy') or 'ddp'})"
+    elif record.target.get("ranks", 1) > 1:
+        known["ranks"] = record.target["ranks"]  # those of a command
     known["optimizer"] = environment.get("optimizer") or record.settings.get("optimizer")
     known["device"] = environment.get("device") or record.settings.get("device")
     if environment.get("device_name") and not str(known["device"]).startswith("cpu"):
