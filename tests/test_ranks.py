@@ -574,6 +574,22 @@ def test_a_killed_rank_ends_the_search_with_one_message():
 
 
 @linux
+@pytest.mark.usefixtures("nothing_left")
+def test_the_ranks_end_where_the_supervisor_that_started_them_is_killed(mark, monkeypatch, tmp_path):
+    monkeypatch.setenv("LRSCOUT_ATTACH_ADDRESS", str(tmp_path / "nobody"))
+    command = [sys.executable, "-m", "lrscout.ranks", f"{PATH}build", "--nproc", "2", "--device", "cpu"]
+    supervisor = [sys.executable, "-c", f"import subprocess; subprocess.run({command})"]
+    with subprocess.Popen(supervisor, env={**os.environ, "PYTHONPATH": str(HERE.parent)}) as started:
+        wait_for(lambda: ranks_of(mark) == 3, 60)  # with the process that starts both
+        started.kill()
+    wait_for(lambda: not ranks_of(mark), 30)
+
+
+def ranks_of(mark: str) -> int:
+    return sum("lrscout.ranks" in line and "-c" not in line.split() for line in alive(mark))
+
+
+@linux
 @pytest.mark.slow
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("where", ["forward", "backward", "optimizer"])

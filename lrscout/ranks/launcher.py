@@ -16,6 +16,7 @@ from time import monotonic, sleep
 
 from lrscout.processes.cores import cpu_cores
 from lrscout.processes.deaths import Died
+from lrscout.processes.parentage import signalled_with_parent
 from lrscout.ranks.telling import tell
 
 STORE = "LRSCOUT_RANKS_STORE"  # the file in which the ranks find each other: unlike a port, nobody else can take it
@@ -41,6 +42,8 @@ def launch(ranks: int, argv: Sequence[str]) -> int:
             _send(processes, number)
 
         signal.signal(signal.SIGTERM, pass_on)
+        if "LRSCOUT_ATTACH_ADDRESS" in os.environ:  # by lrscout's supervisor, without which nobody would end the ranks
+            signalled_with_parent(signal.SIGTERM)
         signal.signal(signal.SIGINT, lambda *_: None)  # a terminal sends it to them as well
         while True:
             codes = [process.poll() for process in processes]
