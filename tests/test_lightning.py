@@ -238,6 +238,39 @@ def test_the_held_out_loss_is_that_of_the_validation_step() -> None:
     assert found == float(torch.stack(expected).mean())
 
 
+class KnowsStage(Regression):
+    """Asks its trainer what it is doing, and keeps a part in training mode when it is evaluated."""
+
+    def note(self) -> None:
+        trainer = self.trainer
+        self.seen.append(f"{trainer.state.fn} {trainer.state.stage} {trainer.training} {trainer.validating}")
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.note()
+        return super().training_step(batch, batch_idx)
+
+    def on_validation_model_eval(self) -> None:
+        super().on_validation_model_eval()
+        self.net[1].train()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.note()
+        super().validation_step(batch, batch_idx)
+
+
+def test_a_module_is_evaluated_in_the_modes_and_the_stage_that_lightning_gives_it() -> None:
+    module, reference = KnowsStage(), KnowsStage()
+    trainer = pl.Trainer(max_steps=1, accelerator="cpu", logger=False, num_sanity_val_steps=0, val_check_interval=1)
+    trainer.fit(reference)
+    session = make_session(make_workload(module), val_batches=2)
+    with session.open():
+        session.set_lr(0.05)
+        session.train_step()
+        assert float(session.evaluate()) == float(trainer.callback_metrics["val_loss"])
+        assert module.seen == reference.seen
+        assert module.net.training
+
+
 class LogsOneLoss(Regression):
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
         self.log_dict({"val/Loss": nn.functional.l1_loss(self.net(batch[0]), batch[1]), "val/acc": 0.5})
@@ -409,6 +442,62 @@ def test_a_datamodule_that_is_none_of_lightnings_is_refused(given: Any) -> None:
     assert '"train_loader"' in raised.value.hint
 
 
+def test_data_may_come_from_a_datamodule_made_of_datasets() -> None:
+    data = pl.LightningDataModule.from_datasets(loader().dataset, loader(held_out=True).dataset, batch_size=8)
+    shuffled = make_workload((Regression(), data))
+    assert len(shuffled.train_loader.dataset) == 64
+    assert len(shuffled.val_loader.dataset) == 32
+
+
+class Joins(Regression):
+    """Reads two loaders at once, the second of which is shorter."""
+
+    def __init__(self, joins: Any) -> None:
+        super().__init__()
+        self.joins = joins
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        (inputs, targets), (more, of_more) = batch
+        assert len(self.trainer.train_dataloader[1].dataset) == 32
+        return super().training_step((torch.cat([inputs, more]), torch.cat([targets, of_more])), batch_idx)
+
+    def train_dataloader(self) -> Any:
+        return self.joins([loader(self.hparams.batch_size), loader(self.hparams.batch_size, held_out=True)])
+
+
+@pytest.mark.parametrize("mode", ["list", "max_size_cycle", "min_size"])
+def test_several_loaders_are_joined_as_under_lightning(mode: str) -> None:
+    from pytorch_lightning.utilities import CombinedLoader
+
+    def made() -> Any:
+        return Joins(list if mode == "list" else lambda loaders: CombinedLoader(loaders, mode))
+
+    workload = make_workload(made())
+    assert len(workload.train_loader) == (4 if mode == "min_size" else 8)
+    assert steps(workload, STEPS, lr=0.05) == trained_by_lightning(made())
+    resized = Source(Target(None), "batch_size", 0, live=made).with_batch_size(4).train_loader
+    assert [len(inputs) for inputs, _ in next(iter(resized))] == [4, 4]
+
+
+class Transfers(Regression):
+    """Has its batches in a form that only its own hooks can move."""
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        return [part.to(device) for part in batch["parts"]]
+
+    def on_before_batch_transfer(self, batch: Any, _: int) -> Any:
+        return {"parts": [batch[0] * 1.1, batch[1]]}
+
+    def on_after_batch_transfer(self, batch: Any, _: int) -> Any:
+        return batch[0] + 0.1, batch[1]
+
+
+def test_all_hooks_of_a_batch_act_as_under_lightning() -> None:
+    ours = steps(make_workload(Transfers()), STEPS, lr=0.05)
+    assert ours == trained_by_lightning(Transfers())
+    assert ours != plain()
+
+
 def test_data_may_come_from_a_loader_and_an_optimizer_from_the_target() -> None:
     parts = {"model": Regression(), "train_loader": loader(), "optimizer": torch.optim.SGD}
     assert steps(make_workload(parts), 3) == steps(Workload(network(), loader(), nn.MSELoss(), torch.optim.SGD), 3)
@@ -506,6 +595,32 @@ def test_a_given_val_loader_stays_when_the_batch_size_is_set_in_the_module() -> 
     workload = source.with_batch_size(4)
     assert workload.train_loader.batch_size == 4
     assert workload.val_loader is given
+
+
+class OwnHooks(Regression):
+    def configure_callbacks(self) -> Any:
+        return [Losses()]
+
+    def configure_gradient_clipping(self, *given: Any) -> None:
+        pass
+
+
+class OwnHooksOfGan(Gan):
+    configure_callbacks, configure_gradient_clipping = (
+        OwnHooks.configure_callbacks,
+        OwnHooks.configure_gradient_clipping,
+    )
+
+
+def test_what_is_left_out_of_a_module_is_said_where_lightning_would_call_it() -> None:
+    def told(module: Any) -> tuple[str, ...]:
+        return make_session(make_workload(module)).warnings
+
+    assert told(OwnHooks()) == (
+        "OwnHooks.configure_gradient_clipping is not run: lrscout does that itself.",
+        "The callbacks of OwnHooks.configure_callbacks are left out.",
+    )
+    assert told(OwnHooksOfGan()) == ("The callbacks of OwnHooksOfGan.configure_callbacks are left out.",)
 
 
 class NoLoss(Regression):

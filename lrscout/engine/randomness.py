@@ -60,10 +60,14 @@ def random_state(owners: Iterable[Any] = ()) -> Restore:
 
 
 def generator_owners(loader: Any) -> list[Any]:
-    """A loader and, if it is a DataLoader, its samplers and its dataset: all of them may own a random generator."""
+    """A loader and, if it is a DataLoader, its samplers and its dataset: all of them may own a random generator.
+
+    So may the loaders that another one joins.
+    """
     batch_sampler = getattr(loader, "batch_sampler", None)
     sampler = getattr(batch_sampler, "sampler", None)
-    return [loader, getattr(loader, "sampler", None), batch_sampler, sampler, getattr(loader, "dataset", None)]
+    own = [loader, getattr(loader, "sampler", None), batch_sampler, sampler, getattr(loader, "dataset", None)]
+    return own + [owner for each in getattr(loader, "flattened", ()) for owner in generator_owners(each)]
 
 
 def _device_state(backend: Any) -> Restore:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lrscout.engine.adapters.lightning_data import joined, overrides, several, transfer_hooks
 from lrscout.engine.adapters.lightning_losses import NoLossError, training_loss, validation_loss
 from lrscout.engine.adapters.lightning_trainer import StandIn, in_place_of_trainer
 from lrscout.engine.batches import batches_in
@@ -21,8 +22,7 @@ from lrscout.errors import TargetError, WorkloadError, did_you_mean
 
 TUPLE = ("model", "train_loader", "loss_fn", "optimizer", "val_loader")
 KEYS = ("model", "datamodule", "train_loader", "val_loader", "optimizer")
-CORE = ("pytorch_lightning.core.", "lightning.pytorch.core.")  # where the base classes are
-NOT_RUN = ("optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping", "backward")
+NOT_RUN = ("optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping", "backward")  # nor if it is manual
 
 
 def adapted(given: Any) -> Workload | None:
@@ -72,10 +72,9 @@ class LightningHost(Host):
         self._module, self._datamodule = module, datamodule
         self._trainer = StandIn(module, datamodule)
         self._kept: list[Any] = []  # the schedulers, whose lengths are looked up where they are alive
-        overridden = [name for name in NOT_RUN if self._overrides(name)]
-        kind = type(module).__name__
-        self.warnings = tuple(f"{kind}.{name} is not run: lrscout does that itself." for name in overridden)
+        self.warnings = _left_out_of(module)
         self._takes_index = _takes(module.training_step, 2)
+        self._transfers: Sequence[Callable[[Any], Any]] = ()
         self._given: Mapping[str, Any] = {}
 
     def workload(self, parts: Mapping[str, Any]) -> Workload:
@@ -107,24 +106,21 @@ class LightningHost(Host):
         train, val = self._given.get("train_loader"), self._given.get("val_loader")
         owner = self._datamodule if self._datamodule is not None else self._module
         if train is None:
-            if not self._overrides("train_dataloader", owner):
+            if not overrides(owner, "train_dataloader"):
                 raise TargetError(
                     f"{type(owner).__name__} has no train_dataloader.",
                     hint="Define it, or let the target return (module, datamodule) or (module, train_loader).",
                 )
             train = owner.train_dataloader()
-            if val is None and self._overrides("val_dataloader", owner):
+            if val is None and overrides(owner, "val_dataloader"):
                 val = owner.val_dataloader()
-        if isinstance(train, (list, tuple, dict)) and not _is_batches(train):
-            raise TargetError(
-                f"train_dataloader returns {len(train)} loaders.", hint="Return one; it may join them itself."
-            )
-        if isinstance(val, (list, tuple)) and not _is_batches(val):
+        if isinstance(val, (list, tuple)) and several(val):
             if len(val) > 1:
                 told = f"Only the first of {len(val)} validation loaders is evaluated."
                 self.warnings = tuple(dict.fromkeys((*self.warnings, told)))  # loaders may be made again
             val = val[0] if val else None
-        return train, val if self._overrides("validation_step") else None
+        val = val if overrides(self._module, "validation_step") else None
+        return joined(self._module, train), joined(self._module, val)
 
     def _optimizers(self) -> Any:
         """What configure_optimizers returns, without the schedulers."""
@@ -159,6 +155,7 @@ class LightningHost(Host):
     def open(self, workload: Workload, device: torch.device, accumulate: int = 1) -> Iterator[None]:
         """Stand in for the Trainer, and begin a fit."""
         self._trainer.begin(workload.train_loader, accumulate)  # of a rank's share, for example
+        self._transfers = transfer_hooks(self._module, self._datamodule, device)
         with in_place_of_trainer(self._trainer):
             for hook in ("on_fit_start", "on_train_start", "on_train_epoch_start"):
                 getattr(self._module, hook)()
@@ -181,7 +178,10 @@ class LightningHost(Host):
         logged.clear()
         given = (self._transferred(batch), 0, 0)  # with the numbers of the batch and of the loader
         count = next((count for count in (2, 1, 3) if _takes(module.validation_step, count)), 2)
-        output = module.validation_step(*given[:count])
+        with self._trainer.validation():
+            if overrides(module, "on_validation_model_eval") and not module.training:
+                module.on_validation_model_eval()  # which may keep a part in training mode
+            output = module.validation_step(*given[:count])
         return validation_loss(output, logged, f"{type(module).__name__}.validation_step")
 
     def no_val_loss(self, compute: Callable[[], Any]) -> WorkloadError | None:
@@ -193,8 +193,9 @@ class LightningHost(Host):
         return None
 
     def _transferred(self, batch: Any) -> Any:
-        has_own = self._datamodule is not None and self._overrides("on_after_batch_transfer", self._datamodule)
-        return (self._datamodule if has_own else self._module).on_after_batch_transfer(batch, 0)
+        for hook in self._transfers:
+            batch = hook(batch)
+        return batch
 
     def backward_ended(self) -> None:
         """Only the gradients of automatic optimization are ours."""
@@ -241,11 +242,15 @@ class LightningHost(Host):
                     return replace(workload, train_loader=train_loader, val_loader=val_loader)
         return None
 
-    def _overrides(self, name: str, owner: Any = None) -> bool:
-        """Whether the user's class defines a method, instead of the one that Lightning's own base has."""
-        kind = type(self._module if owner is None else owner)
-        base = next(each for each in kind.__mro__ if each.__module__.startswith(CORE))
-        return getattr(kind, name, None) is not getattr(base, name, None)
+
+def _left_out_of(module: Any) -> tuple[str, ...]:
+    """What the user's class defines and nobody calls, as sentences; those of a manual step, Lightning calls neither."""
+    kind = type(module).__name__
+    hooks = NOT_RUN if module.automatic_optimization else ()
+    told = [f"{kind}.{name} is not run: lrscout does that itself." for name in hooks if overrides(module, name)]
+    if overrides(module, "configure_callbacks"):
+        told.append(f"The callbacks of {kind}.configure_callbacks are left out.")
+    return tuple(told)
 
 
 def _split(found: Any) -> tuple[list[Any], list[Any]]:
@@ -260,12 +265,6 @@ def _split(found: Any) -> tuple[list[Any], list[Any]]:
         optimizers = [each.get("optimizer") if isinstance(each, Mapping) else each for each in listed]
         schedulers = [each["lr_scheduler"] for each in listed if isinstance(each, Mapping) and each.get("lr_scheduler")]
     return optimizers, [each.get("scheduler") if isinstance(each, Mapping) else each for each in schedulers]
-
-
-def _is_batches(loaders: Any) -> bool:
-    """Whether a list is one of batches, not of loaders."""
-    parts = list(loaders.values()) if isinstance(loaders, dict) else loaders
-    return not any(hasattr(part, "dataset") for part in parts)
 
 
 def _takes(method: Callable[..., Any], count: int) -> bool:

@@ -22,8 +22,7 @@ MAX_EPOCHS = 1  # what a module is told that asks for the length of the training
 class StandIn:
     """The `self.trainer` of a module that no Trainer trains."""
 
-    training = True
-    validating = testing = predicting = sanity_checking = fast_dev_run = barebones = should_stop = False
+    testing = predicting = sanity_checking = fast_dev_run = barebones = should_stop = False
     num_nodes = accumulate_grad_batches = 1
     node_rank = 0
     checkpoint_callback = early_stopping_callback = progress_bar_callback = None
@@ -40,9 +39,13 @@ class StandIn:
         self.optimizers: list[Optimizer] = []
         self.logged: dict[str, Any] = {}
         self.callbacks: list[Any] = []
-        self.logger = _part(module, "loggers.logger").DummyLogger()  # which takes any call
+        self.logger = part(module, "loggers.logger").DummyLogger()  # which takes any call
         self.loggers: list[Any] = [self.logger]
         self.lr_scheduler_configs: list[Any] = []
+        self._states = part(module, "trainer.states")
+        self.state = self._states.TrainerState(
+            self._states.TrainerStatus.RUNNING, self._states.TrainerFn.FITTING, self._states.RunningStage.TRAINING
+        )
         self.strategy = _Strategy(self)
         self.was_asked_for_length = False
         self.begin()
@@ -50,10 +53,29 @@ class StandIn:
     def begin(self, loader: Any = None, accumulate: int = 1) -> None:
         """Count from the first batch of this loader again, or of the one before."""
         if loader is not None:
-            self.train_dataloader, self.batches = loader, batches_in(loader) or self.batches
+            self.train_dataloader = getattr(loader, "iterables", loader)  # of loaders that are joined
+            self.batches = batches_in(loader) or self.batches
         self.accumulate_grad_batches = accumulate
         self.batch_index = self.current_epoch = self.global_step = 0
         self.logged.clear()
+
+    @contextmanager
+    def validation(self) -> Iterator[None]:
+        """Be in the stage of validation for a while."""
+        before = self.state.stage
+        self.state.stage = self._states.RunningStage.VALIDATING
+        try:
+            yield
+        finally:
+            self.state.stage = before
+
+    @property
+    def training(self) -> bool:
+        return bool(self.state.stage == self._states.RunningStage.TRAINING)
+
+    @property
+    def validating(self) -> bool:
+        return not self.training
 
     def count_batch(self) -> bool:
         """Count a batch; whether an epoch ends with it."""
@@ -135,7 +157,7 @@ class _Strategy:
         self._lightning_optimizers: list[Any] = []
 
     def set_optimizers(self, optimizers: Sequence[Optimizer]) -> None:
-        wrapper = _part(self.lightning_module, "core.optimizer").LightningOptimizer
+        wrapper = part(self.lightning_module, "core.optimizer").LightningOptimizer
         self._lightning_optimizers = [wrapper(optimizer) for optimizer in optimizers]
         for wrapped in self._lightning_optimizers:
             wrapped._strategy = self
@@ -158,7 +180,7 @@ class _Strategy:
         return data
 
 
-def _part(module: Any, name: str) -> Any:
+def part(module: Any, name: str) -> Any:
     """A part of the package that the module's Lightning is, which has two names."""
     package = next(
         kind.__module__.removesuffix(".core.module")
