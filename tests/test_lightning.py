@@ -515,6 +515,32 @@ def test_a_module_with_a_loss_fn_is_a_plain_model() -> None:
     assert steps(make_workload((Plain(), loader(), nn.MSELoss(), torch.optim.AdamW)), 5, lr=0.05) == plain(5)
 
 
+def test_a_module_within_torch_compile_is_trained_as_it_is_with_a_word() -> None:
+    session = make_session(make_workload((torch.compile(Regression()), Data())))
+    assert session.warnings == ("The torch.compile around the module is left out: --compile compiles its forward.",)
+    assert steps(make_workload((torch.compile(Regression()), Data())), 5, lr=0.05) == plain(5)
+
+
+class Averages(Regression):
+    """Keeps a moving average of its weights, with the gradients that one forgets to leave out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.average = network().requires_grad_(False)
+
+    def on_train_batch_end(self, *given: Any) -> None:
+        for average, parameter in zip(self.average.parameters(), self.net.parameters()):
+            average.lerp_(parameter, 0.1)
+
+
+def test_an_average_of_the_weights_that_took_a_gradient_is_put_back() -> None:
+    module = Averages()
+    before = digest(module)
+    assert steps(make_workload(module), 5, lr=0.05) == plain(5)
+    assert digest(module) == before
+    assert not module.average[0].weight.requires_grad
+
+
 def test_everything_of_a_live_module_is_put_back() -> None:
     module = Hooked()
     before = digest(module), set(vars(module))
@@ -623,9 +649,14 @@ def test_what_is_left_out_of_a_module_is_said_where_lightning_would_call_it() ->
     assert told(OwnHooksOfGan()) == ("The callbacks of OwnHooksOfGan.configure_callbacks are left out.",)
 
 
-class NoLoss(Regression):
+class NoLoss(Gan):
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         self.log("accuracy", 0.5)
+
+
+class LeavesOut(Regression):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        super().training_step(batch, batch_idx)  # which logs the loss
 
 
 class NoData(pl.LightningModule):
@@ -643,13 +674,21 @@ class AsksTrainer(Regression):
         return self.trainer.profiler
 
 
+class AsksStrategy(Regression):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        assert self.trainer.strategy.root_device == self.device
+        return self.trainer.strategy.cluster_environment  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("module", "error", "said"),
     [
         (NoLoss, WorkloadError, r"(?s)returns no loss, and only logs 'accuracy'.*self.log\('train_loss', loss\)"),
+        (LeavesOut, WorkloadError, r"(?s)LeavesOut.training_step returned no loss for a batch.*Return the loss\."),
         (NoData, TargetError, "NoData has no train_dataloader"),
         (NoOptimizer, TargetError, r"(?s)NoOptimizer.configure_optimizers returns None.*Is a return statement missing"),
         (AsksTrainer, AttributeError, "self.trainer.profiler is not there"),
+        (AsksStrategy, AttributeError, "self.trainer.strategy.cluster_environment is not there"),
     ],
 )
 def test_what_a_module_lacks_is_said(module: Any, error: type[Exception], said: str) -> None:

@@ -128,6 +128,7 @@ def _parameter_state(parameters: Iterable[Tensor]) -> Restore:
             saved.restored()
             parameter.grad = grad
             if parameter.requires_grad != requires_grad:
+                parameter.detach_()  # it may have been changed in place by one with a gradient
                 parameter.requires_grad_(requires_grad)
 
     return restore

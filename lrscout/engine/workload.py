@@ -64,6 +64,8 @@ def from_lightning(given: Any) -> Workload | None:
         model = given[0]
     elif isinstance(given, Mapping):
         model = given.get("model")
+    if is_instance(model, "OptimizedModule", "torch._dynamo.eval_frame"):
+        model = model._orig_mod
     if not is_lightning(model):
         return None
     from lrscout.engine.adapters.lightning import adapted  # only here is Lightning known to be there

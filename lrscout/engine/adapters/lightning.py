@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lrscout.engine.adapters.lightning_data import joined, overrides, several, transfer_hooks
+from lrscout.engine.adapters.lightning_data import joined, left_out_of, overrides, several, transfer_hooks
 from lrscout.engine.adapters.lightning_losses import NoLossError, training_loss, validation_loss
 from lrscout.engine.adapters.lightning_trainer import StandIn, in_place_of_trainer
 from lrscout.engine.batches import batches_in
@@ -22,7 +22,6 @@ from lrscout.errors import TargetError, WorkloadError, did_you_mean
 
 TUPLE = ("model", "train_loader", "loss_fn", "optimizer", "val_loader")
 KEYS = ("model", "datamodule", "train_loader", "val_loader", "optimizer")
-NOT_RUN = ("optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping", "backward")  # nor if it is manual
 
 
 def adapted(given: Any) -> Workload | None:
@@ -49,7 +48,10 @@ def adapted(given: Any) -> Workload | None:
             f"The datamodule must be a LightningDataModule, not {type(datamodule).__name__!r}.",
             hint='Let it inherit from LightningDataModule, or give its loader: {"model": ..., "train_loader": ...}.',
         )
-    host = LightningHost(parts["model"], datamodule)
+    module = parts["model"]
+    host = LightningHost(getattr(module, "_orig_mod", module), datamodule)  # within torch.compile
+    if host.module is not module:
+        host.warnings += ("The torch.compile around the module is left out: --compile compiles its forward.",)
     return host.workload(parts)
 
 
@@ -69,10 +71,10 @@ class LightningHost(Host):
     held_out_data = "val_dataloader"
 
     def __init__(self, module: Any, datamodule: Any) -> None:
-        self._module, self._datamodule = module, datamodule
+        self.module, self._datamodule = module, datamodule
         self._trainer = StandIn(module, datamodule)
         self._kept: list[Any] = []  # the schedulers, whose lengths are looked up where they are alive
-        self.warnings = _left_out_of(module)
+        self.warnings = left_out_of(module)
         self._takes_index = _takes(module.training_step, 2)
         self._transfers: Sequence[Callable[[Any], Any]] = ()
         self._given: Mapping[str, Any] = {}
@@ -80,7 +82,7 @@ class LightningHost(Host):
     def workload(self, parts: Mapping[str, Any]) -> Workload:
         """Set everything up as for a fit, without the fit."""
         self._given = parts
-        module, datamodule = self._module, self._datamodule
+        module, datamodule = self.module, self._datamodule
         with in_place_of_trainer(self._trainer):
             for owner in (datamodule, module):
                 if owner is not None:
@@ -104,7 +106,7 @@ class LightningHost(Host):
 
     def _loaders(self) -> tuple[Any, Any]:
         train, val = self._given.get("train_loader"), self._given.get("val_loader")
-        owner = self._datamodule if self._datamodule is not None else self._module
+        owner = self._datamodule if self._datamodule is not None else self.module
         if train is None:
             if not overrides(owner, "train_dataloader"):
                 raise TargetError(
@@ -119,15 +121,15 @@ class LightningHost(Host):
                 told = f"Only the first of {len(val)} validation loaders is evaluated."
                 self.warnings = tuple(dict.fromkeys((*self.warnings, told)))  # loaders may be made again
             val = val[0] if val else None
-        val = val if overrides(self._module, "validation_step") else None
-        return joined(self._module, train), joined(self._module, val)
+        val = val if overrides(self.module, "validation_step") else None
+        return joined(self.module, train), joined(self.module, val)
 
     def _optimizers(self) -> Any:
         """What configure_optimizers returns, without the schedulers."""
-        found = self._module.configure_optimizers()
+        found = self.module.configure_optimizers()
         if found is None:
             raise TargetError(
-                f"{type(self._module).__name__}.configure_optimizers returns None.",
+                f"{type(self.module).__name__}.configure_optimizers returns None.",
                 hint="Is a return statement missing? For an optimizer besides the module, let the target return"
                 ' {"model": module, "optimizer": ...}.',
             )
@@ -138,7 +140,7 @@ class LightningHost(Host):
                 f"configure_optimizers returns {type(found).__name__!r}, without an optimizer in it.",
                 hint="Return an optimizer, or one of the forms that Lightning lists for it.",
             )
-        if len(optimizers) > 1 and self._module.automatic_optimization:
+        if len(optimizers) > 1 and self.module.automatic_optimization:
             raise TargetError(
                 f"configure_optimizers returns {len(optimizers)} optimizers, which needs manual optimization.",
                 hint="Set self.automatic_optimization = False and step them in training_step, as Lightning asks for.",
@@ -155,26 +157,27 @@ class LightningHost(Host):
     def open(self, workload: Workload, device: torch.device, accumulate: int = 1) -> Iterator[None]:
         """Stand in for the Trainer, and begin a fit."""
         self._trainer.begin(workload.train_loader, accumulate)  # of a rank's share, for example
-        self._transfers = transfer_hooks(self._module, self._datamodule, device)
+        self._transfers = transfer_hooks(self.module, self._datamodule, device)
         with in_place_of_trainer(self._trainer):
             for hook in ("on_fit_start", "on_train_start", "on_train_epoch_start"):
-                getattr(self._module, hook)()
+                getattr(self.module, hook)()
             yield
 
     def step(self, batch: Any) -> Any:
         """The loss of training_step."""
         batch = self._transferred(batch)
-        trainer, module = self._trainer, self._module
+        trainer, module = self._trainer, self.module
         trainer.logged.clear()
         self._batch = batch
         index = (batch, trainer.batch_index) if self._takes_index else (batch,)
         module.on_train_batch_start(batch, trainer.batch_index)
         self._output = module.training_step(*index)
-        return training_loss(self._output, trainer.logged, f"{type(module).__name__}.training_step")
+        name, manual = f"{type(module).__name__}.training_step", not module.automatic_optimization
+        return training_loss(self._output, trainer.logged, name, manual)
 
     def val_step(self, batch: Any) -> Any:
         """The loss of validation_step."""
-        module, logged = self._module, self._trainer.logged
+        module, logged = self.module, self._trainer.logged
         logged.clear()
         given = (self._transferred(batch), 0, 0)  # with the numbers of the batch and of the loader
         count = next((count for count in (2, 1, 3) if _takes(module.validation_step, count)), 2)
@@ -199,12 +202,12 @@ class LightningHost(Host):
 
     def backward_ended(self) -> None:
         """Only the gradients of automatic optimization are ours."""
-        self._module.on_after_backward()
+        self.module.on_after_backward()
 
     def update_begins(self, optimizers: Sequence[Optimizer]) -> None:
         """Tell the module of each optimizer."""
         for optimizer in optimizers:
-            self._module.on_before_optimizer_step(optimizer)
+            self.module.on_before_optimizer_step(optimizer)
 
     def update_ended(self) -> None:
         """Count the step."""
@@ -212,7 +215,7 @@ class LightningHost(Host):
 
     def batch_ended(self) -> None:
         """Count the batches, and the epochs where the loader has a length."""
-        trainer, module = self._trainer, self._module
+        trainer, module = self._trainer, self.module
         output = {"loss": self._output.detach()} if isinstance(self._output, Tensor) else self._output or {}
         module.on_train_batch_end(output, self._batch, trainer.batch_index)
         self._batch = self._output = None
@@ -225,7 +228,7 @@ class LightningHost(Host):
         """Set `batch_size` where the datamodule or the module has it, as Lightning's tuner does."""
         if "train_loader" in self._given:
             return None
-        for owner in (self._datamodule, self._module):
+        for owner in (self._datamodule, self.module):
             for holder in (owner, getattr(owner, "hparams", None)):
                 attributes = _attributes(holder)
                 before = attributes.get("batch_size")
@@ -241,16 +244,6 @@ class LightningHost(Host):
                     self._trainer.batches = batches_in(train_loader)
                     return replace(workload, train_loader=train_loader, val_loader=val_loader)
         return None
-
-
-def _left_out_of(module: Any) -> tuple[str, ...]:
-    """What the user's class defines and nobody calls, as sentences; those of a manual step, Lightning calls neither."""
-    kind = type(module).__name__
-    hooks = NOT_RUN if module.automatic_optimization else ()
-    told = [f"{kind}.{name} is not run: lrscout does that itself." for name in hooks if overrides(module, name)]
-    if overrides(module, "configure_callbacks"):
-        told.append(f"The callbacks of {kind}.configure_callbacks are left out.")
-    return tuple(told)
 
 
 def _split(found: Any) -> tuple[list[Any], list[Any]]:

@@ -1,4 +1,4 @@
-"""The loaders of a LightningModule, joined as Lightning joins them, and the hooks that its batches pass."""
+"""The loaders of a LightningModule, joined as Lightning joins them, and which hooks run and which do not."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from lrscout.engine.adapters.lightning_trainer import part
 
 CORE = ("pytorch_lightning.core.", "lightning.pytorch.core.")  # where the base classes are
+NOT_RUN = ("optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping", "backward")  # nor if it is manual
 LENGTHS: Mapping[str, Callable[[Sequence[int]], int]] = {  # by the mode of a CombinedLoader
     "min_size": min,
     "max_size": max,
@@ -25,6 +26,16 @@ def overrides(owner: Any, name: str) -> bool:
     kind = type(owner)
     base = next(each for each in kind.__mro__ if each.__module__.startswith(CORE))
     return name in vars(owner) or getattr(kind, name, None) is not getattr(base, name, None)
+
+
+def left_out_of(module: Any) -> tuple[str, ...]:
+    """What the user's class defines and nobody calls, as sentences; those of a manual step, Lightning calls neither."""
+    kind = type(module).__name__
+    hooks = NOT_RUN if module.automatic_optimization else ()
+    told = [f"{kind}.{name} is not run: lrscout does that itself." for name in hooks if overrides(module, name)]
+    if overrides(module, "configure_callbacks"):
+        told.append(f"The callbacks of {kind}.configure_callbacks are left out.")
+    return tuple(told)
 
 
 def transfer_hooks(module: Any, datamodule: Any, device: torch.device) -> Sequence[Callable[[Any], Any]]:

@@ -15,11 +15,20 @@ class NoLossError(WorkloadError):
     """A step that neither returns a loss nor logs one."""
 
 
-def training_loss(output: Any, logged: Mapping[str, Any], name: str) -> Any:
-    """What the step called `name` returned, or logged as train_loss, or under names that end in loss: their sum."""
+def training_loss(output: Any, logged: Mapping[str, Any], name: str, manual: bool) -> Any:
+    """What the step called `name` returned.
+
+    A manual one may have logged it as train_loss, or under names that end in loss: their sum.
+    """
     loss = output.get("loss") if isinstance(output, Mapping) else output
     if loss is not None:
         return loss  # checked by the session
+    if not manual:
+        raise NoLossError(
+            f"{name} returned no loss for a batch, and lrscout takes a step with every batch.",
+            hint="Return the loss. To leave batches out, as Lightning does then, search a training command:"
+            " lrscout find-lr -- python train.py",
+        )
     found = [key for key in logged if key == "train_loss"] or [key for key in logged if key.endswith("loss")]
     return _sum_of(found, logged, name, "train_loss")
 

@@ -28,6 +28,9 @@ class StandIn:
     checkpoint_callback = early_stopping_callback = progress_bar_callback = None
     gradient_clip_val = gradient_clip_algorithm = datamodule = None
     log_every_n_steps = 50
+    limit_train_batches = limit_val_batches = val_check_interval = 1.0
+    check_val_every_n_epoch = 1
+    reload_dataloaders_every_n_epochs = 0
 
     def __init__(self, module: Any, datamodule: Any) -> None:
         self.lightning_module = self.model = module
@@ -138,10 +141,14 @@ class StandIn:
         return os.getcwd()
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(
-            f"self.trainer.{name} is not there: lrscout trains the module itself, without a Trainer. Guard it, for"
-            " example with getattr(self.trainer, ...)."
-        )
+        raise _not_there("self.trainer", name)
+
+
+def _not_there(owner: str, name: str) -> AttributeError:
+    return AttributeError(
+        f"{owner}.{name} is not there: lrscout trains the module itself, without a Trainer. Guard it, for example with"
+        f" getattr({owner}, ...)."
+    )
 
 
 def _has_ranks() -> bool:
@@ -155,6 +162,13 @@ class _Strategy:
         self._trainer = trainer
         self.lightning_module = self.model = trainer.lightning_module
         self._lightning_optimizers: list[Any] = []
+
+    @property
+    def root_device(self) -> torch.device:
+        return torch.device(self.lightning_module.device)
+
+    def __getattr__(self, name: str) -> Any:
+        raise _not_there("self.trainer.strategy", name)
 
     def set_optimizers(self, optimizers: Sequence[Optimizer]) -> None:
         wrapper = part(self.lightning_module, "core.optimizer").LightningOptimizer
