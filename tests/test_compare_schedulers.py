@@ -166,6 +166,20 @@ def outcome(document):
     return document["result"], document["settings"], document["warnings"]
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_warning_says_what_differs_between_the_seeds(shuffle):
+    def build():
+        torch.manual_seed(1)
+        model, data = torch.nn.Linear(2, 1), torch.utils.data.TensorDataset(torch.randn(32, 2), torch.randn(32, 1))
+        return model, torch.utils.data.DataLoader(data, 4, shuffle=shuffle), torch.nn.functional.mse_loss
+
+    more = {"lr_mode": "fixed", "steps": 10, "seeds": 3, "device": "cpu", "jobs": 1}
+    found = lrscout.compare_schedulers(build, schedules=["constant", "cosine"], **more).warnings
+    covers = "the order of the data only" if shuffle else "only what else is random, such as dropout"
+    assert sum(f"the intervals cover {covers}" in each for each in found) == 1
+    assert sum("the same weights" in each for each in found) == 1
+
+
 def test_decay_beats_constant_on_a_noisy_quadratic(compare):
     code, out, err = compare("mymod:build", *TWO, *QUICK, "--steps", "200")
     assert code == 0

@@ -144,6 +144,44 @@ def test_every_step_is_that_of_the_plain_model(tmp_path: Path) -> None:
     assert ours == steps(plain, STEPS, lr=LR, clip_norm=1.0)
 
 
+class Around(nn.Module):
+    """A model around another one, as adapters and encoders of sentences are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        sizes = {"vocab_size": 20, "n_positions": 12, "n_embd": 16, "n_layer": 1, "n_head": 2}
+        self.inner = GPT2LMHeadModel(GPT2Config(**sizes, embd_pdrop=0.5)).eval()  # as from_pretrained returns it
+
+    def forward(self, **inputs: Any) -> Any:
+        return self.inner(**inputs)
+
+
+def test_a_pretrained_model_inside_another_one_is_trained_with_its_dropout(tmp_path: Path) -> None:
+    model, given = Around(), {"remove_unused_columns": False, "max_steps": 5}
+    ours = steps(make_workload(make_trainer(tmp_path, model=model, **given)), 5, lr=LR, seed=42)
+    assert (model.training, model.inner.training) == (True, False)
+    assert ours == trained_by_transformers(make_trainer(tmp_path, model=Around(), **given))
+
+
+class WithOwnWeights(Trainer):
+    """Its loss has a weight of its own, which the optimizer trains; Trainer clips the gradients of the model alone."""
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        self.factor = nn.Parameter(torch.tensor(2.0))
+        self.optimizer = torch.optim.SGD([*self.model.parameters(), self.factor], lr=LR)
+        return self.optimizer
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **more: Any) -> Any:
+        return super().compute_loss(model, inputs, *args, **more) * self.factor
+
+
+def test_gradients_of_a_loss_are_clipped_no_more_than_the_trainer_does(tmp_path: Path) -> None:
+    given = {"kind": WithOwnWeights, "max_grad_norm": 0.1, "max_steps": 2}
+    (_, ours) = steps(make_workload(make_trainer(tmp_path, **given)), 2, lr=LR)
+    assert ours == trained_by_transformers(make_trainer(tmp_path, **given))[1]
+
+
 def test_bf16_is_taken_over_and_agrees(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, bf16=True)
     session = make_session(make_workload(trainer))
@@ -207,6 +245,15 @@ def test_what_is_not_run_is_said(tmp_path: Path) -> None:
     assert warning == "Own.training_step is not run: lrscout takes the steps, with its compute_loss."
 
 
+def test_the_methods_of_a_trainer_of_transformers_are_no_surprise(tmp_path: Path) -> None:
+    arguments = transformers.Seq2SeqTrainingArguments(str(tmp_path), use_cpu=True, report_to=[])
+    given = {"train_dataset": Texts(), "eval_dataset": Texts(8)}
+    trainer = transformers.Seq2SeqTrainer(language_model(), arguments, **given)
+    with make_session(make_workload(trainer), val_batches=1).open() as session:
+        assert float(session.evaluate()) == pytest.approx(trainer.evaluate()["eval_loss"], rel=1e-6)
+        assert session.warnings == ()
+
+
 def test_held_out_data_that_is_not_evaluated_is_said(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, eval_dataset={"a": Texts(), "b": Texts()})
     assert make_session(make_workload(trainer)).warnings == ("Only the first of 2 eval_datasets, 'a', is evaluated.",)
@@ -221,6 +268,51 @@ def test_the_rate_is_that_of_an_optimizer_where_the_trainer_was_given_one(given:
         (line,) = optimizer_lines(describe_environment(session), [0.5])
     own = "optimizer = torch.optim.SGD(model.parameters(), lr=5.0e-1)"
     assert line == (own if given else "learning_rate=5.0e-1,  # in TrainingArguments")
+
+
+def test_the_rates_are_those_of_the_groups_where_the_trainer_gives_them_others(tmp_path: Path) -> None:
+    class Layered(Trainer):
+        def create_optimizer(self, model: Any = None) -> Any:
+            first, *others = self.model.parameters()
+            self.optimizer = torch.optim.AdamW([{"params": [first], "lr": LR * 10}, {"params": others}], lr=LR)
+            return self.optimizer
+
+    with make_session(make_workload(make_trainer(tmp_path, Layered))).open() as session:
+        lines = optimizer_lines(describe_environment(session), [0.5, 0.05])
+    assert lines[0] == "for group, lr in zip(optimizer.param_groups, [5.0e-1, 5.0e-2], strict=True):"
+
+
+def test_the_rate_is_pasted_into_the_class_of_the_trainers_own_arguments(tmp_path: Path) -> None:
+    arguments = transformers.Seq2SeqTrainingArguments(str(tmp_path), use_cpu=True, report_to=[])
+    trainer = transformers.Seq2SeqTrainer(language_model(), arguments, train_dataset=Texts())
+    with make_session(make_workload(trainer)).open() as session:
+        environment = describe_environment(session)
+    assert optimizer_lines(environment, [0.5]) == ["learning_rate=5.0e-1,  # in Seq2SeqTrainingArguments"]
+
+
+def test_a_sampler_that_makes_the_batches_makes_them_of_another_size(tmp_path: Path) -> None:
+    def target() -> Trainer:
+        return make_trainer(tmp_path, train_sampling_strategy="batch_rebalance", eval_dataset=Texts(8))
+
+    trainer = target()
+    workload = make_workload(trainer)
+    assert workload.train_loader.batch_size is None
+    sized = workload.host.with_batch_size(workload, 6)
+    assert sized is not None
+    assert [len(next(iter(loader))["labels"]) for loader in (sized.train_loader, sized.val_loader)] == [6, 6]
+    sizes = trainer.args.per_device_train_batch_size, trainer.args.per_device_eval_batch_size, trainer._train_batch_size
+    assert sizes == (4, 8, 4)
+    found = lrscout.find_batch_size(target, device="cpu", max=4, trial_steps=1, time_budget="1s")
+    assert found.result.largest_fitting == 4
+
+
+def test_a_trainer_that_makes_its_batches_itself_is_refused(tmp_path: Path) -> None:
+    class Sampling(Trainer):
+        def _prepare_inputs(self, inputs: Any) -> Any:
+            return super()._prepare_inputs({**inputs, "labels": inputs["input_ids"]})
+
+    with pytest.raises(TargetError, match="Sampling makes what it trains on in its own _prepare_inputs"):
+        make_workload(make_trainer(tmp_path, Sampling))
 
 
 def test_a_loss_that_no_trainer_can_call_is_refused(tmp_path: Path) -> None:

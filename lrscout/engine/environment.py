@@ -11,6 +11,7 @@ import torch
 from torch.optim import Optimizer
 
 import lrscout
+from lrscout.engine.host import Host
 from lrscout.engine.optimizers import Optimizers
 from lrscout.engine.rates import own_rates
 from lrscout.engine.session import Session
@@ -36,8 +37,15 @@ def describe_environment(session: Session) -> dict[str, Any]:
         "groups": _describe_groups(session),
         **_describe_optimizers(session.named),
         **_own_settings(session),
-        **({"framework": host.framework} if host.framework is not None and host.names_rate else {}),
+        **_describe_framework(host),
     }
+
+
+def _describe_framework(host: Host) -> dict[str, Any]:
+    """The framework that takes the rate, if one does, and the class of its arguments."""
+    if host.framework is None or not host.names_rate:
+        return {}
+    return {"framework": host.framework, **({} if host.arguments is None else {"arguments": host.arguments})}
 
 
 def _own_settings(session: Session) -> dict[str, Any]:

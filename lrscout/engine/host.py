@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from lrscout.errors import WorkloadError
@@ -19,6 +20,7 @@ class Host:
     """What a session tells, step by step, whatever stands in for a framework's trainer; by default, nothing."""
 
     framework: str | None = None  # by the name that a record has for it
+    arguments: str | None = None  # the class of those that the user gives it, by its name
     names_rate: bool = True  # whether the user tells the framework the learning rate, and not an optimizer
     settings: Mapping[str, Any] = {}  # for those of the session that are not given
     divides: bool = False  # whether the losses are already divided by the number of micro-batches
@@ -35,6 +37,10 @@ class Host:
 
     def backward_ended(self) -> None:
         """The gradients of a micro-batch are there."""
+
+    def clipped(self, parameters: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Those of the optimizers' parameters whose gradients are clipped."""
+        return parameters
 
     def update_begins(self, optimizers: Sequence[Optimizer]) -> None:
         """The optimizers are about to step."""

@@ -66,6 +66,7 @@ class Session:
         order = {id(parameter): place for place, parameter in enumerate(workload.model.parameters())}
         # clipping adds their squares up, and whoever does it gives it model.parameters()
         self._parameters = sorted(parameters_of(self.optimizers), key=lambda each: order.get(id(each), len(order)))
+        self._clipped = self._host.clipped(self._parameters)
         self._overrides_zero_grad = [o for o in self.optimizers if type(o).zero_grad is not Optimizer.zero_grad]
         self._pending: deque[PendingLoss] = deque()
         self._held_out: list[Any] = []
@@ -314,9 +315,9 @@ class Session:
 
     def _clip(self) -> None:
         if self.settings.clip_value is not None:
-            torch.nn.utils.clip_grad_value_(self._parameters, self.settings.clip_value)
+            torch.nn.utils.clip_grad_value_(self._clipped, self.settings.clip_value)
         if self.settings.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self._parameters, self.settings.clip_norm)
+            torch.nn.utils.clip_grad_norm_(self._clipped, self.settings.clip_norm)
 
     def _to_device(self) -> None:
         if not self._moves or spans_devices(self.workload):

@@ -12,7 +12,7 @@ from rich.console import RenderableType
 
 from lrscout.errors import UsageError
 from lrscout.formatting import format_lr
-from lrscout.report.paste_optimizers import lines_of_each, literal, model_of, optimizer_lines
+from lrscout.report.paste_optimizers import arguments_of, lines_of_each, literal, model_of, optimizer_lines
 from lrscout.report.tables import rendered
 from lrscout.report.terminal import Style
 from lrscout.results import CompareRecord, LrRecord, LrResult, RunRecord
@@ -86,18 +86,21 @@ def _scheduler_of(environment: Mapping[str, Any], label: str) -> list[str]:
         spec = parse_schedule(label)
         named = HUGGING_FACE.get(spec.name)
         if named is not None and not spec.params.get("min_ratio"):
-            return [_training_arguments(spec, named), *_averaging_lines(spec, "total_steps", "model")]
+            line = f"{_training_arguments(spec, named)},  # in {arguments_of(environment)}"
+            return [line + _older(spec), *_averaging_lines(spec, "total_steps", "model")]
     return scheduler_lines(label, model=model_of(environment))
 
 
 def _training_arguments(spec: ScheduleSpec, name: str) -> str:
     """A schedule as arguments of transformers."""
     if not spec.warmup:
-        return f'lr_scheduler_type="{spec.name}",  # in TrainingArguments'
-    if spec.warmup >= 1:
-        return f'lr_scheduler_type="{name}", warmup_steps={spec.warmup:g},  # in TrainingArguments'
-    older = f"; before transformers 5: warmup_ratio={spec.warmup:g}"
-    return f'lr_scheduler_type="{name}", warmup_steps={spec.warmup:g},  # in TrainingArguments{older}'
+        return f'lr_scheduler_type="{spec.name}"'
+    return f'lr_scheduler_type="{name}", warmup_steps={spec.warmup:g}'
+
+
+def _older(spec: ScheduleSpec) -> str:
+    """What older versions call a warmup that is a share of the training."""
+    return f"; before transformers 5: warmup_ratio={spec.warmup:g}" if 0 < spec.warmup < 1 else ""
 
 
 def scheduler_lines(label: str, steps: str = "total_steps", model: str = "model") -> list[str]:

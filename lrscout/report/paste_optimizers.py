@@ -34,7 +34,7 @@ SET = '    group["lr"] = group["initial_lr"] = lr'
 def optimizer_lines(environment: Mapping[str, Any], rates: Sequence[float]) -> list[str]:
     """An optimizer with these rates, one for each of its groups."""
     if environment.get("framework") == "transformers":
-        return [f"learning_rate={format_lr(max(rates))},  # in TrainingArguments"]
+        return [f"learning_rate={format_lr(max(rates))},  # in {arguments_of(environment)}"]
     several = environment.get("optimizers")
     if isinstance(several, (list, tuple)) and all(isinstance(each, Mapping) for each in several):
         return _lines_of_several(several, rates)
@@ -48,6 +48,12 @@ def optimizer_lines(environment: Mapping[str, Any], rates: Sequence[float]) -> l
     told = f"  # {', '.join(map(str, names))}" if len(names) == len(rates) and all(names) else ""
     listed = ", ".join(map(format_lr, rates))
     return [f"for group, lr in zip(optimizer.param_groups, [{listed}], strict=True):{told}", SET]
+
+
+def arguments_of(environment: Mapping[str, Any]) -> str:
+    """What the arguments of a Trainer are called, of which some trainers have a class of their own."""
+    name = str(environment.get("arguments"))
+    return name if "arguments" in environment and name.isidentifier() else "TrainingArguments"
 
 
 def model_of(environment: Mapping[str, Any]) -> str:

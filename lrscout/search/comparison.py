@@ -114,6 +114,12 @@ def weights_alike(runs: Iterable[ComparedRun]) -> bool:
     return len(weights) == 1 and len({run.seed for run in runs}) > 1
 
 
+def starts_alike(runs: Iterable[ComparedRun]) -> bool:
+    """Whether runs of several seeds all had the same initial weights and first batches."""
+    runs = [run for run in runs if run.fingerprint is not None]
+    return len({run.fingerprint for run in runs}) == 1 and len({run.seed for run in runs}) > 1
+
+
 def rank(
     specs: Sequence[ScheduleSpec],
     peaks: Sequence[float],

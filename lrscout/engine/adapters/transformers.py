@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,17 +30,14 @@ def adapted(trainer: Any) -> Workload:
     """
     if trainer.train_dataset is None:
         raise TargetError("The Trainer has no train_dataset.", hint="Give it the data that it is to train on.")
-    _check_signature(trainer)
-    host = TrainerHost(trainer)
-    with _unprepared(trainer):
-        train_loader = trainer.get_train_dataloader()
-        val_loader = (
-            trainer.get_eval_dataloader(_first_of(trainer.eval_dataset)) if trainer.eval_dataset is not None else None
-        )
+    _check_methods(trainer)
+    train_loader, val_loader = _loaders_of(trainer)
+    optimizer = _optimizer_of(trainer)
+    host = TrainerHost(trainer, optimizer)
     return Workload(
         model=trainer.model,
         train_loader=train_loader,
-        optimizer=_optimizer_of(trainer),
+        optimizer=optimizer,
         val_loader=val_loader,
         step=host.step,
         val_step=host.val_step,
@@ -53,12 +51,14 @@ class TrainerHost(Host):
     framework = "transformers"
     held_out_data = "eval_dataset"
 
-    def __init__(self, trainer: Any) -> None:
+    def __init__(self, trainer: Any, optimizer: Optimizer) -> None:
         self._trainer = trainer
-        self.names_rate = trainer.optimizer is None
         self._device = torch.device("cpu")
         self._items: Tensor | int | None = None  # that the losses of all micro-batches of a step are divided by
         arguments = trainer.args
+        self.arguments = type(arguments).__name__
+        is_its_own = all(group["lr"] == arguments.learning_rate for group in optimizer.param_groups)
+        self.names_rate = trainer.optimizer is None and is_its_own
         own = {
             "precision": "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else None,
             "accumulate": arguments.gradient_accumulation_steps if arguments.gradient_accumulation_steps > 1 else None,
@@ -69,9 +69,10 @@ class TrainerHost(Host):
 
     @contextmanager
     def open(self, workload: Workload, device: torch.device, accumulate: int = 1) -> Iterator[None]:
-        """Checkpoint activations if the Trainer does."""
+        """Train all of the model, as the Trainer does before every step, and checkpoint activations if it does."""
         self._device = device
         model, arguments = self._trainer.model, self._trainer.args
+        model.train()  # a pretrained model is in eval mode, also where another one is around it
         if getattr(arguments, "activation_checkpointing", False):  # from version 5 on
             options = dict(arguments.activation_checkpointing_kwargs or {})
             named = {name: options.pop(name) for name in ("every_n_layers", "offload") if name in options}
@@ -110,6 +111,18 @@ class TrainerHost(Host):
         epochs: float = arguments.num_train_epochs
         return max(1, math.ceil(epochs * max(1, math.ceil(batches / accumulate))))
 
+    def clipped(self, parameters: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Those of the model: a loss may have some of its own, which the Trainer trains without clipping."""
+        of_model = {id(parameter) for parameter in self._trainer.model.parameters()}
+        return [parameter for parameter in parameters if id(parameter) in of_model]
+
+    def with_batch_size(self, workload: Workload, batch_size: int) -> Workload | None:
+        """With the Trainer's own loaders, whose samplers may make the batches."""
+        train_loader, val_loader = _loaders_of(self._trainer, batch_size)
+        if getattr(train_loader, "batch_size", None) not in (batch_size, None):  # an own get_train_dataloader's
+            return None
+        return replace(workload, train_loader=train_loader, val_loader=val_loader)
+
     def _items_in(self, batches: list[Any]) -> Any:
         return self._trainer.get_batch_samples(iter(batches), len(batches), self._device)[1]
 
@@ -124,9 +137,7 @@ class TrainerHost(Host):
 
 
 def _warnings(trainer: Any) -> Iterator[str]:
-    from transformers import Trainer
-
-    replaced = [name for name in NOT_RUN if getattr(type(trainer), name) is not getattr(Trainer, name)]
+    replaced = [name for name in NOT_RUN if _overrides(trainer, name)]
     if replaced:
         yield f"{type(trainer).__name__}.{replaced[0]} is not run: lrscout takes the steps, with its compute_loss."
     if trainer.args.neftune_noise_alpha:
@@ -136,17 +147,29 @@ def _warnings(trainer: Any) -> Iterator[str]:
         yield f"Only the first of {len(held_out)} eval_datasets, {next(iter(held_out))!r}, is evaluated."
 
 
-def _check_signature(trainer: Any) -> None:
-    """See that the loss can be called as Trainer.training_step calls it, since transformers 4.46.
+def _overrides(trainer: Any, name: str) -> bool:
+    """Whether a method is neither Trainer's nor that of another class of transformers, which has the same loss."""
+    module: str = getattr(type(trainer), name).__module__
+    return module.partition(".")[0] != "transformers"
+
+
+def _check_methods(trainer: Any) -> None:
+    """See that the loss can be called as Trainer.training_step calls it, since transformers 4.46, on batches as loaded.
 
     Raises:
         TargetError: it cannot.
     """
+    kind = type(trainer).__name__
     parameters = inspect.signature(trainer.compute_loss).parameters.values()
     if not any(each.name == ITEMS or each.kind is each.VAR_KEYWORD for each in parameters):
         raise TargetError(
-            f"{type(trainer).__name__}.compute_loss takes no {ITEMS}, which Trainer passes it.",
+            f"{kind}.compute_loss takes no {ITEMS}, which Trainer passes it.",
             hint=f"Add {ITEMS}=None to its parameters.",
+        )
+    if _overrides(trainer, "_prepare_inputs"):
+        raise TargetError(
+            f"{kind} makes what it trains on in its own _prepare_inputs, which lrscout does not run.",
+            hint="Search the script that calls trainer.train() instead: lrscout find-lr -- python train.py.",
         )
 
 
@@ -157,6 +180,22 @@ def _optimizer_of(trainer: Any) -> Optimizer:
     finally:
         trainer.optimizer = before
     return made
+
+
+def _loaders_of(trainer: Any, batch_size: int | None = None) -> tuple[Any, Any]:
+    """Those of the training and of held-out data (None without it), maybe with batches of another size."""
+    arguments = trainer.args
+    before = arguments.per_device_train_batch_size, arguments.per_device_eval_batch_size
+    try:
+        with _unprepared(trainer):
+            if batch_size is not None:
+                trainer._train_batch_size = batch_size
+                arguments.per_device_train_batch_size = arguments.per_device_eval_batch_size = batch_size
+            held_out = trainer.eval_dataset
+            val_loader = None if held_out is None else trainer.get_eval_dataloader(_first_of(held_out))
+            return trainer.get_train_dataloader(), val_loader
+    finally:
+        arguments.per_device_train_batch_size, arguments.per_device_eval_batch_size = before
 
 
 @contextmanager

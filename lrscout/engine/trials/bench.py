@@ -27,7 +27,7 @@ from lrscout.engine.trials.feed import Feed, TooFewSamples
 from lrscout.engine.trials.gradients import GradientSession
 from lrscout.engine.trials.loading import restartable, time_step
 from lrscout.engine.trials.requests import Attempt, DataFacts, ShapeEstimate, TargetFacts, TimedSteps, TimeStep, TrySize
-from lrscout.engine.trials.source import Source, dataset_size, evaluation_loader, longest_sample, resized
+from lrscout.engine.trials.source import Source, dataset_size, evaluation_loader, longest_sample, with_size
 from lrscout.engine.trials.steps import take_steps, warm_up
 from lrscout.engine.trials.stopwatch import Stopwatch
 from lrscout.engine.workload import Workload
@@ -56,7 +56,7 @@ class Bench:
         with preserved_random_state():
             workload = self._source.default(self._settings.min)
             if not self._source.takes_size:
-                resized(workload.train_loader, self._settings.min)  # raises now if the loader cannot be rebuilt
+                with_size(workload, self._settings.min)  # raises now if the loader cannot be rebuilt
             session = Session(workload, self._settings)
             training = self._data_facts(workload.train_loader, find_longest=True)
             if training.samples == 0:

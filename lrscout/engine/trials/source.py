@@ -59,16 +59,7 @@ class Source:
         """
         if self.takes_size:
             return self._build({self._argument: batch_size})
-        workload = self._build({})
-        sized = workload.host.with_batch_size(workload, batch_size)
-        if sized is not None:
-            return sized
-        loaders: dict[str, Any] = {
-            name: resized(loader, batch_size, name)
-            for name in ("train_loader", "val_loader")
-            if (loader := getattr(workload, name)) is not None
-        }
-        return dataclasses.replace(workload, **loaders)
+        return with_size(self._build({}), batch_size)
 
     def _build(self, more: Mapping[str, Any]) -> Workload:
         seed_everything(self._seed)
@@ -96,6 +87,23 @@ class Source:
     def _has_no_default(self) -> bool:
         known = self._parameters().get(self._argument)
         return known is not None and known.default is inspect.Parameter.empty
+
+
+def with_size(workload: Workload, batch_size: int) -> Workload:
+    """The workload with batches of another size, as its host makes them, or else with its DataLoaders rebuilt.
+
+    Raises:
+        UsageError: a loader cannot be rebuilt.
+    """
+    sized = workload.host.with_batch_size(workload, batch_size)
+    if sized is not None:
+        return sized
+    loaders: dict[str, Any] = {
+        name: resized(loader, batch_size, name)
+        for name in ("train_loader", "val_loader")
+        if (loader := getattr(workload, name)) is not None
+    }
+    return dataclasses.replace(workload, **loaders)
 
 
 def resized(loader: Any, batch_size: int, name: str = "train_loader") -> DataLoader[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from lrscout.results import CommandTarget, ComparedRun, Target, TargetOnRanks
 from lrscout.schedules import ScheduleSpec
-from lrscout.search.comparison import PlannedRun, began_alike, weights_alike
+from lrscout.search.comparison import PlannedRun, began_alike, starts_alike, weights_alike
 from lrscout.settings import CompareSchedulersSettings
 
 
@@ -29,6 +29,11 @@ def warnings_about(
         found.append(
             "Runs of the same seed began with different weights or batches, so they are not paired and small"
             f" differences stay hidden. {_how_to_pair(target)}"
+        )
+    elif starts_alike(runs.values()):
+        found.append(
+            "Every seed began with the same weights and the same batches, so the intervals cover only what else is"
+            " random, such as dropout. Let the loader shuffle, without a generator or a seed of its own."
         )
     elif weights_alike(runs.values()):
         found.append(
