@@ -109,6 +109,11 @@ def test_frameworks_take_the_rate_in_their_own_form():
     assert line == "optimizer = torch.optim.Adam(self.parameters(), lr=1.0e-3)  # and its other arguments"
 
 
+def test_a_framework_whose_groups_have_rates_of_their_own_gets_them_all():
+    first, _ = optimizer_lines({"framework": "transformers"}, [2e-5, 1e-3])
+    assert first == "for group, lr in zip(optimizer.param_groups, [2.0e-5, 1.0e-3], strict=True):"
+
+
 def test_the_lines_of_a_schedule_call_a_lightning_module_self():
     lines = "\n".join(scheduler_lines("cosine+swa", model=model_of({"framework": "lightning"})))
     assert "AveragedModel(self)" in lines

@@ -33,8 +33,8 @@ SET = '    group["lr"] = group["initial_lr"] = lr'
 
 def optimizer_lines(environment: Mapping[str, Any], rates: Sequence[float]) -> list[str]:
     """An optimizer with these rates, one for each of its groups."""
-    if environment.get("framework") == "transformers":
-        return [f"learning_rate={format_lr(max(rates))},  # in {arguments_of(environment)}"]
+    if environment.get("framework") == "transformers" and len(set(rates)) == 1:
+        return [f"learning_rate={format_lr(rates[0])},  # in {arguments_of(environment)}"]
     several = environment.get("optimizers")
     if isinstance(several, (list, tuple)) and all(isinstance(each, Mapping) for each in several):
         return _lines_of_several(several, rates)
