@@ -260,7 +260,8 @@ class KnowsStage(Regression):
 
 def test_a_module_is_evaluated_in_the_modes_and_the_stage_that_lightning_gives_it() -> None:
     module, reference = KnowsStage(), KnowsStage()
-    trainer = pl.Trainer(max_steps=1, accelerator="cpu", logger=False, num_sanity_val_steps=0, val_check_interval=1)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = pl.Trainer(max_steps=1, accelerator="cpu", num_sanity_val_steps=0, val_check_interval=1, **quiet)
     trainer.fit(reference)
     session = make_session(make_workload(module), val_batches=2)
     with session.open():

@@ -169,8 +169,8 @@ def _check_methods(trainer: Any) -> None:
     if _overrides(trainer, "_prepare_inputs"):
         raise TargetError(
             f"{kind} makes what it trains on in its own _prepare_inputs, which lrscout does not run.",
-            hint="A loss on samples that the model makes itself, as in reinforcement learning, tells no rate. If it learns"
-            " from given data, prepare them in the data_collator.",
+            hint="A loss on samples that the model makes itself, as in reinforcement learning, tells no rate. If it"
+            " learns from given data, prepare them in the data_collator.",
         )
 
 
