@@ -78,7 +78,7 @@ class Fake:
             elif isinstance(answer, Died):
                 yield 0, answer
             else:
-                yield answer, (found_by(requests[answer].seed), Census((), False))
+                yield answer, (found_by(requests[answer].seed), Census(()))
 
 
 SUBJECT = Described(
@@ -88,7 +88,7 @@ SUBJECT = Described(
     ("of all",),
     TrainingLength(400, None, "--horizon"),
     (1.0,),
-    Census((), False),
+    Census(()),
     2,
 )
 SETTINGS = FindLrSettings(seeds=3, jobs="2", rule="steepest", min_lr=1e-5, max_lr=1.0)

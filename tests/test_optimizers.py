@@ -75,6 +75,23 @@ def test_a_manual_step_trains_as_it_does_alone() -> None:
     assert found == [float(plain.train(batch)) for batch in (BATCHES * 2)[:6]]
 
 
+@pytest.mark.parametrize("kind", ["losses apart", "manual", "held out", "one loss"])
+def test_a_rate_read_off_the_losses_of_opponents_is_never_of_high_confidence(kind: str) -> None:
+    gan, held_out = Gan(), kind == "held out"
+    parts: dict[str, Any] = {
+        "losses apart": {},
+        "manual": {"step": gan.train, "manual": True},
+        "held out": {"val_loader": BATCHES, "val_step": lambda batch: gan.generator(batch).square().mean()},
+        "one loss": {
+            "step": lambda batch: (gan.generator(batch) - batch).square().mean() + gan.critic(batch).mean() ** 2
+        },
+    }[kind]
+    found = lrscout.find_lr(gan.workload(**parts), device="cpu", max_steps=150, val_batches=int(held_out)).suggestion
+    is_told = any("learns against the other" in doubt for doubt in found.doubts)
+    assert is_told == (kind in ("losses apart", "manual"))
+    assert not is_told or found.confidence != "high"
+
+
 def test_one_loss_steps_all_optimizers_of_a_list() -> None:
     torch.manual_seed(2)
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))

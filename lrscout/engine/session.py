@@ -73,6 +73,7 @@ class Session:
         self._held_out_given = val_batches
         self.on_batch: list[Callable[[Any], None]] = []  # called with every batch before its step
         self.on_closure: list[Callable[[Optimizer], None]] = []  # called with the gradients that a closure starts from
+        self.has_losses_apart = False  # whether each optimizer has a loss of its own, as far as steps have shown
         self._has_gradients = False  # whether any parameter of the optimizers has received a gradient
 
     @contextmanager
@@ -289,7 +290,9 @@ class Session:
 
     def _losses(self, compute: Callable[[Any], Any], batch: Any) -> Losses:
         with self.autocast:
-            return losses_in(compute(batch), self.named)
+            losses = losses_in(compute(batch), self.named)
+        self.has_losses_apart |= len(losses) > 1
+        return losses
 
     def _counted(self, losses: Losses) -> Tensor:
         return total_of(losses, self.named.driven)

@@ -12,7 +12,7 @@ from lrscout.results import CommandTarget, LrRecord
 from lrscout.runs.lr.in_turn import search_in_turn
 from lrscout.runs.lr.observer import LrObserver
 from lrscout.runs.lr.search import search_lr
-from lrscout.runs.lr.trainer import Scheduled, TrainingLength, length_of
+from lrscout.runs.lr.trainer import ALONE, Scheduled, TrainingLength, length_of
 from lrscout.runs.lr.work import WorkHere
 from lrscout.runs.programs import (
     OnOutput,
@@ -80,8 +80,8 @@ class CommandTrainer:
         return tuple(late_optimizer(described(each)) for each in self._program.late)
 
     @property
-    def leaves_some_alone(self) -> bool:
-        return not self._program.stepping.issubset(self.drive)
+    def reservation(self) -> str | None:
+        return None if self._program.stepping.issubset(self.drive) else ALONE
 
     def length(self) -> TrainingLength:
         own = self._attached.program

@@ -20,7 +20,7 @@ class CommandHost:
         self._target, self._settings = target, settings
         self._environment = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
         self._takes_turns = False  # once it is known what is in the command
-        self._census = Census((), False)
+        self._census = Census(())
 
     def describe(self, optimizer: int | None, on_output: OnOutput | None = None) -> Described:
         with Program(self._target, self._settings, on_output, restart=self._settings.restart) as program:
@@ -61,4 +61,4 @@ class CommandHost:
 
     def _counted(self, program: Program, trainer: CommandTrainer) -> Census:
         in_turn = [n for n in range(trainer.known) if not n or n in program.stepping] if self._takes_turns else []
-        return Census(tuple(in_turn), trainer.leaves_some_alone)
+        return Census(tuple(in_turn), trainer.reservation)

@@ -60,8 +60,8 @@ class WorkElsewhere:
         self._executor, self._optimizer = executor, optimizer
 
     @property
-    def leaves_some_alone(self) -> bool:
-        return self.census.leaves_some_alone
+    def reservation(self) -> str | None:
+        return self.census.reservation
 
     def search(self, settings: FindLrSettings, seeds: Sequence[int], observer: StepObserver) -> Iterator[FoundBySeed]:
         requests = [SearchSeed(self._optimizer, settings, seed) for seed in seeds]

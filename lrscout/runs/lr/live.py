@@ -18,7 +18,7 @@ from lrscout.results import LrRecord, Target
 from lrscout.runs.lr.in_turn import search_in_turn
 from lrscout.runs.lr.observer import LrObserver
 from lrscout.runs.lr.search import search_lr
-from lrscout.runs.lr.trainer import Scheduled, TrainingLength, length_of
+from lrscout.runs.lr.trainer import ALONE, OPPOSED, Scheduled, TrainingLength, length_of
 from lrscout.runs.lr.work import WorkHere
 from lrscout.runs.targets import open_workload
 from lrscout.schedules import ScheduleSpec
@@ -83,9 +83,11 @@ class LiveTrainer:
         return len(self._session.optimizers)
 
     @property
-    def leaves_some_alone(self) -> bool:
-        """Whether some of the optimizers keep their own rates."""
-        return len(self._session.driven) < self.count
+    def reservation(self) -> str | None:
+        if len(self._session.driven) < self.count:
+            return ALONE
+        opposed = self._session.has_losses_apart or (self._workload.manual and self.count > 1)
+        return OPPOSED if opposed and not self._settings.val_batches else None
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ class LiveHost:
         self._settings, self._threads = settings, threads
         with cpu_threads(threads):
             self._optimizers = LiveOptimizers(open_workload(target, settings.seed), settings, target)
+        self._last: LiveTrainer | None = None
 
     def describe(self, optimizer: int | None, on_output: Callable[[str], None] | None = None) -> Described:
         numbers = self._optimizers.numbers
@@ -42,9 +43,9 @@ class LiveHost:
     def trainer(self, optimizer: int | None, seed: int | None = None) -> Iterator[LiveTrainer]:
         with cpu_threads(self._threads):
             first = self._optimizers.trainer(optimizer)
-            yield first if seed in (None, self._settings.seed) else first.reseeded(seed)
+            self._last = first if seed in (None, self._settings.seed) else first.reseeded(seed)
+            yield self._last
 
     def census(self) -> Census:
-        numbers = self._optimizers.numbers
-        leaves_some_alone = len(numbers) > 1 if numbers else self._optimizers.trainer(None).leaves_some_alone
-        return Census(tuple(numbers), leaves_some_alone)
+        assert self._last is not None
+        return Census(tuple(self._optimizers.numbers), self._last.reservation)

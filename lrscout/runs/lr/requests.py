@@ -23,7 +23,7 @@ class Census(NamedTuple):
     """The optimizers of a target, as far as they are known."""
 
     in_turn: tuple[int, ...]  # the numbers of those that are searched for in turn; empty: one search for all chosen
-    leaves_some_alone: bool  # whether some keep their own rates
+    reservation: str | None = None  # what is doubtful about their answers
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from itertools import chain
 from lrscout.results import LrRecord, LrResult, RunRecord, SeedSweep, Status, SweepPoint, TrainingPoint
 from lrscout.runs.lr.observer import LrObserver
 from lrscout.runs.lr.seed import FoundBySeed, StepObserver
-from lrscout.runs.lr.trainer import LrTrainer
+from lrscout.runs.lr.trainer import RESERVATIONS, LrTrainer
 from lrscout.runs.lr.trainings import Trained, describe, learned_nothing, refine
 from lrscout.runs.lr.work import LrWork, WorkHere
 from lrscout.search.curve import Curve
@@ -18,8 +18,6 @@ from lrscout.search.refinement import CEILING_SHARE, MIN_STEPS_PER_PROBE, OFFSET
 from lrscout.search.scout import ceiling, horizon_factor
 from lrscout.search.suggestion import by_length, moved_by, power_of, rates_of_rules, suggest, uses_of
 from lrscout.settings import FindLrSettings
-
-ALONE = "the other optimizers kept their own rates meanwhile"
 
 
 def search_lr(trainer: LrTrainer, settings: FindLrSettings, observer: LrObserver | None = None) -> LrRecord:
@@ -30,7 +28,7 @@ def search_lr(trainer: LrTrainer, settings: FindLrSettings, observer: LrObserver
 def search_by(work: LrWork, settings: FindLrSettings, observer: LrObserver) -> LrRecord:
     """Search wherever the work is done."""
     record = LrSearch(work, settings, observer).run()
-    return _doubted(record) if work.leaves_some_alone else record
+    return _doubted(record, work.reservation) if work.reservation is not None else record
 
 
 class LrSearch(StepObserver):
@@ -200,12 +198,13 @@ class LrSearch(StepObserver):
         )
 
 
-def _doubted(record: LrRecord) -> LrRecord:
-    """A record whose suggestion was found while other optimizers kept their own rates, which they will not keep."""
+def _doubted(record: LrRecord, reservation: str) -> LrRecord:
+    """A record whose suggestion is doubtful, since there are several optimizers."""
     result = record.result
     assert result is not None
     suggestion = result.suggestion
     if suggestion.lr is None:
         return record
-    suggestion = dataclasses.replace(suggestion, confidence="low", doubts=(*suggestion.doubts, ALONE))
+    confidence = suggestion.confidence if suggestion.confidence == "low" else RESERVATIONS[reservation]
+    suggestion = dataclasses.replace(suggestion, confidence=confidence, doubts=(*suggestion.doubts, reservation))
     return dataclasses.replace(record, result=dataclasses.replace(result, suggestion=suggestion))

@@ -8,12 +8,21 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from lrscout.errors import UsageError
+from lrscout.results import Confidence
 from lrscout.schedules import ScheduleSpec
 from lrscout.search.range_test import SweepSession
 from lrscout.search.rules import CALIBRATED
 from lrscout.search.scout import HORIZON
 from lrscout.search.training import Schedule, TrainingSession
 from lrscout.settings import FindLrSettings
+
+ALONE = "the other optimizers kept their own rates meanwhile"
+OPPOSED = (
+    "several optimizers have losses of their own or are stepped by the target: if one learns against the other, as in a"
+    " GAN, their losses tell little, and --val-batches reads the rate off held-out data"
+)
+RESERVATIONS: Mapping[str, Confidence] = {ALONE: "low", OPPOSED: "medium"}
+"""What makes the answer for one of several optimizers doubtful, and the confidence that is left at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +94,8 @@ class LrTrainer(LrSubject, Protocol):
     """Takes the steps of a search. Every session that it opens starts from the same state, on the same data."""
 
     @property
-    def leaves_some_alone(self) -> bool:
-        """Whether some of the optimizers keep their own rates, as far as they have taken steps."""
+    def reservation(self) -> str | None:
+        """What is doubtful about an answer for these optimizers (RESERVATIONS), as far as they have taken steps."""
 
     def sweep(self) -> AbstractContextManager[SweepSession]:
         """A session for a sweep."""

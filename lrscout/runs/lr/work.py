@@ -20,8 +20,8 @@ class LrWork(Protocol):
         """What they are done with."""
 
     @property
-    def leaves_some_alone(self) -> bool:
-        """Whether optimizers kept their own rates meanwhile; after the search."""
+    def reservation(self) -> str | None:
+        """What is doubtful about the answer, since there are other optimizers; after the search."""
 
     def search(self, settings: FindLrSettings, seeds: Sequence[int], observer: StepObserver) -> Iterator[FoundBySeed]:
         """What is found with each seed, as they end."""
@@ -39,8 +39,8 @@ class WorkHere:
         self._trainings = 0
 
     @property
-    def leaves_some_alone(self) -> bool:
-        return self._trainer.leaves_some_alone
+    def reservation(self) -> str | None:
+        return self._trainer.reservation
 
     def search(self, settings: FindLrSettings, seeds: Sequence[int], observer: StepObserver) -> Iterator[FoundBySeed]:
         for seed in seeds:
