@@ -102,6 +102,11 @@ def test_held_out_batches_that_cannot_be_shared_are_left_alone():
     assert shared_to_evaluate(None, 2, 0) is None
 
 
+def test_a_share_that_is_smaller_than_a_batch_is_told():
+    told = [shared(loader_of(samples), 2, 0, seed=0)[1] for samples in (2, 4)]
+    assert told == ["The train_loader has batches of 2, but there is only 1 of the samples for each rank.", None]
+
+
 class Stream(IterableDataset):
     def __iter__(self):
         return iter(range(4))

@@ -21,16 +21,23 @@ class ShareSampler(DistributedSampler[Any]):
 
 
 def shared(loader: Any, ranks: int, rank: int, seed: int) -> tuple[Any, str | None]:
-    """The loader of one rank; and, where every rank has the user's loader as it is, a sentence that says so."""
+    """The loader of one rank; and, where that is not a share of it in batches of its size, a sentence that says so."""
     why = _why_left_alone(loader)
     if why is None:
         shuffles = isinstance(loader.sampler, RandomSampler)
         sampler = ShareSampler(loader.dataset, ranks, rank, shuffle=shuffles, seed=seed, drop_last=loader.drop_last)
-        return rebuilt(loader, sampler=sampler), None
+        return rebuilt(loader, sampler=sampler), _about_share(len(sampler), loader.batch_size)
     if isinstance(getattr(loader, "sampler", None), DistributedSampler):
         return loader, None
     left = "so it is left as it is: every rank reads all of it, unless it takes a share by itself."
     return loader, f"The train_loader {why}, {left}"
+
+
+def _about_share(samples: int, size: int) -> str | None:
+    if samples >= size:
+        return None
+    are = "is" if samples == 1 else "are"
+    return f"The train_loader has batches of {size}, but there {are} only {samples} of the samples for each rank."
 
 
 def shared_to_evaluate(loader: Any, ranks: int, rank: int) -> Any:
