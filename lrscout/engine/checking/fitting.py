@@ -102,7 +102,7 @@ def _fit(subject: Subject, lr: float, until: float) -> Fit:
 def _both_modes(subject: Subject, session: Session) -> tuple[float, float]:
     """The loss of the batch in training mode and in evaluation mode, with these weights."""
     batch = to_device(subject.small_batch, session.device)
-    if batch_norms(session.workload.model):
+    if count_batch_norms(session.workload.model):
         for _ in range(SETTLING):
             session.loss(copied(batch))
     training = fmean(float(session.loss(copied(batch))) for _ in range(REPEATS))
@@ -110,6 +110,6 @@ def _both_modes(subject: Subject, session: Session) -> tuple[float, float]:
         return training, float(session.loss(copied(batch)))
 
 
-def batch_norms(model: nn.Module) -> int:
+def count_batch_norms(model: nn.Module) -> int:
     """How many modules normalize with the mean and the variance of a batch."""
     return sum(isinstance(module, _BatchNorm) and module.training for module in model.modules())

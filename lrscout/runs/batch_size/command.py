@@ -14,6 +14,7 @@ from lrscout.engine.trials.requests import Attempt, DataFacts, ShapeEstimate, Ta
 from lrscout.engine.trials.timing import time_steps
 from lrscout.errors import LrscoutError, UsageError, UserCodeError
 from lrscout.processes.attach_errors import CommandEndedError, CommandFailedError
+from lrscout.processes.driving import AttachedSession
 from lrscout.processes.ranks import Measured
 from lrscout.results import CommandTarget, GradientNoise, LrRecord, NoiseMoment, Trial
 from lrscout.runs.batch_size.endings import ending_of
@@ -118,12 +119,7 @@ class CommandTrials:
         """
         with closing(self._start(batch_size, None, self._settings.timeout, measures=False)) as started:
             found = started.attach()
-            session = started.command.session(*chosen_optimizers(found, self._settings.optimizer))
-
-            def step() -> None:
-                session.step()
-                session.losses(wait=True)
-
+            step = _one_by_one(started.command.session(*chosen_optimizers(found, self._settings.optimizer)))
             step()
             step()
             return TimedSteps(tuple(_timed(step)), samples_at(self._samples, batch_size))
@@ -192,12 +188,7 @@ class CommandTrials:
     def _measured(self, started: Started, size: int, limit: int | None) -> tuple[Trial, TimedSteps | None]:
         """Take the trial's steps, then time some more."""
         found = started.attach()
-        session = started.command.session(*chosen_optimizers(found, self._settings.optimizer))
-
-        def step() -> None:
-            session.step()
-            session.losses(wait=True)
-
+        step = _one_by_one(started.command.session(*chosen_optimizers(found, self._settings.optimizer)))
         use = Usage()
         while not use.is_enough(self._settings.trial_steps):
             step()
@@ -232,6 +223,16 @@ def _available(measured: Sequence[Measured], on_cpu: bool) -> int | None:
     if not on_cpu:
         return min(known)
     return (min(known) + sum(each.held or 0 for each in measured)) // len(measured)  # they share the machine
+
+
+def _one_by_one(session: AttachedSession) -> Callable[[], None]:
+    """Takes a step, and waits for its loss."""
+
+    def step() -> None:
+        session.step()
+        session.losses(wait=True)
+
+    return step
 
 
 def _timed(step: Callable[[], None]) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from lrscout.engine.checking.fitting import LEARNED, batch_norms
+from lrscout.engine.checking.fitting import LEARNED, count_batch_norms
 from lrscout.engine.checking.kept_state import kept_state
 from lrscout.engine.checking.labels import LEAST_STEPS, compare_labels
 from lrscout.engine.checking.precisions import PrecisionFacts, examine_precisions
@@ -69,7 +69,7 @@ def check_overfit(subject: Subject) -> Iterator[Finding]:
 def check_eval_mode(subject: Subject) -> Iterator[Finding]:
     """Whether the model still knows in evaluation mode what it learned in training mode."""
     fit, size = subject.fits[0], subject.batch_size
-    norms = batch_norms(subject.workload.model)
+    norms = count_batch_norms(subject.workload.model)
     if norms and size is not None and size < SMALL_BATCH:
         yield warn(
             f"{counted(norms, 'batch norm')} with batches of {counted(size, 'sample')}, too few for their means and"
