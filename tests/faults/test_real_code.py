@@ -56,6 +56,10 @@ def endless():
 
 def made_once():
     return {**build(), "model": MADE_ONCE, "val_loader": None}
+
+
+def made_once_and_shuffled():
+    return {**made_once(), "train_loader": DataLoader(BATCHES, batch_size=None, shuffle=True)}
 """
 COMPARE = ("-s", "cosine", "-s", "constant", "--steps", "20", "--seeds", "3", "--lr", "0.01", "--lr-mode", "shared")
 
@@ -131,11 +135,15 @@ def test_refining_on_an_endless_val_loader_ends_and_says_where_it_cut(lrscout):
 # --- a model made at module level
 
 
-@pytest.mark.parametrize(("target", "told"), [("made_once", 1), ("build", 0)])
+@pytest.mark.parametrize(
+    ("target", "told"), [("made_once_and_shuffled", (1, 0)), ("made_once", (0, 1)), ("build", (0, 0))]
+)
 def test_equal_weights_in_every_seed_of_a_comparison_are_told_of(lrscout, target, told):
     code, _, err = lrscout("compare-schedulers", target, *COMPARE)
     assert code == 0, err
-    assert err.count("Every seed began with the same weights, so the intervals cover the order of the data") == told
+    alike = "Every seed began with the same weights"
+    of_order, of_less = f"{alike}, so the intervals cover the order of the data", f"{alike} and the same batches, so"
+    assert (err.count(of_order), err.count(of_less)) == told
 
 
 @pytest.mark.parametrize(("target", "told"), [("made_once", 1), ("build", 0)])
